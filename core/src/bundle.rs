@@ -1,0 +1,289 @@
+//! A bundle: one amount per resource, with arithmetic that never goes below nothing.
+//!
+//! CPU, memory, storage, GPUs (in thousandths, summed over devices) and up to
+//! [`RESOURCES_MAX`] custom resources that the configuration names. What single devices have left is
+//! not here but with the node; [`GpuNeed`] says what a job asks of each device.
+
+use crate::units::{Bytes, MilliCores, MilliGpus, PerMille};
+use serde::{Deserialize, Serialize};
+
+/// How many custom resources a cluster may name.
+pub const RESOURCES_MAX: usize = 8;
+
+/// How many GPUs a node may have (CREDITS.md "declared maxima").
+pub const GPUS_MAX: usize = 64;
+
+/// Amounts of every resource.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Bundle {
+    /// Compute.
+    pub cpu: MilliCores,
+    /// Main memory.
+    pub memory: Bytes,
+    /// Space for work directories.
+    pub storage: Bytes,
+    /// GPU capacity, summed over devices.
+    pub gpu: MilliGpus,
+    /// Custom resources, in the order in which the configuration names them.
+    pub custom: [u64; RESOURCES_MAX],
+}
+
+/// One dimension of a [`Bundle`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Dimension {
+    /// Compute, in millicores.
+    Cpu,
+    /// Main memory, in bytes.
+    Memory,
+    /// Storage, in bytes.
+    Storage,
+    /// GPUs, in thousandths of a device.
+    Gpu,
+    /// A custom resource, by its place in the configuration.
+    Custom(u8),
+}
+
+/// How many dimensions a bundle has.
+pub const DIMENSIONS: usize = 4 + RESOURCES_MAX;
+
+impl Dimension {
+    /// Walks all dimensions in their stated order.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let custom = (0..RESOURCES_MAX).map(|i| Self::Custom(u8::try_from(i).unwrap_or(u8::MAX)));
+        [Self::Cpu, Self::Memory, Self::Storage, Self::Gpu].into_iter().chain(custom)
+    }
+}
+
+impl Bundle {
+    /// Nothing of anything.
+    pub const ZERO: Self = Self {
+        cpu: MilliCores::ZERO,
+        memory: Bytes::ZERO,
+        storage: Bytes::ZERO,
+        gpu: MilliGpus::ZERO,
+        custom: [0; RESOURCES_MAX],
+    };
+
+    /// Returns a bundle of compute alone.
+    #[must_use]
+    pub fn cpu(cpu: MilliCores) -> Self {
+        Self { cpu, ..Self::ZERO }
+    }
+
+    /// Returns the amounts in the order of [`Dimension::all`].
+    #[must_use]
+    pub fn amounts(&self) -> [u64; DIMENSIONS] {
+        let mut out = [0; DIMENSIONS];
+        let fixed = [self.cpu.get(), self.memory.get(), self.storage.get(), self.gpu.get()];
+        for (slot, amount) in out.iter_mut().zip(fixed.into_iter().chain(self.custom)) {
+            *slot = amount;
+        }
+        out
+    }
+
+    /// Builds a bundle from amounts in the order of [`Dimension::all`].
+    #[must_use]
+    pub fn from_amounts(amounts: [u64; DIMENSIONS]) -> Self {
+        let [cpu, memory, storage, gpu, custom @ ..] = amounts;
+        Self {
+            cpu: MilliCores::new(cpu),
+            memory: Bytes::new(memory),
+            storage: Bytes::new(storage),
+            gpu: MilliGpus::new(gpu),
+            custom,
+        }
+    }
+
+    /// Returns the amount in one dimension.
+    #[must_use]
+    pub fn amount(&self, dimension: Dimension) -> u64 {
+        match dimension {
+            Dimension::Cpu => self.cpu.get(),
+            Dimension::Memory => self.memory.get(),
+            Dimension::Storage => self.storage.get(),
+            Dimension::Gpu => self.gpu.get(),
+            Dimension::Custom(i) => self.custom.get(usize::from(i)).copied().unwrap_or(0),
+        }
+    }
+
+    /// Combines two bundles amount by amount.
+    #[must_use]
+    pub fn zip(&self, other: &Self, mut f: impl FnMut(u64, u64) -> u64) -> Self {
+        let mut amounts = self.amounts();
+        for (mine, theirs) in amounts.iter_mut().zip(other.amounts()) {
+            *mine = f(*mine, theirs);
+        }
+        Self::from_amounts(amounts)
+    }
+
+    /// Returns whether every amount is at most the other's.
+    #[must_use]
+    pub fn fits_in(&self, room: &Self) -> bool {
+        self.cpu <= room.cpu
+            && self.memory <= room.memory
+            && self.gpu <= room.gpu
+            && self.storage <= room.storage
+            && self.custom.iter().zip(room.custom).all(|(mine, theirs)| *mine <= theirs)
+    }
+
+    /// Returns whether there is nothing in it.
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        *self == Self::ZERO
+    }
+
+    /// Adds, or returns `None` when one sum does not fit.
+    #[must_use]
+    pub fn checked_add(&self, other: &Self) -> Option<Self> {
+        let mut fits = true;
+        let sum = self.zip(other, |a, b| {
+            a.checked_add(b).unwrap_or_else(|| {
+                fits = false;
+                0
+            })
+        });
+        fits.then_some(sum)
+    }
+
+    /// Subtracts, or returns `None` when one difference would be negative.
+    #[must_use]
+    pub fn checked_sub(&self, other: &Self) -> Option<Self> {
+        other.fits_in(self).then(|| self.zip(other, u64::saturating_sub))
+    }
+
+    /// Subtracts and stops at nothing in every dimension.
+    #[must_use]
+    pub fn saturating_sub(&self, other: &Self) -> Self {
+        self.zip(other, u64::saturating_sub)
+    }
+
+    /// Returns the smaller amount in every dimension.
+    #[must_use]
+    pub fn min(&self, other: &Self) -> Self {
+        self.zip(other, u64::min)
+    }
+
+    /// Adds in place.
+    ///
+    /// # Panics
+    /// When a sum does not fit 64 bits: the declared maxima rule that out, so it is our bug.
+    pub fn add(&mut self, other: &Self) {
+        let sum = self.checked_add(other);
+        assert!(sum.is_some(), "amounts stay inside the declared maxima");
+        *self = sum.unwrap_or_default();
+    }
+
+    /// Takes away in place.
+    ///
+    /// # Panics
+    /// When more is taken than is there: capacity was counted wrong, which is our bug.
+    pub fn take(&mut self, other: &Self) {
+        let rest = self.checked_sub(other);
+        assert!(rest.is_some(), "{other:?} is taken from {self:?}");
+        *self = rest.unwrap_or_default();
+    }
+}
+
+/// What a job asks of each GPU, and of how many.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct GpuNeed {
+    /// How many devices, 0 to [`GPUS_MAX`].
+    pub count: u8,
+    /// The part of each device, 1 to 1,000 thousandths; 1,000 is exclusive use.
+    pub share: PerMille,
+    /// Video memory on each device.
+    pub memory: Bytes,
+}
+
+impl GpuNeed {
+    /// No GPU at all.
+    pub const NONE: Self = Self { count: 0, share: PerMille::ZERO, memory: Bytes::ZERO };
+
+    /// Whole devices, whatever memory they have.
+    #[must_use]
+    pub const fn whole(count: u8) -> Self {
+        Self { count, share: PerMille::WHOLE, memory: Bytes::ZERO }
+    }
+
+    /// Returns the capacity over all devices.
+    #[must_use]
+    pub fn total(&self) -> MilliGpus {
+        MilliGpus::new(u64::from(self.count) * u64::from(self.share.get()))
+    }
+
+    /// Returns whether the devices are used exclusively.
+    #[must_use]
+    pub fn is_exclusive(&self) -> bool {
+        self.count > 0 && self.share == PerMille::WHOLE
+    }
+}
+
+/// What one member of a job asks for.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Needs {
+    /// Compute.
+    pub cpu: MilliCores,
+    /// Main memory.
+    pub memory: Bytes,
+    /// Space for the work directory.
+    pub storage: Bytes,
+    /// GPUs.
+    pub gpus: GpuNeed,
+    /// Custom resources, in the order in which the configuration names them.
+    pub custom: [u64; RESOURCES_MAX],
+}
+
+impl Needs {
+    /// Returns the amounts without the shape of the GPU request.
+    #[must_use]
+    pub fn bundle(&self) -> Bundle {
+        Bundle {
+            cpu: self.cpu,
+            memory: self.memory,
+            storage: self.storage,
+            gpu: self.gpus.total(),
+            custom: self.custom,
+        }
+    }
+
+    /// Returns whether nothing is asked for.
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        self.bundle().is_zero()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_fits_only_when_every_amount_does() {
+        let room = Bundle { cpu: MilliCores::whole(2), memory: Bytes::gib(4), ..Bundle::ZERO };
+        assert!(Bundle::cpu(MilliCores::whole(2)).fits_in(&room));
+        assert!(!Bundle::cpu(MilliCores::whole(3)).fits_in(&room));
+        let mut special = Bundle::ZERO;
+        special.custom = [0, 1, 0, 0, 0, 0, 0, 0];
+        assert!(!special.fits_in(&room));
+        assert_eq!(room.checked_sub(&special), None);
+    }
+
+    #[test]
+    fn amounts_go_out_and_in_unchanged() {
+        let bundle = Bundle {
+            cpu: MilliCores::new(1),
+            memory: Bytes::new(2),
+            storage: Bytes::new(3),
+            gpu: MilliGpus::new(4),
+            custom: [5, 6, 7, 8, 9, 10, 11, 12],
+        };
+        assert_eq!(Bundle::from_amounts(bundle.amounts()), bundle);
+        for (dimension, amount) in Dimension::all().zip(bundle.amounts()) {
+            assert_eq!(bundle.amount(dimension), amount);
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! gridlive
+fn main() {}

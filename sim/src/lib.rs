@@ -1,0 +1,4 @@
+//! gridsim
+#![forbid(unsafe_code)]
+pub mod record;
+pub mod work;

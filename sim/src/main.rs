@@ -1,0 +1,2 @@
+//! gridsim
+fn main() {}
