@@ -159,7 +159,7 @@ impl Bundle {
 
     /// Returns the smaller amount in every dimension.
     #[must_use]
-    pub fn min(&self, other: &Self) -> Self {
+    pub fn meet(&self, other: &Self) -> Self {
         self.zip(other, u64::min)
     }
 
@@ -211,6 +211,16 @@ impl GpuNeed {
     #[must_use]
     pub fn total(&self) -> MilliGpus {
         MilliGpus::new(u64::from(self.count) * u64::from(self.share.get()))
+    }
+
+    /// Returns which kind of GPU job this is: 0 for none, 255 for a part of devices, else how many.
+    #[must_use]
+    pub fn kind(&self) -> u8 {
+        match (self.count, self.is_exclusive()) {
+            (0, _) => 0,
+            (_, false) => u8::MAX,
+            (count, true) => count,
+        }
     }
 
     /// Returns whether the devices are used exclusively.

@@ -1,8 +1,54 @@
-//! gridcore
+//! The core of grid: who lends, who borrows, who goes first, who pays.
+//!
+//! Pure and deterministic: no clock, no randomness, no file, no float. [`grid::Grid::apply`] is the
+//! only way in; it takes one [`command::Entry`] at a time and appends what is to be done to a list of
+//! [`effect::Effect`]s. The simulator and the daemon drive the very same code. Read it from the top
+//! down:
+//!
+//! | floor | modules |
+//! |--:|---|
+//! | 9 | [`snapshot`] the state as bytes |
+//! | 8 | [`grid`] the door and the match |
+//! | 7 | [`verbs`] every way in which the state changes |
+//! | 6 | [`placement`] [`index`] where a job goes; [`preempt`] who makes way; [`charges`] what it costs; [`explain`] why it waits; [`invariants`] what must always hold |
+//! | 5 | [`state`] the tables together |
+//! | 4 | [`nodes`] [`offers`] [`jobs`] [`queue`] [`leases`] [`ledger`] [`tariff`] [`due`] |
+//! | 3 | [`config`] [`command`] [`effect`] [`deny`] [`forecast`] [`pressure`] [`trend`] [`encode`] [`decode`] |
+//! | 2 | [`bundle`] |
+//! | 1 | [`units`] [`ids`] |
 #![no_std]
 #![forbid(unsafe_code, clippy::float_arithmetic)]
 #![deny(clippy::indexing_slicing, clippy::expect_used)]
+
 extern crate alloc;
+
 pub mod bundle;
+pub mod charges;
+pub mod command;
+pub mod config;
+pub mod decode;
+pub mod deny;
+pub mod due;
+pub mod effect;
+pub mod encode;
+pub mod explain;
+pub mod forecast;
+pub mod grid;
 pub mod ids;
+pub mod index;
+pub mod invariants;
+pub mod jobs;
+pub mod leases;
+pub mod ledger;
+pub mod nodes;
+pub mod offers;
+pub mod placement;
+pub mod preempt;
+pub mod pressure;
+pub mod queue;
+pub mod snapshot;
+pub mod state;
+pub mod tariff;
+pub mod trend;
 pub mod units;
+pub mod verbs;

@@ -305,6 +305,12 @@ impl Priority {
         self.0
     }
 
+    /// Returns the declared class, which orders the queue: urgent counts as 100.
+    #[must_use]
+    pub const fn class(self) -> u8 {
+        if self.0 > 75 { 100 } else { self.0 }
+    }
+
     /// Returns the band that sets the price and names the class: a number above 75 is urgent,
     /// 51 to 75 high, 26 to 50 medium, else low.
     #[must_use]

@@ -1,0 +1,98 @@
+//! Charges: what a lease would cost, and what each lender is due. Questions only; no credit moves.
+
+use crate::bundle::Dimension;
+use crate::deny::first_short;
+use crate::ids::{AccountId, NodeId};
+use crate::jobs::{Job, Shape};
+use crate::leases::{Lease, Member};
+use crate::ledger::Payment;
+use crate::state::State;
+use crate::tariff::cost;
+use crate::units::{MicroAtp, Span, Time};
+use alloc::vec::Vec;
+
+/// Returns the dimension in which a pool's quota has no room for one more job of a shape, with what
+/// would be leased and the quota.
+#[must_use]
+pub fn over_quota(state: &State, shape: &Shape) -> Option<(Dimension, u64, u64)> {
+    let pool = &state.pools[shape.pool];
+    let quota = pool.spec.quota.as_ref()?;
+    let leased = pool.leased.checked_add(&shape.total());
+    leased.and_then(|leased| first_short(&leased, quota))
+}
+
+/// Returns the length of the term that begins now: a whole term, or what is left of the limit.
+#[must_use]
+pub fn term(state: &State, limit_left: Option<Span>) -> Span {
+    let term = state.rules.term.0;
+    limit_left.map_or(term, |left| left.min(term))
+}
+
+/// Returns what a term of these members costs an account; its own nodes cost it nothing.
+#[must_use]
+pub fn term_cost(
+    state: &State,
+    job: &Job,
+    shape: &Shape,
+    members: &[Member],
+    span: Span,
+) -> MicroAtp {
+    if !state.rules.atp.enabled {
+        return MicroAtp::ZERO;
+    }
+    let foreign = |m: &&Member| state.nodes[m.node].spec.owner != job.account;
+    let count = members.iter().filter(foreign).count() as u64;
+    let one = cost(&shape.needs, span, job.priority.band(), &state.rules.atp);
+    MicroAtp::new(one.get().saturating_mul(count))
+}
+
+/// Returns the most that the first term of a job can cost.
+#[must_use]
+pub fn first_hold(state: &State, job: &Job, shape: &Shape) -> MicroAtp {
+    if !state.rules.atp.enabled {
+        return MicroAtp::ZERO;
+    }
+    let span = term(state, job.limit);
+    let one = cost(&shape.needs, span, job.priority.band(), &state.rules.atp);
+    MicroAtp::new(one.get().saturating_mul(u64::from(shape.members)))
+}
+
+/// Returns what each lender is due for the running term of a lease until `until`, and the refunds
+/// that the node to blame owes for the work lost in it.
+#[must_use]
+pub fn payments(state: &State, lease: &Lease, until: Time, lost: Span) -> Vec<Payment> {
+    let atp = &state.rules.atp;
+    let span = until.min(lease.term_ends).since(lease.term_began);
+    let amount = cost(&lease.needs, span, lease.band(), atp);
+    let owner = |node: NodeId| state.nodes[node].spec.owner;
+    let foreign = || lease.members.iter().filter(|m| owner(m.node) != lease.account);
+    let mut left = if lease.blame.is_some() {
+        let one = cost(&lease.needs, lost.min(span), lease.band(), atp);
+        MicroAtp::new(one.get().saturating_mul(foreign().count() as u64))
+    } else {
+        MicroAtp::ZERO
+    };
+    let mut out = Vec::new();
+    for member in foreign() {
+        let blamed = lease.blame == Some(member.node);
+        let refund = if blamed { left.min(amount) } else { MicroAtp::ZERO };
+        left = left.saturating_sub(refund);
+        out.push(Payment { to: owner(member.node), amount, refund });
+    }
+    out
+}
+
+/// Returns the priced work that the running term of a lease would lose by `at`.
+#[must_use]
+pub fn priced_loss(state: &State, lease: &Lease, at: Time) -> MicroAtp {
+    let atp = &state.rules.atp;
+    if !atp.enabled {
+        return MicroAtp::ZERO;
+    }
+    let at = at.min(lease.term_ends);
+    let lost = state.job(lease.job).lost_after(lease.ran(at)).min(at.since(lease.term_began));
+    let owner = |node: NodeId| -> AccountId { state.nodes[node].spec.owner };
+    let count = lease.members.iter().filter(|m| owner(m.node) != lease.account).count() as u64;
+    let one = cost(&lease.needs, lost, lease.band(), atp);
+    MicroAtp::new(one.get().saturating_mul(count))
+}

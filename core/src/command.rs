@@ -1,0 +1,218 @@
+//! What may enter the core: requests of people, reports of machines, and the passing of time.
+
+use crate::bundle::Needs;
+use crate::config::Rules;
+use crate::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, PoolId, Seq};
+use crate::units::{BasisPoints, Bytes, MicroAtp, Priority, Span, Time};
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// One line of history: what the journal holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry<C> {
+    /// Its position, without gaps.
+    pub seq: Seq,
+    /// When it happened, never before the entry in front of it.
+    pub at: Time,
+    /// What happened.
+    pub command: C,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Somebody asks; may be denied.
+    Request(Request),
+    /// A machine states a fact; never denied.
+    Report(Report),
+    /// Time has passed.
+    Wake,
+}
+
+/// What somebody asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Run a job.
+    SubmitJob {
+        /// Who pays.
+        account: AccountId,
+        /// What to run.
+        job: Box<JobSpec>,
+    },
+    /// Take a job back, waiting or running.
+    CancelJob {
+        /// Who asks: the job's account.
+        account: AccountId,
+        /// The job.
+        job: JobId,
+    },
+    /// Keep a waiting job from starting.
+    HoldJob {
+        /// Who asks: the job's account.
+        account: AccountId,
+        /// The job.
+        job: JobId,
+    },
+    /// Let a held job start again.
+    ReleaseJob {
+        /// Who asks: the job's account.
+        account: AccountId,
+        /// The job.
+        job: JobId,
+    },
+    /// Put credit into an account, from the mint.
+    Deposit {
+        /// The account.
+        account: AccountId,
+        /// How much.
+        amount: MicroAtp,
+    },
+    /// Let a node finish what it runs and take nothing new.
+    Drain {
+        /// The node.
+        node: NodeId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Let a drained node work again.
+    Undrain {
+        /// The node.
+        node: NodeId,
+    },
+    /// Change the rules; they hold from this entry on.
+    Configure(Box<Rules>),
+}
+
+/// A fact about a machine or a process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// What the owner of a node uses from now on, until the next sample.
+    Sample {
+        /// The node.
+        node: NodeId,
+        /// The owner's use.
+        sample: Sample,
+    },
+    /// The node has failed: nothing on it runs any more.
+    NodeDown {
+        /// The node.
+        node: NodeId,
+    },
+    /// The node is back, empty.
+    NodeUp {
+        /// The node.
+        node: NodeId,
+    },
+    /// The job's process tree has ended and is empty; capacity is free.
+    Ended {
+        /// The lease.
+        lease: LeaseId,
+        /// Its epoch; another one is stale.
+        epoch: Epoch,
+        /// How it ended.
+        outcome: Outcome,
+    },
+}
+
+/// How a process tree ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The job did its work.
+    Completed,
+    /// The job ended itself with an error.
+    Failed,
+    /// It was stopped: by notice, by the kill, or at its limit.
+    Stopped,
+}
+
+/// What the owner of a node uses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Compute, as a part of the hardware.
+    pub cpu: BasisPoints,
+    /// Memory, as a part of the hardware.
+    pub memory: BasisPoints,
+    /// Each GPU, in device order.
+    pub gpus: Vec<GpuSample>,
+}
+
+/// What the owner uses of one GPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuSample {
+    /// Utilisation.
+    pub busy: BasisPoints,
+    /// Video memory in use.
+    pub memory: Bytes,
+    /// Whether a process that is not ours computes on it.
+    pub foreign: bool,
+}
+
+/// What to run, and under which conditions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// The pool.
+    pub pool: PoolId,
+    /// How much it matters.
+    pub priority: Priority,
+    /// What each member needs.
+    pub needs: Needs,
+    /// How many members start together, 1 to 1,024.
+    pub members: u16,
+    /// Whether no two members may share a node.
+    pub spread: bool,
+    /// Labels the node must have.
+    pub labels: Vec<LabelNeed>,
+    /// Nodes to take before any other.
+    pub preferred: Vec<NodeId>,
+    /// Longest run; `None` is unbounded.
+    pub limit: Option<Span>,
+    /// Work between two checkpoints; `None` means all work is lost on eviction, zero none.
+    pub checkpoint: Option<Span>,
+    /// Most credit the job may cost over all attempts.
+    pub budget: Option<MicroAtp>,
+    /// Longest notice the job asks for when its node's owner returns; `None` is the pool's default.
+    pub vacate: Option<Span>,
+    /// Whether it is refused when it cannot start at once.
+    pub refuse_if_busy: bool,
+}
+
+impl Default for JobSpec {
+    fn default() -> Self {
+        Self {
+            pool: PoolId::new(0),
+            priority: Priority::MEDIUM,
+            needs: Needs::default(),
+            members: 1,
+            spread: false,
+            labels: Vec::new(),
+            preferred: Vec::new(),
+            limit: None,
+            checkpoint: None,
+            budget: None,
+            vacate: None,
+            refuse_if_busy: false,
+        }
+    }
+}
+
+/// A label the node must have, with one of these values.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LabelNeed {
+    /// The label.
+    pub key: String,
+    /// The values allowed; empty allows any value.
+    pub any_of: Vec<String>,
+}
+
+/// The answer to an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Done, nothing more to say.
+    Done,
+    /// The job was accepted under this id.
+    Submitted(JobId),
+    /// The report was about something that is no longer open, and changed nothing.
+    Stale,
+}

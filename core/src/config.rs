@@ -1,0 +1,606 @@
+//! The rules as numbers: everything an administrator may set, in integers.
+//!
+//! [`Config`] describes a cluster once; its [`Rules`] may change while it runs (a journaled
+//! `Configure`), the rest may not. Defaults are those of RULES.md and CREDITS.md; [`Config::validate`]
+//! refuses what no rule can work with. Reading a file is not done here: the schema lives in the
+//! simulator, which turns decimals into these integers from their text.
+
+use crate::bundle::{Bundle, GPUS_MAX, RESOURCES_MAX};
+use crate::ids::{AccountId, PoolId};
+use crate::units::{BasisPoints, Bytes, MicroAtp, MilliCores, Ppm, Span};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Most nodes of one cluster.
+pub const NODES_MAX: usize = 100_000;
+/// Most accounts of one cluster.
+pub const ACCOUNTS_MAX: usize = 10_000;
+/// Most pools of one cluster.
+pub const POOLS_MAX: usize = 1_000;
+/// Most jobs that wait or run at once.
+pub const JOBS_MAX: usize = 4_000_000;
+/// Most members of one gang.
+pub const MEMBERS_MAX: u16 = 1_024;
+/// Most task classes of the `fgd` strategy.
+pub const FGD_CLASSES_MAX: usize = 64;
+
+/// A cluster and the rules it runs by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// The rules, which may change under way.
+    pub rules: Rules,
+    /// Names of the custom resources, at most [`RESOURCES_MAX`].
+    pub resources: Vec<String>,
+    /// The pools; a node lends to the one it names.
+    pub pools: Vec<PoolSpec>,
+    /// The accounts.
+    pub accounts: Vec<AccountSpec>,
+    /// The nodes.
+    pub nodes: Vec<NodeSpec>,
+}
+
+/// A pool: a named set of nodes with a quota on what is leased from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolSpec {
+    /// Unique name.
+    pub name: String,
+    /// Most that may be leased at once, over all nodes of the pool; `None` is unlimited.
+    pub quota: Option<Bundle>,
+}
+
+/// An account: who pays and earns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountSpec {
+    /// Unique name.
+    pub name: String,
+    /// Its weight in fair sharing, at least 1.
+    pub weight: u32,
+    /// Credit it starts with.
+    pub deposit: MicroAtp,
+}
+
+/// A machine with an owner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeSpec {
+    /// Unique name.
+    pub name: String,
+    /// The account that earns what the node lends.
+    pub owner: AccountId,
+    /// The pool it lends to.
+    pub pool: PoolId,
+    /// Hardware; the GPU amount must be 1,000 per entry of `gpus`.
+    pub capacity: Bundle,
+    /// Video memory of each GPU.
+    pub gpus: Vec<Bytes>,
+    /// Labels that jobs may ask for.
+    pub labels: BTreeMap<String, String>,
+    /// Whether nobody but the pool uses it: no buffer, gates, growth limit or offer expiry.
+    pub dedicated: bool,
+    /// Whether it may lend at all.
+    pub can_share: bool,
+    /// Most it may lend at once; `None` in a dimension is unlimited.
+    pub share_max: Bundle,
+    /// Orders nodes that score the same: higher lends first.
+    pub priority: i32,
+}
+
+impl NodeSpec {
+    /// Returns a dedicated node of the first pool with this hardware and no GPU.
+    #[must_use]
+    pub fn dedicated(name: &str, capacity: Bundle) -> Self {
+        Self {
+            name: String::from(name),
+            owner: AccountId::new(0),
+            pool: PoolId::new(0),
+            capacity,
+            gpus: Vec::new(),
+            labels: BTreeMap::new(),
+            dedicated: true,
+            can_share: true,
+            share_max: Bundle::from_amounts([u64::MAX; crate::bundle::DIMENSIONS]),
+            priority: 1_000,
+        }
+    }
+
+    /// Returns the same node with `count` GPUs of `memory` each.
+    #[must_use]
+    pub fn with_gpus(mut self, count: u8, memory: Bytes) -> Self {
+        self.gpus = alloc::vec![memory; usize::from(count)];
+        self.capacity.gpu = crate::units::MilliGpus::new(u64::from(count) * 1_000);
+        self
+    }
+}
+
+/// The rules that may change while the cluster runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rules {
+    /// When a node offers.
+    pub offering: Offering,
+    /// How its owner's load is predicted and its pressure judged.
+    pub balance: Balance,
+    /// Who goes next, and where.
+    pub scheduling: Scheduling,
+    /// Who must make way.
+    pub preemption: Preemption,
+    /// How past use counts.
+    pub fair_share: FairShare,
+    /// Money.
+    pub atp: Atp,
+    /// The length of a term: hold, price lock and permission at once (10 to 300 s).
+    pub term: Term,
+}
+
+/// Block `resource_sharing`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offering {
+    /// Whether nodes with an owner lend at all.
+    pub enabled: bool,
+    /// Time between two checks of a node's offer.
+    pub check_interval: Span,
+    /// How long an offer stands without renewal, at least three checks.
+    pub offer_expiry: Span,
+    /// Most offers of one node at once.
+    pub offers_max: u32,
+    /// Gates below which nothing is offered.
+    pub gates: Gates,
+    /// What an owner counts as.
+    pub lend: Lend,
+    /// Idle time before a node offers again (under [`Lend::Idle`]).
+    pub idle_before_offer: Span,
+    /// How long a CPU job may take to vacate when the owner returns.
+    pub vacate_cpu: Span,
+    /// How long a GPU job may take to vacate when the owner returns.
+    pub vacate_gpu: Span,
+    /// Time from the end of the notice to the kill's completion.
+    pub kill: Span,
+}
+
+impl Default for Offering {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            check_interval: Span::seconds(60),
+            offer_expiry: Span::seconds(300),
+            offers_max: 5,
+            gates: Gates::default(),
+            lend: Lend::Excess,
+            idle_before_offer: Span::seconds(900),
+            vacate_cpu: Span::seconds(600),
+            vacate_gpu: Span::seconds(30),
+            kill: Span::seconds(30),
+        }
+    }
+}
+
+/// The first guide's thresholds. The percent gates bind under [`Lend::Idle`], the rest always.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gates {
+    /// A GPU is lent only while its predicted use is below this.
+    pub gpu_utilization_max: BasisPoints,
+    /// A GPU is lent only with this much video memory free.
+    pub gpu_memory_min: Bytes,
+    /// Memory use of the owner above which nothing is offered.
+    pub memory_max: BasisPoints,
+    /// Free memory below which nothing is offered.
+    pub memory_min: Bytes,
+    /// CPU use of the owner above which nothing is offered.
+    pub cpu_max: BasisPoints,
+    /// Free compute below which nothing is offered.
+    pub cpu_min: MilliCores,
+}
+
+impl Default for Gates {
+    fn default() -> Self {
+        Self {
+            gpu_utilization_max: BasisPoints::percent(20),
+            gpu_memory_min: Bytes::mib(1_024),
+            memory_max: BasisPoints::percent(50),
+            memory_min: Bytes::gib(2),
+            cpu_max: BasisPoints::percent(30),
+            cpu_min: MilliCores::whole(1),
+        }
+    }
+}
+
+/// What is lent of a node with an owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Lend {
+    /// Everything, but only while the owner is away.
+    Idle,
+    /// Whatever the owner is predicted to leave over.
+    Excess,
+}
+
+/// Block `execution.resource_sharing`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Balance {
+    /// Which peak of the owner's load is kept free.
+    pub policy: Policy,
+    /// Time between two samples.
+    pub monitoring_interval: Span,
+    /// Pressure limits of CPU, memory and GPU above which a node is under high pressure.
+    pub high: [BasisPoints; 3],
+    /// Pressure limits of CPU, memory and GPU below which a node is under low pressure.
+    pub low: [BasisPoints; 3],
+    /// A resource is lent only while at least this part is predicted to be left over.
+    pub excess_threshold: BasisPoints,
+    /// How far ahead a prediction looks.
+    pub horizon: Span,
+    /// The step k of the adaptive margin, in basis points.
+    pub margin_step: u16,
+    /// Windows of the trends, shortest first.
+    pub trend_windows: [Span; 3],
+    /// Most runs of equal samples kept per node for its trends.
+    pub samples_max: u32,
+}
+
+impl Default for Balance {
+    fn default() -> Self {
+        Self {
+            policy: Policy::Balanced,
+            monitoring_interval: Span::seconds(10),
+            high: [BasisPoints::percent(80); 3],
+            low: [BasisPoints::percent(30); 3],
+            excess_threshold: BasisPoints::percent(20),
+            horizon: Span::seconds(300),
+            margin_step: 3,
+            trend_windows: [Span::minutes(5), Span::minutes(15), Span::minutes(60)],
+            samples_max: 8_640,
+        }
+    }
+}
+
+/// Which peak of the owner's load is kept free (RULES.md section 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Policy {
+    /// The maximum of 24 hours, margin 199:1.
+    Conservative,
+    /// The maximum of one hour, margin 49:1.
+    Balanced,
+    /// The last sample, margin 19:1.
+    Aggressive,
+    /// The larger of moving average plus two deviations and the profile of the day, margin 49:1.
+    Predictive,
+}
+
+/// Block `scheduling`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scheduling {
+    /// Where a job goes.
+    pub strategy: Strategy,
+    /// Who goes next.
+    pub order: Order,
+    /// What happens behind a job that does not fit.
+    pub backfill: Backfill,
+    /// Seeds the order of equal nodes and the strategy `random`.
+    pub seed: u64,
+    /// Task classes of the strategy `fgd`, at most [`FGD_CLASSES_MAX`].
+    pub fgd_classes: Vec<TaskClass>,
+}
+
+impl Default for Scheduling {
+    fn default() -> Self {
+        Self {
+            strategy: Strategy::BestFit,
+            order: Order::Fair,
+            backfill: Backfill::Greedy,
+            seed: 0,
+            fgd_classes: Vec::new(),
+        }
+    }
+}
+
+/// A class of tasks that fragmentation is measured against (FGD, USENIX ATC 2023).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TaskClass {
+    /// Compute a task asks for.
+    pub cpu: MilliCores,
+    /// GPUs a task asks for.
+    pub gpus: crate::bundle::GpuNeed,
+    /// GPU models it may run on (values of the label `gpu_model`); empty allows all.
+    pub models: Vec<String>,
+    /// How many tasks of the class were counted, at least 1.
+    pub count: u32,
+}
+
+/// Where a job goes (RULES.md section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Strategy {
+    /// The first node in the order of the seeded permutation.
+    FirstFit,
+    /// The node with the least left over.
+    BestFit,
+    /// The node with the most left over; also called `load_balanced`.
+    WorstFit,
+    /// Full nodes and devices before empty ones.
+    Pack,
+    /// The node whose free vector is least aligned with the request.
+    DotProduct,
+    /// Nodes that already run this kind of GPU job.
+    GpuClustering,
+    /// Any node that fits, by a counter-based generator.
+    Random,
+    /// The node whose GPU fragmentation grows least.
+    Fgd,
+    /// The borrower's own nodes before others, then the least left over.
+    LocalFirst,
+}
+
+/// Who goes next (RULES.md section 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Order {
+    /// Class, then decayed dominant use over weight, then submission.
+    Fair,
+    /// Class, then submission.
+    Fifo,
+}
+
+/// What happens behind a job that does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Backfill {
+    /// A blocked head blocks the pool.
+    Strict,
+    /// What does not fit is skipped.
+    Greedy,
+}
+
+/// Block `preemption`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preemption {
+    /// Whether a job may preempt another at all.
+    pub enabled: bool,
+    /// Least distance of declared classes.
+    pub gap_min: u8,
+    /// A victim has run at least this long.
+    pub runtime_min: Span,
+    /// Notice to a victim.
+    pub grace: Span,
+    /// How long freed capacity is kept for the job it was freed for.
+    pub hold: Span,
+    /// Most leases one account may preempt within an hour; `None` is unlimited.
+    pub per_hour_max: Option<u32>,
+    /// Whether a victim goes back into the queue.
+    pub requeue: bool,
+}
+
+impl Default for Preemption {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            gap_min: 10,
+            runtime_min: Span::seconds(900),
+            grace: Span::seconds(60),
+            hold: Span::seconds(120),
+            per_hour_max: Some(20),
+            requeue: true,
+        }
+    }
+}
+
+/// Block `fair_share`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FairShare {
+    /// Past use counts half after this long.
+    pub half_life: Span,
+    /// Weights of CPU, memory and GPU in the dominant share.
+    pub weights: [u32; 3],
+}
+
+impl Default for FairShare {
+    fn default() -> Self {
+        Self { half_life: Span::seconds(7 * 86_400), weights: [1, 1, 10] }
+    }
+}
+
+/// Block `atp`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Atp {
+    /// Whether money moves at all.
+    pub enabled: bool,
+    /// What happens to a job whose account cannot pay the next term.
+    pub on_exhaustion: Exhaustion,
+    /// The part of a settled cost that goes to the treasury.
+    pub fee: Ppm,
+    /// Resource-milliseconds that one ATP buys: CPU, memory, storage, GPU, custom ...
+    /// Zero makes a resource free.
+    pub rates: [u64; crate::bundle::DIMENSIONS],
+}
+
+impl Default for Atp {
+    fn default() -> Self {
+        let mut rates = [0; crate::bundle::DIMENSIONS];
+        let fixed = [1_000_000, 100_000_000 * 60_000, 1_000_000_000 * 600_000, 100_000];
+        for (slot, rate) in rates.iter_mut().zip(fixed) {
+            *slot = rate;
+        }
+        Self { enabled: true, on_exhaustion: Exhaustion::Pause, fee: Ppm::new(50_000), rates }
+    }
+}
+
+/// What happens to a job whose account cannot pay the next term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exhaustion {
+    /// It vacates and waits for credit.
+    Pause,
+    /// It ends.
+    Kill,
+}
+
+/// The length of a term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Term(pub Span);
+
+impl Default for Term {
+    fn default() -> Self {
+        Self(Span::seconds(300))
+    }
+}
+
+/// Why a configuration is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
+pub enum ConfigError {
+    /// There is nothing to lend, or nowhere to lend it.
+    #[error("a cluster needs at least one {0}")]
+    Missing(String),
+    /// A name stands twice.
+    #[error("{what} {name} is named twice")]
+    Duplicate {
+        /// What kind of thing.
+        what: String,
+        /// Its name.
+        name: String,
+    },
+    /// A node's name could be mistaken for something else.
+    #[error("node name {0:?} must be 1 to 253 of [A-Za-z0-9._-] and not begin with -")]
+    Name(String),
+    /// A number is outside its range.
+    #[error("{key} is {value}; it must be {range}")]
+    Range {
+        /// The key.
+        key: String,
+        /// The value given.
+        value: u64,
+        /// The range in words.
+        range: String,
+    },
+    /// A node names an account or a pool that does not exist.
+    #[error("node {node} names {what} {index}, which does not exist")]
+    Dangling {
+        /// The node.
+        node: String,
+        /// What is missing.
+        what: String,
+        /// Its index.
+        index: u32,
+    },
+}
+
+/// Refuses a number outside its range.
+fn range(key: &str, value: u64, ok: bool, range: &str) -> Result<(), ConfigError> {
+    if ok {
+        return Ok(());
+    }
+    Err(ConfigError::Range { key: String::from(key), value, range: String::from(range) })
+}
+
+/// Refuses a name that stands twice.
+fn unique<'a>(what: &str, names: impl Iterator<Item = &'a String>) -> Result<(), ConfigError> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            let what = String::from(what);
+            return Err(ConfigError::Duplicate { what, name: name.clone() });
+        }
+    }
+    Ok(())
+}
+
+impl Rules {
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// The first number that no rule can work with, by key.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let offering = &self.offering;
+        let check = offering.check_interval.get();
+        range("resource_sharing.check_interval", check, check >= 1_000, "at least 1 s")?;
+        let expiry = offering.offer_expiry.get();
+        let enough = expiry >= check.saturating_mul(3);
+        range("resource_sharing.offer_expiry", expiry, enough, "at least 3 x check_interval (ms)")?;
+        let offers = u64::from(offering.offers_max);
+        range("resource_sharing.max_offers_per_node", offers, offers >= 1, "at least 1")?;
+        let monitor = self.balance.monitoring_interval.get();
+        let key = "execution.resource_sharing.monitoring_interval_seconds";
+        range(key, monitor, monitor >= 1_000, "at least 1 s")?;
+        let horizon = self.balance.horizon.get();
+        range("horizon_seconds", horizon, horizon >= monitor, "at least one monitoring interval")?;
+        for (high, low) in self.balance.high.iter().zip(self.balance.low) {
+            let value = u64::from(high.get());
+            let ok = *high <= BasisPoints::ALL && low < *high;
+            range("thresholds.*_pressure_high", value, ok, "above *_pressure_low, at most 1")?;
+        }
+        let term = self.term.0.get();
+        let ok = (10_000..=300_000).contains(&term);
+        range("lease.term_seconds", term, ok, "between 10 and 300 s (ms)")?;
+        let fee = u64::from(self.atp.fee.get());
+        range("atp.fee", fee, fee <= 1_000_000, "between 0 and 1 (ppm)")?;
+        let half_life = self.fair_share.half_life.get();
+        range("fair_share.half_life", half_life, half_life >= 60_000, "at least 60 s (ms)")?;
+        let p = &self.preemption;
+        let hold = p.hold.get();
+        let least = p.grace.get() + offering.kill.get();
+        range("preemption.hold_seconds", hold, hold >= least, "at least grace + kill (ms)")?;
+        let classes = self.scheduling.fgd_classes.len();
+        let ok = classes <= FGD_CLASSES_MAX;
+        range("scheduling.fgd_classes", classes as u64, ok, "at most 64 classes")
+    }
+}
+
+impl Config {
+    /// Checks every range and name.
+    ///
+    /// # Errors
+    /// The first thing that no rule can work with.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.rules.validate()?;
+        for (what, len) in
+            [("pool", self.pools.len()), ("account", self.accounts.len()), ("node", self.nodes.len())]
+        {
+            if len == 0 {
+                return Err(ConfigError::Missing(String::from(what)));
+            }
+        }
+        let counts = [
+            ("resources", self.resources.len(), RESOURCES_MAX),
+            ("pools", self.pools.len(), POOLS_MAX),
+            ("accounts", self.accounts.len(), ACCOUNTS_MAX),
+            ("nodes", self.nodes.len(), NODES_MAX),
+        ];
+        for (key, len, max) in counts {
+            range(key, len as u64, len <= max, "at most the declared maximum")?;
+        }
+        unique("pool", self.pools.iter().map(|p| &p.name))?;
+        unique("account", self.accounts.iter().map(|a| &a.name))?;
+        unique("node", self.nodes.iter().map(|n| &n.name))?;
+        unique("resource", self.resources.iter())?;
+        for account in &self.accounts {
+            let weight = u64::from(account.weight);
+            range("accounts.weight", weight, weight >= 1, "at least 1")?;
+            let deposit = account.deposit.get();
+            range("accounts.deposit_atp", deposit, deposit <= 1 << 62, "at most 2^62 micro-ATP")?;
+        }
+        self.nodes.iter().try_for_each(|node| self.validate_node(node))
+    }
+
+    /// Checks one node against the declared maxima.
+    fn validate_node(&self, node: &NodeSpec) -> Result<(), ConfigError> {
+        if !crate::deny::is_name(&node.name) {
+            return Err(ConfigError::Name(node.name.clone()));
+        }
+        let dangling = |what: &str, index| {
+            Err(ConfigError::Dangling { node: node.name.clone(), what: String::from(what), index })
+        };
+        if usize::try_from(node.owner.get()).map_or(true, |i| i >= self.accounts.len()) {
+            return dangling("account", node.owner.get());
+        }
+        if usize::try_from(node.pool.get()).map_or(true, |i| i >= self.pools.len()) {
+            return dangling("pool", node.pool.get());
+        }
+        let gpus = node.gpus.len();
+        range("nodes.gpus", gpus as u64, gpus <= GPUS_MAX, "at most 64")?;
+        let milli = node.capacity.gpu.get();
+        range("nodes.gpus", milli, milli == gpus as u64 * 1_000, "1,000 thousandths per device")?;
+        let cpu = node.capacity.cpu.get();
+        range("nodes.cores", cpu, cpu <= 4_096_000, "at most 4,096 cores")?;
+        let memory = node.capacity.memory.get();
+        range("nodes.memory_gb", memory, memory <= 64 << 40, "at most 64 TiB")?;
+        let storage = node.capacity.storage.get();
+        range("nodes.storage_gb", storage, storage <= 1 << 50, "at most 1 PiB")?;
+        let custom = node.capacity.custom.iter().copied().max().unwrap_or(0);
+        range("nodes.resources", custom, custom <= 1 << 50, "at most 2^50")
+    }
+}

@@ -1,0 +1,124 @@
+//! Refusals: what a user may be told no about, with the numbers that mattered.
+
+use crate::bundle::{Bundle, Dimension};
+use crate::config::ConfigError;
+use crate::ids::{AccountId, JobId, NodeId, PoolId};
+use crate::units::MicroAtp;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Why a request was refused. Nothing but the clock and what was due has changed.
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
+pub enum Denied {
+    /// The account does not exist.
+    #[error("account {0} not found")]
+    NoAccount(AccountId),
+    /// The pool does not exist.
+    #[error("Pool {0} not found")]
+    NoPool(PoolId),
+    /// The node does not exist.
+    #[error("node {0} not found")]
+    NoNode(NodeId),
+    /// The job does not exist, or has ended.
+    #[error("job {0} not found")]
+    NoJob(JobId),
+    /// The job belongs to another account.
+    #[error("job {job} does not belong to account {account}")]
+    NotYours {
+        /// The job.
+        job: JobId,
+        /// Who asked.
+        account: AccountId,
+    },
+    /// The job asks for nothing.
+    #[error("a job must ask for something")]
+    Empty,
+    /// A number of the job is outside its range.
+    #[error("{what} is {value}; it must be {range}")]
+    Range {
+        /// The field.
+        what: &'static str,
+        /// The value given.
+        value: u64,
+        /// The range in words.
+        range: &'static str,
+    },
+    /// No node of the pool could ever run the job.
+    #[error("no node of pool {pool} can ever run this: the closest has {dimension:?} {most} < {needed}")]
+    NoMatchingNode {
+        /// The pool.
+        pool: PoolId,
+        /// The dimension in which the closest node falls short.
+        dimension: Dimension,
+        /// The most any matching node has of it.
+        most: u64,
+        /// What the job needs.
+        needed: u64,
+    },
+    /// The pool's quota could never hold the job.
+    #[error("Quota exceeded: {dimension:?}: {needed} > {quota}")]
+    OverQuota {
+        /// The dimension.
+        dimension: Dimension,
+        /// What the job needs.
+        needed: u64,
+        /// The quota.
+        quota: u64,
+    },
+    /// The account cannot pay.
+    #[error("ATP budget exceeded: {needed} > {balance}")]
+    OverBudget {
+        /// The account.
+        account: AccountId,
+        /// What it has available, in micro-ATP.
+        balance: MicroAtp,
+        /// What is needed, in micro-ATP.
+        needed: MicroAtp,
+    },
+    /// The job said `if_busy: refuse` and cannot start now.
+    #[error("Pool resources exhausted: {0:?}")]
+    Busy(crate::explain::Explanation),
+    /// A list is full.
+    #[error("{what} is full: at most {max}")]
+    Full {
+        /// The list.
+        what: &'static str,
+        /// Its limit.
+        max: u64,
+    },
+    /// The job is not in a state that allows this.
+    #[error("job {job} is {state}")]
+    WrongState {
+        /// The job.
+        job: JobId,
+        /// Its state.
+        state: &'static str,
+    },
+    /// The new rules cannot work.
+    #[error("the rules are refused: {0}")]
+    Config(ConfigError),
+    /// The account would hold more than it may.
+    #[error("a deposit of {amount} would raise the balance of {account} above 2^62 micro-ATP")]
+    TooRich {
+        /// The account.
+        account: AccountId,
+        /// The deposit.
+        amount: MicroAtp,
+    },
+}
+
+/// The part of a request that a bundle falls short in.
+#[must_use]
+pub fn first_short(needs: &Bundle, room: &Bundle) -> Option<(Dimension, u64, u64)> {
+    Dimension::all().find_map(|d| {
+        let (need, have) = (needs.amount(d), room.amount(d));
+        (need > have).then_some((d, need, have))
+    })
+}
+
+/// Returns whether a name is 1 to 253 of `[A-Za-z0-9._-]` and does not begin with `-`.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    (1..=253).contains(&name.len()) && !name.starts_with('-') && name.chars().all(ok)
+}

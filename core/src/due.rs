@@ -1,0 +1,75 @@
+//! What is due when: the core's own timers, as data.
+//!
+//! A timer is never cancelled by searching for it: whoever set it keeps its time, and what fires
+//! checks whether it still means anything. Everything at one instant fires in the order of [`Due`].
+
+use crate::ids::{JobId, LeaseId, NodeId, PoolId};
+use crate::units::Time;
+use alloc::collections::BTreeSet;
+use serde::{Deserialize, Serialize};
+
+/// What a timer is for, in the order in which timers of one instant fire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Due {
+    /// A lease reaches its limit.
+    Limit(LeaseId),
+    /// A lease's term may be renewed.
+    Renew(LeaseId),
+    /// A lease's term ends.
+    TermEnd(LeaseId),
+    /// A notice is over.
+    Kill(LeaseId),
+    /// A claim is given up.
+    ClaimEnd(JobId),
+    /// A node's offer is checked.
+    Check(NodeId),
+    /// A node's offer may have expired.
+    OfferEnd(NodeId),
+    /// An owner's use has outgrown what is left beside the leases.
+    Reclaim(NodeId),
+    /// A job of a higher class may try again to preempt.
+    Retry(PoolId),
+}
+
+/// All timers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timers {
+    set: BTreeSet<(Time, Due)>,
+}
+
+impl Timers {
+    /// Sets a timer.
+    pub fn set(&mut self, at: Time, due: Due) {
+        if at < Time::MAX {
+            self.set.insert((at, due));
+        }
+    }
+
+    /// Takes a timer back.
+    pub fn clear(&mut self, at: Time, due: Due) {
+        self.set.remove(&(at, due));
+    }
+
+    /// Returns the first timer.
+    #[must_use]
+    pub fn first(&self) -> Option<(Time, Due)> {
+        self.set.first().copied()
+    }
+
+    /// Takes the first timer that is due at or before `now`.
+    pub fn pop(&mut self, now: Time) -> Option<(Time, Due)> {
+        if self.set.first().is_some_and(|(at, _)| *at <= now) { self.set.pop_first() } else { None }
+    }
+
+    /// Returns how many timers are set.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.set.len()
+    }
+
+    /// Returns whether no timer is set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty()
+    }
+}

@@ -1,0 +1,234 @@
+//! What the core wants done and wants known, as plain data.
+//!
+//! An order ([`Effect::Start`], [`Effect::Notice`], [`Effect::Kill`]) carries lease and epoch, so that
+//! performing it twice is harmless. The others are the core's log: a driver keeps them or not.
+
+use crate::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, OfferId, TransferId};
+use crate::units::{MicroAtp, Span, Time};
+use serde::{Deserialize, Serialize};
+
+/// One effect of an entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Effect {
+    /// Start the job on the members of the lease, as the state describes them.
+    Start {
+        /// The lease.
+        lease: LeaseId,
+        /// Its epoch.
+        epoch: Epoch,
+        /// The job.
+        job: JobId,
+    },
+    /// Ask the lease's processes to end; they are killed at `kill_at`.
+    Notice {
+        /// The lease.
+        lease: LeaseId,
+        /// Its epoch.
+        epoch: Epoch,
+        /// When the notice is over.
+        kill_at: Time,
+        /// Why.
+        reason: EvictionReason,
+    },
+    /// Kill the lease's process trees now.
+    Kill {
+        /// The lease.
+        lease: LeaseId,
+        /// Its epoch.
+        epoch: Epoch,
+    },
+    /// A lease is closed and its capacity is free.
+    Closed(LeaseEnd),
+    /// A job is over and leaves the state.
+    Finished(JobEnd),
+    /// A job went back into the queue.
+    Requeued {
+        /// The job.
+        job: JobId,
+        /// Why.
+        reason: EvictionReason,
+        /// Work that was lost.
+        lost: Span,
+    },
+    /// Credit moved.
+    Moved(Transfer),
+    /// An offer was opened or closed.
+    Offer {
+        /// The offer.
+        offer: OfferId,
+        /// Its node.
+        node: NodeId,
+        /// What became of it.
+        fate: OfferFate,
+    },
+}
+
+/// Why a lease was ended by somebody else than its job (RULES.md section 8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum EvictionReason {
+    /// The owner of the node needs it.
+    OwnerReturn,
+    /// A job of a higher class needs it.
+    PriorityPreemption,
+    /// The account cannot pay the next term.
+    BudgetExhausted,
+    /// The job reached its limit.
+    TimeLimit,
+    /// The node failed.
+    NodeFailure,
+    /// The job's account asked.
+    UserRequest,
+}
+
+impl EvictionReason {
+    /// All reasons, in their stated order.
+    pub const ALL: [Self; 6] = [
+        Self::OwnerReturn,
+        Self::PriorityPreemption,
+        Self::BudgetExhausted,
+        Self::TimeLimit,
+        Self::NodeFailure,
+        Self::UserRequest,
+    ];
+
+    /// Returns the name that users meet.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OwnerReturn => "OwnerReturn",
+            Self::PriorityPreemption => "PriorityPreemption",
+            Self::BudgetExhausted => "BudgetExhausted",
+            Self::TimeLimit => "TimeLimit",
+            Self::NodeFailure => "NodeFailure",
+            Self::UserRequest => "UserRequest",
+        }
+    }
+}
+
+/// The end of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseEnd {
+    /// The lease.
+    pub lease: LeaseId,
+    /// Its job.
+    pub job: JobId,
+    /// Why it was evicted; `None` when its job ended by itself.
+    pub reason: Option<EvictionReason>,
+    /// Credit held over all its terms.
+    pub held: MicroAtp,
+    /// Credit settled over all its terms.
+    pub settled: MicroAtp,
+    /// Notice to end of the first request to leave: the reclaim latency of an owner's return.
+    pub noticed: Option<Time>,
+}
+
+/// The end of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobEnd {
+    /// The job.
+    pub job: JobId,
+    /// The last state.
+    pub state: FinalState,
+    /// What its account paid, before refunds.
+    pub charged: MicroAtp,
+    /// What came back for work that others destroyed.
+    pub refunded: MicroAtp,
+}
+
+/// How a job ends (RULES.md section 8 "States").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum FinalState {
+    /// It did its work.
+    Completed,
+    /// It ended itself with an error.
+    Failed,
+    /// It ran into its limit.
+    Timeout,
+    /// Its account took it back.
+    Cancelled,
+    /// It was preempted and may not be requeued.
+    Preempted,
+    /// Its node failed and it may not be requeued.
+    NodeFail,
+    /// Its account could not pay.
+    OutOfBudget,
+}
+
+/// One movement of credit: immutable once it happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transfer {
+    /// Its number.
+    pub id: TransferId,
+    /// When.
+    pub at: Time,
+    /// Who gives.
+    pub from: Party,
+    /// Who gets.
+    pub to: Party,
+    /// How much, above nothing.
+    pub amount: MicroAtp,
+    /// What for.
+    pub kind: TransferKind,
+    /// The lease it belongs to.
+    pub lease: Option<LeaseId>,
+}
+
+/// One side of a transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Party {
+    /// Credit is made here.
+    Mint,
+    /// Fees go here.
+    Treasury,
+    /// An account's available credit.
+    Account(AccountId),
+    /// An account's held credit.
+    Held(AccountId),
+}
+
+/// What a transfer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum TransferKind {
+    /// New credit by an administrator.
+    Deposit,
+    /// Set aside for a term.
+    Hold,
+    /// The rest of a hold goes back.
+    Restore,
+    /// A term is paid to a lender.
+    Settle,
+    /// The treasury's part of a settlement.
+    Fee,
+    /// A preemptor pays for the work that its victim lost.
+    Refund,
+}
+
+impl TransferKind {
+    /// Returns the name that users meet.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Deposit => "deposit",
+            Self::Hold => "hold",
+            Self::Restore => "restore",
+            Self::Settle => "settle",
+            Self::Fee => "fee",
+            Self::Refund => "refund",
+        }
+    }
+}
+
+/// What became of an offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum OfferFate {
+    /// It was opened.
+    Opened,
+    /// Its first lease was granted.
+    Leased,
+    /// It ended without renewal.
+    Expired,
+    /// It was taken back while nothing was leased on it.
+    Withdrawn,
+    /// It was taken back while something was leased on it.
+    Revoked,
+}

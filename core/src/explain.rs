@@ -1,0 +1,324 @@
+//! Explain, as data: every reason why a job waits, and the nearest single change that would start it
+//! (RULES.md section 8). A question to the state; it walks the nodes and is asked by people, and once
+//! per job that says `if_busy: refuse`.
+
+use crate::bundle::Dimension;
+use crate::config::Backfill;
+use crate::ids::{JobId, NodeId};
+use crate::index::suits;
+use crate::jobs::{Job, JobState, Shape};
+use crate::leases::LeaseState;
+use crate::preempt::is_eligible;
+use crate::state::State;
+use crate::units::MicroAtp;
+use crate::charges;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// One reason why a job waits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Blocker {
+    /// Its account holds it.
+    Held,
+    /// No node of the pool can ever run it.
+    NoMatchingNode,
+    /// The pool's quota has no room.
+    QuotaExceeded {
+        /// The dimension.
+        dimension: Dimension,
+        /// What would be leased.
+        needed: u64,
+        /// The quota.
+        quota: u64,
+    },
+    /// The account has too little credit available.
+    AtpBudgetExceeded {
+        /// What a first term costs.
+        needed: MicroAtp,
+        /// What is available.
+        available: MicroAtp,
+    },
+    /// The job's own budget is used up.
+    BudgetCommitted {
+        /// What it would have cost with one more term.
+        needed: MicroAtp,
+        /// Its budget.
+        budget: MicroAtp,
+    },
+    /// No suitable node offers anything.
+    NoOffers {
+        /// Suitable nodes.
+        nodes: u32,
+    },
+    /// Nodes offer, but too little is free.
+    Resources {
+        /// How many nodes fall short in which dimension.
+        short: Vec<(Dimension, u32)>,
+        /// The node with the fewest dimensions short, and what it lacks.
+        nearest: Option<(NodeId, Dimension, u64)>,
+    },
+    /// It would fit, but somebody goes first.
+    Priority {
+        /// Who.
+        behind: JobId,
+    },
+    /// Its victims are leaving.
+    WaitingForPreempted {
+        /// How many.
+        leases: u32,
+    },
+    /// Some members fit, not all.
+    GangIncomplete {
+        /// How many fit.
+        fit: u32,
+        /// How many are needed.
+        needed: u32,
+    },
+    /// Suitable nodes take nothing new.
+    NodeDraining {
+        /// How many.
+        nodes: u32,
+    },
+    /// Suitable nodes are down.
+    NodeUnreachable {
+        /// How many.
+        nodes: u32,
+    },
+    /// Suitable nodes are being taken back by their owners.
+    WaitingForReclaim {
+        /// How many.
+        nodes: u32,
+    },
+    /// Victims would make room but have not run long enough.
+    MinRuntimeProtected {
+        /// How many leases.
+        leases: u32,
+    },
+}
+
+impl Blocker {
+    /// Returns the name that users meet.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Held => "Held",
+            Self::NoMatchingNode => "NoMatchingNode",
+            Self::QuotaExceeded { .. } => "QuotaExceeded",
+            Self::AtpBudgetExceeded { .. } => "AtpBudgetExceeded",
+            Self::BudgetCommitted { .. } => "BudgetCommitted",
+            Self::NoOffers { .. } => "NoOffers",
+            Self::Resources { .. } => "Resources",
+            Self::Priority { .. } => "Priority",
+            Self::WaitingForPreempted { .. } => "WaitingForPreempted",
+            Self::GangIncomplete { .. } => "GangIncomplete",
+            Self::NodeDraining { .. } => "NodeDraining",
+            Self::NodeUnreachable { .. } => "NodeUnreachable",
+            Self::WaitingForReclaim { .. } => "WaitingForReclaim",
+            Self::MinRuntimeProtected { .. } => "MinRuntimeProtected",
+        }
+    }
+}
+
+/// Why a job waits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// All reasons, in the order of [`Blocker`].
+    pub blockers: Vec<Blocker>,
+}
+
+/// What the suitable nodes look like to one job.
+#[derive(Default)]
+struct Survey {
+    suitable: u32,
+    down: u32,
+    draining: u32,
+    reclaiming: u32,
+    closed: u32,
+    fit: u32,
+    short: BTreeMap<Dimension, u32>,
+    nearest: Option<(usize, u64, NodeId, Dimension)>,
+}
+
+/// Returns every reason why a job waits; `None` when it does not wait or does not exist.
+#[must_use]
+pub fn explain(state: &State, id: JobId) -> Option<Explanation> {
+    let job = state.jobs.get(&id)?;
+    let mut blockers = Vec::new();
+    match job.state {
+        JobState::Running(_) => return None,
+        JobState::Held => blockers.push(Blocker::Held),
+        JobState::Nominated => {
+            let left = state.claims.get(&id).map_or(0, |claim| claim.victims.len());
+            blockers.push(Blocker::WaitingForPreempted { leases: count(left) });
+        }
+        JobState::Pending => {}
+    }
+    let shape = &state.shapes[job.shape];
+    blockers.extend(account_blockers(state, job, shape));
+    let survey = survey(state, shape);
+    blockers.extend(room_blockers(state, job, shape, &survey));
+    if blockers.is_empty() || !survey.blocks(shape) {
+        blockers.extend(ahead(state, job).map(|behind| Blocker::Priority { behind }));
+    }
+    blockers.sort();
+    Some(Explanation { blockers })
+}
+
+/// Returns a length as a count.
+fn count(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+/// Returns what its pool's quota, its account and its own budget have against a job.
+fn account_blockers(state: &State, job: &Job, shape: &Shape) -> Vec<Blocker> {
+    let mut out = Vec::new();
+    if let Some((dimension, needed, quota)) = charges::over_quota(state, shape) {
+        out.push(Blocker::QuotaExceeded { dimension, needed, quota });
+    }
+    let needed = charges::first_hold(state, job, shape);
+    let available = state.ledger.available(job.account);
+    if needed > available {
+        out.push(Blocker::AtpBudgetExceeded { needed, available });
+    }
+    if let Some(budget) = job.budget {
+        let needed = job.charged.saturating_add(needed);
+        if needed > budget {
+            out.push(Blocker::BudgetCommitted { needed, budget });
+        }
+    }
+    out
+}
+
+impl Survey {
+    /// Returns whether too few members fit.
+    fn blocks(&self, shape: &Shape) -> bool {
+        self.fit < u32::from(shape.members)
+    }
+}
+
+/// Looks at every suitable node.
+fn survey(state: &State, shape: &Shape) -> Survey {
+    let mut survey = Survey::default();
+    let bundle = shape.needs.bundle();
+    for id in state.pools[shape.pool].nodes.iter().copied() {
+        if !suits(state, shape, id) {
+            continue;
+        }
+        let node = &state.nodes[id];
+        survey.suitable += 1;
+        if !node.up {
+            survey.down += 1;
+        } else if node.draining.is_some() {
+            survey.draining += 1;
+        } else if node.reclaiming {
+            survey.reclaiming += 1;
+        } else if !node.takes_work(state.now) {
+            survey.closed += 1;
+        } else if node.fits(&shape.needs, &bundle) {
+            survey.fit += if shape.spread { 1 } else { room(state, shape, id) };
+        } else {
+            survey.note_short(state, shape, id);
+        }
+    }
+    survey
+}
+
+/// Returns how many members fit on one node.
+fn room(state: &State, shape: &Shape, id: NodeId) -> u32 {
+    let mut node = state.nodes[id].clone();
+    let mut fit = 0;
+    while fit < u32::from(shape.members) && node.fits(&shape.needs, &shape.needs.bundle()) {
+        let devices = crate::placement::tightest(&node, shape.needs.gpus);
+        node.claim(&shape.needs, devices);
+        fit += 1;
+    }
+    fit
+}
+
+impl Survey {
+    /// Counts the dimensions in which a node falls short, and keeps the nearest node.
+    fn note_short(&mut self, state: &State, shape: &Shape, id: NodeId) {
+        let (need, free) = (shape.needs.bundle(), state.nodes[id].free());
+        let mut short: Vec<(Dimension, u64)> = Dimension::all()
+            .filter_map(|d| need.amount(d).checked_sub(free.amount(d)).map(|lack| (d, lack)))
+            .filter(|(_, lack)| *lack > 0)
+            .collect();
+        if short.is_empty() {
+            // Enough in sum, but not on enough single devices.
+            short.push((Dimension::Gpu, shape.needs.gpus.total().get()));
+        }
+        for (dimension, _) in &short {
+            *self.short.entry(*dimension).or_insert(0) += 1;
+        }
+        let Some((dimension, lack)) = short.first().copied() else { return };
+        let found = (short.len(), lack, id, dimension);
+        if self.nearest.is_none_or(|best| found < best) {
+            self.nearest = Some(found);
+        }
+    }
+}
+
+/// Returns what the nodes have against a job.
+fn room_blockers(state: &State, job: &Job, shape: &Shape, survey: &Survey) -> Vec<Blocker> {
+    let mut out = Vec::new();
+    if survey.suitable == 0 {
+        out.push(Blocker::NoMatchingNode);
+        return out;
+    }
+    if !survey.blocks(shape) {
+        return out;
+    }
+    let states = [
+        (survey.draining, Blocker::NodeDraining { nodes: survey.draining }),
+        (survey.down, Blocker::NodeUnreachable { nodes: survey.down }),
+        (survey.reclaiming, Blocker::WaitingForReclaim { nodes: survey.reclaiming }),
+    ];
+    out.extend(states.into_iter().filter(|(n, _)| *n > 0).map(|(_, blocker)| blocker));
+    if survey.fit > 0 {
+        let needed = u32::from(shape.members);
+        out.push(Blocker::GangIncomplete { fit: survey.fit, needed });
+    }
+    if survey.short.is_empty() && survey.closed > 0 {
+        out.push(Blocker::NoOffers { nodes: survey.closed });
+    }
+    if !survey.short.is_empty() {
+        let short = survey.short.iter().map(|(d, n)| (*d, *n)).collect();
+        let nearest = survey.nearest.map(|(_, lack, node, dimension)| (node, dimension, lack));
+        out.push(Blocker::Resources { short, nearest });
+    }
+    let young = protected(state, job, shape);
+    if young > 0 {
+        out.push(Blocker::MinRuntimeProtected { leases: young });
+    }
+    out
+}
+
+/// Returns how many leases of a lower class have not run long enough to be victims.
+fn protected(state: &State, job: &Job, shape: &Shape) -> u32 {
+    let rules = &state.rules.preemption;
+    let lowest = state.pools[shape.pool].running.lowest();
+    let may = |low: u8| job.priority.class() >= low.saturating_add(rules.gap_min);
+    if !rules.enabled || !lowest.is_some_and(may) {
+        return 0;
+    }
+    let young = |lease: &&crate::leases::Lease| {
+        lease.state == LeaseState::Active
+            && may(lease.priority.class())
+            && !is_eligible(state, lease, job)
+    };
+    count(state.leases.values().filter(young).count())
+}
+
+/// Returns the job that goes before this one, if any.
+fn ahead(state: &State, job: &Job) -> Option<JobId> {
+    let pool = state.shapes[job.shape].pool;
+    let mine = state.line_of(job);
+    let first = state.queue.jobs(mine).next().filter(|first| *first < job.id);
+    let any = || {
+        let ranks = state.queue.ranks(pool);
+        let best = ranks.filter(|rank| rank.line != mine).min().map(|rank| rank.head);
+        best.filter(|_| state.rules.scheduling.backfill == Backfill::Strict)
+    };
+    first.or_else(any)
+}

@@ -1,0 +1,151 @@
+//! The coordinator's half: one door, one match.
+//!
+//! `apply` is the only way in. A tick is one call of it: what is due at or before the entry's time,
+//! then the command, then one scheduling pass. A sample only records and shrinks its own node's
+//! offer; what follows from it happens at that instant's `Wake`.
+
+use crate::command::{Command, Entry, Reply, Report, Request};
+use crate::config::{Config, ConfigError};
+use crate::deny::Denied;
+use crate::due::Due;
+use crate::effect::Effect;
+use crate::encode::{Digest, digest};
+use crate::ids::Seq;
+use crate::index::Index;
+use crate::snapshot::{Snapshot, SnapshotError};
+use crate::state::State;
+use crate::units::Time;
+use crate::verbs::Work;
+use alloc::vec::Vec;
+
+/// A cluster, as its coordinator sees it.
+#[derive(Clone, Debug)]
+pub struct Grid {
+    state: State,
+    index: Index,
+}
+
+impl Grid {
+    /// Builds a cluster; its accounts get their deposits at once.
+    ///
+    /// # Errors
+    /// When no cluster could run by this configuration.
+    pub fn new(config: Config, at: Time) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let state = State::new(config, at);
+        let index = Index::new(&state);
+        Ok(Self { state, index })
+    }
+
+    /// Applies one entry and appends what follows from it to `effects`.
+    ///
+    /// # Errors
+    /// The refusal of a request. Nothing but the clock and what was due by then has changed.
+    ///
+    /// # Panics
+    /// When the entry does not follow the last one: sequences have no gap and time never goes back.
+    pub fn apply(
+        &mut self,
+        entry: &Entry<Command>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Reply, Denied> {
+        let follows = entry.seq == self.state.seq.next() && entry.at >= self.state.now;
+        assert!(follows, "entry {} at {} follows {}", entry.seq, entry.at, self.state.seq);
+        let first = self.state.seq == Seq::new(0);
+        (self.state.seq, self.state.now) = (entry.seq, entry.at);
+        let mut work = Work { state: &mut self.state, index: &mut self.index, effects };
+        if first {
+            work.open_accounts();
+        }
+        let due = run_due(&mut work);
+        let sampled = matches!(entry.command, Command::Report(Report::Sample { .. }));
+        let reply = match &entry.command {
+            Command::Request(request) => run_request(&mut work, request),
+            Command::Report(report) => Ok(run_report(&mut work, report)),
+            Command::Wake => Ok(Reply::Done),
+        };
+        if due || !sampled {
+            work.pass();
+        }
+        reply
+    }
+
+    /// Returns when the core next needs an entry, and why.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<(Time, Due)> {
+        self.state.timers.first()
+    }
+
+    /// Returns the state, to read.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Returns a copy of the state that [`Grid::restore`] takes.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::of(&self.state)
+    }
+
+    /// Rebuilds a cluster from a snapshot; it goes on exactly as the original would.
+    ///
+    /// # Errors
+    /// When the snapshot is damaged or of other rules.
+    pub fn restore(snapshot: &Snapshot) -> Result<Self, SnapshotError> {
+        let state = snapshot.state()?;
+        let index = Index::new(&state);
+        Ok(Self { state, index })
+    }
+
+    /// Returns the fingerprint of the state: the same on every run, machine and build.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        digest(&self.state)
+    }
+}
+
+/// Does what is due; returns whether anything but the quiet release at a limit was.
+fn run_due(work: &mut Work<'_>) -> bool {
+    let mut any = false;
+    while let Some((_, due)) = work.state.timers.pop(work.state.now) {
+        any = true;
+        match due {
+            Due::Limit(lease) => work.limit_reached(lease),
+            Due::Renew(lease) => work.renew(lease),
+            Due::TermEnd(lease) => work.end_term(lease),
+            Due::Kill(lease) => work.kill(lease),
+            Due::ClaimEnd(job) => work.claim_ended(job),
+            Due::Check(node) => work.check_offer(node),
+            Due::OfferEnd(node) => work.offer_end(node),
+            Due::Reclaim(node) => work.reclaim(node),
+            Due::Retry(_) => {}
+        }
+    }
+    any
+}
+
+/// Runs what somebody asks for.
+fn run_request(work: &mut Work<'_>, request: &Request) -> Result<Reply, Denied> {
+    match request {
+        Request::SubmitJob { account, job } => work.submit(*account, job),
+        Request::CancelJob { account, job } => work.cancel(*account, *job),
+        Request::HoldJob { account, job } => work.hold_job(*account, *job),
+        Request::ReleaseJob { account, job } => work.release_job(*account, *job),
+        Request::Deposit { account, amount } => work.deposit(*account, *amount),
+        Request::Drain { node, reason } => work.drain(*node, reason),
+        Request::Undrain { node } => work.undrain(*node),
+        Request::Configure(rules) => work.configure((**rules).clone()),
+    }
+}
+
+/// Applies what a machine states.
+fn run_report(work: &mut Work<'_>, report: &Report) -> Reply {
+    match report {
+        Report::Sample { node, sample } => work.sample(*node, sample),
+        Report::NodeDown { node } => work.node_down(*node),
+        Report::NodeUp { node } => work.node_up(*node),
+        Report::Ended { lease, epoch, outcome } => return work.ended(*lease, *epoch, *outcome),
+    }
+    Reply::Done
+}

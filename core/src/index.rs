@@ -1,0 +1,234 @@
+//! The placement index: for every shape, the nodes it fits now, best first.
+//!
+//! A decision takes the first of a set instead of walking nodes. The sets are brought up to date
+//! lazily: each shape remembers how far it has read the log of changed nodes, and scores only those.
+//! The index is derived from the state, is no part of it, and must not be able to change a decision:
+//! its content after any history equals that of an index built from the state alone.
+
+use crate::bundle::Bundle;
+use crate::ids::{Dense, NodeId, ShapeId, Table};
+use crate::jobs::Shape;
+use crate::placement::Scorer;
+use crate::state::State;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+
+/// A node's place among the candidates of a shape: score, priority, permutation, id.
+type Place = (Reverse<i64>, (i32, u32), NodeId);
+
+/// The mark of a node that a shape does not fit now.
+const NONE: i64 = i64::MIN;
+
+/// The index of all shapes.
+#[derive(Clone, Debug)]
+pub struct Index {
+    scorer: Scorer,
+    shapes: BTreeMap<ShapeId, Candidates>,
+    log: Vec<NodeId>,
+    /// How many changes were dropped from the front of the log.
+    dropped: usize,
+    /// Nodes by their place in the permutation, for the strategy `random`.
+    by_rank: Vec<NodeId>,
+}
+
+/// The nodes one shape fits.
+#[derive(Clone, Debug)]
+struct Candidates {
+    /// What each member needs.
+    bundle: Bundle,
+    /// Nodes whose hardware, labels and pool suit the shape.
+    suitable: Vec<bool>,
+    /// How far the log has been read.
+    read: usize,
+    /// The score of each node, or [`NONE`].
+    scores: Table<NodeId, i64>,
+    order: BTreeSet<Place>,
+    /// Under the strategy `random`: the candidates by permutation, one bit each.
+    bits: Vec<u64>,
+}
+
+impl Index {
+    /// Builds an empty index for a state.
+    #[must_use]
+    pub fn new(state: &State) -> Self {
+        let mut by_rank: Vec<NodeId> = state.nodes.ids().collect();
+        by_rank.sort_by_key(|node| state.tie_rank[*node]);
+        Self {
+            scorer: Scorer::new(state),
+            shapes: BTreeMap::new(),
+            log: Vec::new(),
+            dropped: 0,
+            by_rank,
+        }
+    }
+
+    /// Returns how nodes are scored.
+    #[must_use]
+    pub fn scorer(&self) -> &Scorer {
+        &self.scorer
+    }
+
+    /// Forgets a shape whose place now holds another.
+    pub fn forget(&mut self, shape: ShapeId) {
+        self.shapes.remove(&shape);
+    }
+
+    /// Reads which nodes changed since the last time.
+    pub fn read_changes(&mut self, state: &mut State) {
+        self.log.extend(state.changed.drain());
+        let room = 4 * state.nodes.len() + 1_024;
+        if self.log.len() > room {
+            let half = self.log.len() / 2;
+            self.log.drain(..half);
+            self.dropped += half;
+        }
+    }
+
+    /// Brings one shape up to date and returns how many nodes it fits.
+    pub fn refresh(&mut self, state: &State, id: ShapeId) -> usize {
+        let end = self.dropped + self.log.len();
+        let shape = &state.shapes[id];
+        let Self { scorer, shapes, log, dropped, .. } = self;
+        let candidates = shapes.entry(id).or_insert_with(|| {
+            let mut new = Candidates::new(state, shape, scorer.is_random());
+            new.score_all(state, scorer, shape);
+            new.read = end;
+            new
+        });
+        if candidates.read < *dropped {
+            candidates.score_all(state, scorer, shape);
+        } else {
+            for node in log.iter().skip(candidates.read - *dropped) {
+                candidates.score(state, scorer, shape, *node);
+            }
+        }
+        candidates.read = end;
+        candidates.len()
+    }
+
+    /// Returns the best node for one more member of a shape, outside `taken`; the shape must be up to
+    /// date. Under the strategy `random`, `draw` picks.
+    #[must_use]
+    pub fn best(&self, id: ShapeId, taken: &BTreeSet<NodeId>, draw: u64) -> Option<NodeId> {
+        let candidates = self.shapes.get(&id)?;
+        if !self.scorer.is_random() {
+            let mut order = candidates.order.iter().map(|place| place.2);
+            return order.find(|node| !taken.contains(node));
+        }
+        let free = candidates.ranks().map(|rank| self.by_rank.get(rank).copied());
+        if taken.is_empty() {
+            let count = candidates.len() as u64;
+            let pick = u64::try_from(u128::from(draw) * u128::from(count) >> 64).unwrap_or(0);
+            return candidates.nth(pick).and_then(|rank| self.by_rank.get(rank).copied());
+        }
+        let free: Vec<NodeId> = free.flatten().filter(|node| !taken.contains(node)).collect();
+        let pick = u128::from(draw) * free.len() as u128 >> 64;
+        free.get(usize::try_from(pick).unwrap_or(usize::MAX)).copied()
+    }
+
+    /// Returns whether a node's hardware, labels and pool suit a shape; the shape must be indexed.
+    #[must_use]
+    pub fn is_suitable(&self, id: ShapeId, node: NodeId) -> bool {
+        let candidates = self.shapes.get(&id);
+        candidates.is_some_and(|c| c.suitable.get(node.index()).copied().unwrap_or(false))
+    }
+}
+
+/// Returns whether a node could ever run one member of a shape.
+#[must_use]
+pub fn suits(state: &State, shape: &Shape, node: NodeId) -> bool {
+    let node = &state.nodes[node];
+    let has = |need: &crate::command::LabelNeed| {
+        node.spec
+            .labels
+            .get(&need.key)
+            .is_some_and(|value| need.any_of.is_empty() || need.any_of.contains(value))
+    };
+    node.spec.pool == shape.pool
+        && node.spec.can_share
+        && shape.labels.iter().all(has)
+        && node.could_fit(&shape.needs)
+}
+
+impl Candidates {
+    fn new(state: &State, shape: &Shape, random: bool) -> Self {
+        let mut scores = Table::new();
+        let suitable = state.nodes.ids().map(|node| suits(state, shape, node)).collect();
+        for _ in state.nodes.ids() {
+            scores.push(NONE);
+        }
+        let words = if random { state.nodes.len().div_ceil(64) } else { 0 };
+        Self {
+            bundle: shape.needs.bundle(),
+            suitable,
+            read: 0,
+            scores,
+            order: BTreeSet::new(),
+            bits: alloc::vec![0; words],
+        }
+    }
+
+    fn score_all(&mut self, state: &State, scorer: &Scorer, shape: &Shape) {
+        for node in state.nodes.ids() {
+            self.score(state, scorer, shape, node);
+        }
+    }
+
+    /// Scores one node anew.
+    fn score(&mut self, state: &State, scorer: &Scorer, shape: &Shape, id: NodeId) {
+        if !self.suitable.get(id.index()).copied().unwrap_or(false) {
+            return;
+        }
+        let node = &state.nodes[id];
+        let fits = node.takes_work(state.now) && node.fits(&shape.needs, &self.bundle);
+        let new = if fits { scorer.score(node, id, shape) } else { NONE };
+        let old = self.scores[id];
+        if new == old {
+            return;
+        }
+        self.scores[id] = new;
+        let tie = state.tie(id);
+        if scorer.is_random() {
+            let bit = 1_u64 << (tie.1 % 64);
+            if let Some(word) = self.bits.get_mut(tie.1 as usize / 64) {
+                *word = if fits { *word | bit } else { *word & !bit };
+            }
+            return;
+        }
+        if old != NONE {
+            self.order.remove(&(Reverse(old), tie, id));
+        }
+        if new != NONE {
+            self.order.insert((Reverse(new), tie, id));
+        }
+    }
+
+    fn len(&self) -> usize {
+        let bits: u32 = self.bits.iter().map(|word| word.count_ones()).sum();
+        self.order.len() + bits as usize
+    }
+
+    /// Walks the places in the permutation of the candidates.
+    fn ranks(&self) -> impl Iterator<Item = usize> {
+        let set = |(i, word): (usize, &u64)| {
+            let word = *word;
+            (0..64).filter(move |bit| word & 1 << bit != 0).map(move |bit| i * 64 + bit)
+        };
+        self.bits.iter().enumerate().flat_map(set)
+    }
+
+    /// Returns the place in the permutation of the n-th candidate.
+    fn nth(&self, mut n: u64) -> Option<usize> {
+        for (i, word) in self.bits.iter().enumerate() {
+            let ones = u64::from(word.count_ones());
+            if n < ones {
+                let word = *word;
+                let mut set = (0..64).filter(|bit| word & 1 << bit != 0);
+                return set.nth(usize::try_from(n).unwrap_or(0)).map(|bit| i * 64 + bit);
+            }
+            n -= ones;
+        }
+        None
+    }
+}

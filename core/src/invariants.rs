@@ -1,0 +1,285 @@
+//! What must always hold: RULES.md section 9, as far as this core can break it.
+//!
+//! [`check`] looks at one state, [`check_step`] at an entry with the state before and after it. Both
+//! recompute from scratch what the tables keep as counts. They are shipped, not hidden in tests, so
+//! that a daemon can check itself; they walk everything and are not for every entry of a live system.
+
+use crate::bundle::Bundle;
+use crate::command::{Command, Entry, Report};
+use crate::config::Backfill;
+use crate::ids::{JobId, LeaseId, NodeId};
+use crate::jobs::JobState;
+use crate::leases::{Lease, LeaseState};
+use crate::state::State;
+use crate::units::PerMille;
+use crate::verbs::offering::exceeds;
+use crate::verbs::release::strays;
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// One broken invariant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Breach {
+    /// Its number in RULES.md section 9.
+    pub invariant: u8,
+    /// What was found.
+    pub found: String,
+}
+
+/// Collects breaches.
+struct Breaches(Vec<Breach>);
+
+impl Breaches {
+    fn need(&mut self, invariant: u8, holds: bool, found: impl FnOnce() -> String) {
+        if !holds {
+            self.0.push(Breach { invariant, found: found() });
+        }
+    }
+}
+
+/// Checks every invariant that a state alone shows.
+#[must_use]
+pub fn check(state: &State) -> Vec<Breach> {
+    let mut out = Breaches(Vec::new());
+    check_ledger(state, &mut out);
+    for (id, node) in state.nodes.iter() {
+        check_counts(state, id, &mut out);
+        check_lent(state, id, &mut out);
+        let offers = u32::from(node.offer.is_some());
+        out.need(19, offers <= state.rules.offering.offers_max, || format!("{id}: {offers} offers"));
+    }
+    for (id, pool) in state.pools.iter() {
+        let holding = |l: &&Lease| {
+            l.state != LeaseState::Released && state.shapes[l.shape].pool == id
+        };
+        let mut sum = Bundle::ZERO;
+        for lease in state.leases.values().filter(holding) {
+            sum.add(&state.shapes[lease.shape].total());
+        }
+        out.need(32, sum == pool.leased, || format!("{id}: {sum:?} leased, {:?} counted", pool.leased));
+        if let Some(quota) = &pool.spec.quota {
+            out.need(32, sum.fits_in(quota), || format!("{id}: {sum:?} above its quota"));
+        }
+    }
+    let names: BTreeSet<&String> = state.pools.iter().map(|(_, pool)| &pool.spec.name).collect();
+    out.need(26, names.len() == state.pools.len(), || String::from("two pools share a name"));
+    let strays = strays(state);
+    out.need(29, strays.is_empty(), || format!("jobs that are nowhere: {strays:?}"));
+    // A lease has at most four timers, a node three, a claim one; a pool one per waiting retry.
+    let most = 4 * state.leases.len() + 3 * state.nodes.len() + state.claims.len();
+    let most = most + 16 * state.pools.len() + 4 * state.jobs.len();
+    out.need(48, state.timers.len() <= most, || format!("{} timers", state.timers.len()));
+    out.0
+}
+
+/// Invariants 1, 2, 3 and 7.
+fn check_ledger(state: &State, out: &mut Breaches) {
+    let ledger = &state.ledger;
+    let mut sum = ledger.mint + i128::from(ledger.treasury.get());
+    for (id, account) in ledger.accounts.iter() {
+        sum += i128::from(account.available.get()) + i128::from(account.held.get());
+        let holds = ledger.holds.values().filter(|hold| hold.account == id);
+        let held: u64 = holds.map(|hold| hold.amount.get()).sum();
+        out.need(3, held == account.held.get(), || {
+            format!("{id}: {held} in open holds, {} held", account.held)
+        });
+    }
+    out.need(1, sum == 0, || format!("all balances add up to {sum}"));
+    let leases = state.leases.values();
+    let used = leases.flat_map(|l| [l.hold, l.next_hold, l.cover]).flatten();
+    let used: BTreeSet<_> = used.collect();
+    let open: BTreeSet<_> = ledger.holds.keys().copied().collect();
+    out.need(4, used == open, || format!("holds {open:?} are open, leases name {used:?}"));
+}
+
+/// Invariants 20 and 24: the counts of a node equal the sum over its leases and claims.
+fn check_counts(state: &State, id: NodeId, out: &mut Breaches) {
+    let node = &state.nodes[id];
+    let (mut leased, mut claimed) = (Bundle::ZERO, Bundle::ZERO);
+    let mut used: Vec<(u64, u64, u32)> = node.gpus.iter().map(|_| (0, 0, 0)).collect();
+    for lease in state.leases.values().filter(|l| l.state != LeaseState::Released) {
+        for member in lease.members.iter().filter(|m| m.node == id) {
+            leased.add(&lease.needs.bundle());
+            for (i, slot) in used.iter_mut().enumerate().filter(|(i, _)| member.devices & 1 << i != 0) {
+                let _ = i;
+                slot.0 += u64::from(lease.needs.gpus.share.get());
+                slot.1 += lease.needs.gpus.memory.get();
+                slot.2 += u32::from(lease.needs.gpus.is_exclusive());
+            }
+        }
+    }
+    for claim in state.claims.values() {
+        for _ in claim.members.iter().filter(|m| m.node == id) {
+            claimed.add(&claim.needs.bundle());
+        }
+    }
+    out.need(20, leased == node.leased, || format!("{id}: {leased:?} leased, {:?} counted", node.leased));
+    out.need(20, claimed == node.claimed, || format!("{id}: claims differ"));
+    for (i, (gpu, (share, memory, exclusive))) in node.gpus.iter().zip(used).enumerate() {
+        let counted = u64::from(gpu.used.get()) == share && gpu.memory_used.get() == memory;
+        out.need(20, counted, || format!("{id} gpu {i}: {share} used, {:?} counted", gpu.used));
+        let whole = u64::from(PerMille::WHOLE.get());
+        let alone = exclusive == 0 || (exclusive == 1 && share == whole);
+        out.need(24, share <= whole && alone, || format!("{id} gpu {i}: shared beside exclusive use"));
+    }
+}
+
+/// Invariants 17, 18 and 19: what is lent stays inside what may be lent.
+fn check_lent(state: &State, id: NodeId, out: &mut Breaches) {
+    let node = &state.nodes[id];
+    let room = node.spec.capacity;
+    out.need(20, node.leased.fits_in(&room), || format!("{id}: {:?} leased", node.leased));
+    if !node.up {
+        let gone = node.leases.iter().all(|l| state.lease(*l).members.len() > 1);
+        out.need(21, gone && node.offer.is_none(), || format!("{id} is down and still lends"));
+        return;
+    }
+    let lendable = node.lendable(state.now, &state.rules.offering, &state.rules.balance);
+    let free = node.free();
+    let spare = Bundle { gpu: free.gpu, ..lendable.bundle.saturating_sub(&node.leased) };
+    let reclaim_due = state.timers.first().is_some_and(|(at, _)| at <= state.now);
+    if let Some(offer) = &node.offer {
+        let growing = offer.total.fits_in(&lendable.bundle) || reclaim_due;
+        out.need(17, free.fits_in(&spare) || growing, || {
+            format!("{id}: {free:?} free of an offer, {spare:?} could be")
+        });
+        out.need(19, offer.total.fits_in(&node.spec.share_max), || {
+            format!("{id}: {:?} on offer is above its share", offer.total)
+        });
+    }
+    let leaving = || node.leases.iter().any(|l| state.lease(*l).state != LeaseState::Active);
+    let drained = node.draining.is_some();
+    out.need(18, !exceeds(node, &lendable) || leaving() || reclaim_due || drained, || {
+        format!("{id}: {:?} leased, {:?} lendable, nobody leaves", node.leased, lendable.bundle)
+    });
+}
+
+/// Checks every invariant that an entry shows.
+#[must_use]
+pub fn check_step(before: &State, entry: &Entry<Command>, after: &State) -> Vec<Breach> {
+    let mut out = Breaches(Vec::new());
+    out.need(45, after.now >= before.now && after.now == entry.at, || {
+        format!("time goes from {} to {}", before.now, after.now)
+    });
+    let ids = after.next.job >= before.next.job
+        && after.next.lease >= before.next.lease
+        && after.next.offer >= before.next.offer;
+    out.need(23, ids, || String::from("an id counter goes back"));
+    for (id, lease) in &after.leases {
+        match before.leases.get(id) {
+            Some(old) => check_kept(old, lease, &mut out),
+            None => check_granted(before, after, *id, &mut out),
+        }
+    }
+    for account in after.ledger.accounts.ids() {
+        let (old, new) = (before.account(account), after.account(account));
+        let grows = new.earned >= old.earned && new.spent >= old.spent && new.granted >= old.granted;
+        out.need(5, grows, || format!("{account}: a lifetime total falls"));
+    }
+    let settled = after.ledger.settled - before.ledger.settled;
+    let reserved: u128 = before.ledger.holds.values().map(|h| u128::from(h.amount.get())).sum();
+    let fresh = after.ledger.reserved - before.ledger.reserved;
+    out.need(5, settled <= reserved + fresh, || format!("{settled} settled, {reserved} was held"));
+    if let Command::Report(Report::Sample { node, .. }) = &entry.command {
+        let due = before.timers.first().is_some_and(|(at, _)| at <= entry.at);
+        for (id, row) in after.nodes.iter().filter(|(id, _)| id != node && !due) {
+            out.need(46, *row == before.nodes[id], || format!("a sample of {node} changes {id}"));
+        }
+        out.need(46, due || after.leases == before.leases, || format!("a sample of {node} ends leases"));
+    }
+    check_order(before, after, &mut out);
+    check_victims(before, after, &mut out);
+    out.0
+}
+
+/// What may not change while a lease goes on.
+fn check_kept(old: &Lease, new: &Lease, out: &mut Breaches) {
+    let same = (old.job, old.epoch, old.account) == (new.job, new.epoch, new.account)
+        && old.members == new.members
+        && old.priority == new.priority;
+    out.need(41, same, || format!("{}: its terms changed under way", new.id));
+    let onward = new.term_began >= old.term_began && new.settled >= old.settled;
+    out.need(4, onward, || format!("{}: a settled term is open again", new.id));
+}
+
+/// What must hold for a lease that is new.
+fn check_granted(before: &State, after: &State, id: LeaseId, out: &mut Breaches) {
+    let lease = after.lease(id);
+    out.need(23, id >= before.next.lease, || format!("{id} is used again"));
+    let job = after.jobs.get(&lease.job);
+    let current = job.is_some_and(|job| job.epoch == lease.epoch);
+    out.need(23, current, || format!("{id} is of another epoch than its job"));
+    for member in &lease.members {
+        let node = &after.nodes[member.node];
+        out.need(22, node.up, || format!("{id} starts on a node that is down"));
+        let dedicated = node.spec.dedicated || node.load.is_some();
+        out.need(22, dedicated, || format!("{id} starts on a node that is unknown"));
+        let own = node.spec.owner == lease.account && lease.members.len() == 1;
+        out.need(14, !own || lease.hold.is_none(), || format!("{id} to oneself holds credit"));
+    }
+}
+
+/// Invariant 27: nobody is granted a place that a waiting job of a higher class could have had.
+fn check_order(before: &State, after: &State, out: &mut Breaches) {
+    let fresh: Vec<&Lease> =
+        after.leases.values().filter(|l| !before.leases.contains_key(&l.id)).collect();
+    for lease in fresh.iter().filter(|l| l.members.len() == 1) {
+        let pool = after.shapes[lease.shape].pool;
+        let from_claim = before.claims.contains_key(&lease.job);
+        if from_claim || after.pools[pool].spec.quota.is_some() {
+            continue;
+        }
+        for rank in after.queue.ranks(pool).filter(|r| r.class() > lease.priority.class()) {
+            let fits = lease.members.iter().any(|m| would_fit(after, lease, m.node, rank.head));
+            out.need(27, !fits, || format!("{} goes before {} of a higher class", lease.job, rank.head));
+        }
+        if after.rules.scheduling.backfill == Backfill::Strict {
+            let ahead = after.queue.ranks(pool).filter(|r| r.class() > lease.priority.class());
+            let ahead: Vec<JobId> = ahead.map(|r| r.head).collect();
+            let poor = |id: &JobId| !can_pay(after, *id);
+            out.need(27, ahead.iter().all(poor), || format!("{} passes {ahead:?}", lease.job));
+        }
+    }
+}
+
+/// Returns whether an account can pay the first term of a waiting job.
+fn can_pay(state: &State, id: JobId) -> bool {
+    let job = state.job(id);
+    let needed = crate::charges::first_hold(state, job, &state.shapes[job.shape]);
+    let inside = job.budget.is_none_or(|b| job.charged.saturating_add(needed) <= b);
+    inside && state.ledger.available(job.account) >= needed
+}
+
+/// Returns whether a waiting job of one member would fit where a lease has just been granted.
+fn would_fit(state: &State, lease: &Lease, node: NodeId, id: JobId) -> bool {
+    let job = state.job(id);
+    let shape = &state.shapes[job.shape];
+    if shape.members != 1 || !crate::index::suits(state, shape, node) || !can_pay(state, id) {
+        return false;
+    }
+    let mut without = state.nodes[node].clone();
+    for member in lease.members.iter().filter(|m| m.node == node) {
+        without.give_back(lease.id, &lease.needs, member.devices);
+    }
+    without.takes_work(state.now) && without.fits(&shape.needs, &shape.needs.bundle())
+}
+
+/// Invariants 30 and 31: who was told to leave for a higher class had run long enough, and every
+/// victim was needed.
+fn check_victims(before: &State, after: &State, out: &mut Breaches) {
+    let rules = &before.rules.preemption;
+    for (id, claim) in after.claims.iter().filter(|(id, _)| !before.claims.contains_key(id)) {
+        for victim in claim.victims.iter().filter_map(|v| before.leases.get(v)) {
+            let ran = victim.ran(after.now);
+            out.need(31, ran >= rules.runtime_min || before.rules != after.rules, || {
+                format!("{} makes way for {id} after only {} ms", victim.id, ran.get())
+            });
+            let needed = claim.members.iter().any(|m| victim.members.iter().any(|v| v.node == m.node));
+            out.need(30, needed, || format!("{} makes way for {id} elsewhere", victim.id));
+        }
+        let all = |job: &JobId| matches!(after.job(*job).state, JobState::Nominated);
+        out.need(29, all(id), || format!("{id} has a claim and is not nominated"));
+    }
+}

@@ -1,0 +1,278 @@
+//! The ledger: accounts, holds and transfers, in double entry.
+//!
+//! Every change of a balance is a transfer between two parties, so the sum over all parties is
+//! always nothing (invariant 1). A hold sets credit aside for one term and is resolved exactly once:
+//! settled for the actual cost, the rest restored in the same step. The ledger knows no lease, no
+//! job and no price; who is paid how much is decided elsewhere and arrives as [`Payment`]s.
+
+use crate::config::AccountSpec;
+use crate::deny::Denied;
+use crate::effect::{Effect, Party, Transfer, TransferKind};
+use crate::ids::{AccountId, HoldId, LeaseId, Table, TransferId};
+use crate::units::{MicroAtp, Ppm, Time};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// Most credit one account may have.
+pub const BALANCE_MAX: MicroAtp = MicroAtp::new(1 << 62);
+
+/// One account's money.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// What the configuration says of it.
+    pub spec: AccountSpec,
+    /// Credit it can use.
+    pub available: MicroAtp,
+    /// Credit set aside in its open holds.
+    pub held: MicroAtp,
+    /// Deposits over its lifetime.
+    pub granted: u128,
+    /// Earned as a lender over its lifetime.
+    pub earned: u128,
+    /// Paid as a borrower over its lifetime.
+    pub spent: u128,
+    /// Decayed dominant use over weight, for the order `fair` (see [`crate::queue::Usage`]).
+    pub usage: crate::queue::Usage,
+}
+
+/// Credit set aside for a term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Whose.
+    pub account: AccountId,
+    /// How much.
+    pub amount: MicroAtp,
+    /// For which lease.
+    pub lease: LeaseId,
+}
+
+/// What one lender is due from a settlement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Payment {
+    /// The lender.
+    pub to: AccountId,
+    /// Its part of the cost, before the fee.
+    pub amount: MicroAtp,
+    /// What it gives back for work that its own node's return or failure destroyed.
+    pub refund: MicroAtp,
+}
+
+/// All money.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// The accounts.
+    pub accounts: Table<AccountId, Account>,
+    /// The open holds.
+    pub holds: BTreeMap<HoldId, Hold>,
+    /// Fees and what came of them.
+    pub treasury: MicroAtp,
+    /// Everything ever minted, as a negative balance.
+    pub mint: i128,
+    /// Everything ever settled, and ever held.
+    pub settled: u128,
+    /// Everything ever set aside.
+    pub reserved: u128,
+    /// Everything that came back to a borrower for work that others destroyed.
+    pub refunded: u128,
+    next_hold: HoldId,
+    next_transfer: TransferId,
+}
+
+impl Ledger {
+    /// Opens the accounts; deposits are made by [`Ledger::deposit`].
+    #[must_use]
+    pub fn new(specs: &[AccountSpec]) -> Self {
+        let mut ledger = Self {
+            next_hold: HoldId::new(1),
+            next_transfer: TransferId::new(1),
+            ..Self::default()
+        };
+        for spec in specs {
+            ledger.accounts.push(Account {
+                spec: spec.clone(),
+                available: MicroAtp::ZERO,
+                held: MicroAtp::ZERO,
+                granted: 0,
+                earned: 0,
+                spent: 0,
+                usage: crate::queue::Usage::default(),
+            });
+        }
+        ledger
+    }
+
+    /// Puts new credit into an account.
+    ///
+    /// # Errors
+    /// When the account does not exist or would hold more than [`BALANCE_MAX`].
+    pub fn deposit(
+        &mut self,
+        account: AccountId,
+        amount: MicroAtp,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Denied> {
+        let Some(row) = self.accounts.find(account) else {
+            return Err(Denied::NoAccount(account));
+        };
+        let total = row.available.checked_add(row.held).and_then(|t| t.checked_add(amount));
+        if amount.is_zero() {
+            return Err(Denied::Range { what: "amount", value: 0, range: "above 0" });
+        }
+        if total.is_none_or(|t| t > BALANCE_MAX) {
+            return Err(Denied::TooRich { account, amount });
+        }
+        // Nothing below can be refused.
+        self.accounts[account].granted += u128::from(amount.get());
+        let (from, to) = (Party::Mint, Party::Account(account));
+        self.transfer(Move { from, to, amount, kind: TransferKind::Deposit, lease: None }, now, effects);
+        Ok(())
+    }
+
+    /// Sets credit aside.
+    ///
+    /// # Errors
+    /// When the account has less available.
+    pub fn hold(
+        &mut self,
+        hold: Hold,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) -> Result<HoldId, Denied> {
+        let Hold { account, amount, lease } = hold;
+        let balance = self.accounts[account].available;
+        if balance < amount {
+            return Err(Denied::OverBudget { account, balance, needed: amount });
+        }
+        // Nothing below can be refused.
+        let id = self.next_hold;
+        self.next_hold = id.next();
+        self.holds.insert(id, hold);
+        self.reserved += u128::from(amount.get());
+        let (from, to) = (Party::Account(account), Party::Held(account));
+        let lease = Some(lease);
+        self.transfer(Move { from, to, amount, kind: TransferKind::Hold, lease }, now, effects);
+        Ok(id)
+    }
+
+    /// Pays from a hold what each lender is due less the fee, and restores the rest.
+    /// Returns what was paid.
+    ///
+    /// # Panics
+    /// When the payments exceed the hold or the hold is not open: our bug.
+    pub fn settle(
+        &mut self,
+        id: HoldId,
+        payments: &[Payment],
+        fee: Ppm,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) -> MicroAtp {
+        let hold = self.holds.remove(&id);
+        assert!(hold.is_some(), "hold {id} is resolved once");
+        let Some(Hold { account, amount, lease }) = hold else { return MicroAtp::ZERO };
+        let from = Party::Held(account);
+        let lease = Some(lease);
+        let total = payments.iter().fold(MicroAtp::ZERO, |sum, p| {
+            assert!(p.refund <= p.amount, "a refund stays inside this term's charge");
+            sum.saturating_add(p.amount).saturating_sub(p.refund)
+        });
+        let rest = amount.checked_sub(total);
+        assert!(rest.is_some(), "a settlement of {total} stays inside its hold of {amount}");
+        let (mut gross, mut fees) = (0_u64, MicroAtp::ZERO);
+        for payment in payments {
+            // The fee on the running sum, so that the parts add up to the fee on the whole.
+            let before = fee.of_floor(gross);
+            gross += payment.amount.get();
+            let part = MicroAtp::new(fee.of_floor(gross) - before);
+            let due = payment.amount.saturating_sub(payment.refund);
+            let part = part.min(due);
+            fees = fees.saturating_add(part);
+            let net = due.saturating_sub(part);
+            self.accounts[payment.to].earned += u128::from(net.get());
+            let to = Party::Account(payment.to);
+            let paid = Move { from, to, amount: net, kind: TransferKind::Settle, lease };
+            self.transfer(paid, now, effects);
+        }
+        let fee = Move { from, to: Party::Treasury, amount: fees, kind: TransferKind::Fee, lease };
+        self.transfer(fee, now, effects);
+        let to = Party::Account(account);
+        let amount = rest.unwrap_or_default();
+        let back = Move { from, to, amount, kind: TransferKind::Restore, lease };
+        self.transfer(back, now, effects);
+        self.settled += u128::from(total.get());
+        self.accounts[account].spent += u128::from(total.get());
+        total
+    }
+
+    /// Pays from a hold to the account whose work was destroyed, and restores the rest.
+    ///
+    /// # Panics
+    /// When the refund exceeds the hold or the hold is not open: our bug.
+    pub fn refund(
+        &mut self,
+        id: HoldId,
+        to: AccountId,
+        amount: MicroAtp,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) {
+        let hold = self.holds.remove(&id);
+        assert!(hold.is_some_and(|h| h.amount >= amount), "hold {id} covers the refund once");
+        let Some(Hold { account, amount: held, lease }) = hold else { return };
+        let lease = Some(lease);
+        let (from, to) = (Party::Held(account), Party::Account(to));
+        self.transfer(Move { from, to, amount, kind: TransferKind::Refund, lease }, now, effects);
+        let rest = held.saturating_sub(amount);
+        let to = Party::Account(account);
+        let back = Move { from, to, amount: rest, kind: TransferKind::Restore, lease };
+        self.transfer(back, now, effects);
+        self.refunded += u128::from(amount.get());
+    }
+
+    /// Moves credit from one party to another and records it; nothing moves when it is nothing.
+    fn transfer(&mut self, step: Move, now: Time, effects: &mut Vec<Effect>) {
+        let Move { from, to, amount, kind, lease } = step;
+        if amount.is_zero() {
+            return;
+        }
+        self.change(from, amount, false);
+        self.change(to, amount, true);
+        let id = self.next_transfer;
+        self.next_transfer = id.next();
+        effects.push(Effect::Moved(Transfer { id, at: now, from, to, amount, kind, lease }));
+    }
+
+    /// Adds to or takes from one party.
+    fn change(&mut self, party: Party, amount: MicroAtp, add: bool) {
+        let balance = match party {
+            Party::Mint => {
+                let amount = i128::from(amount.get());
+                self.mint += if add { amount } else { -amount };
+                return;
+            }
+            Party::Treasury => &mut self.treasury,
+            Party::Account(account) => &mut self.accounts[account].available,
+            Party::Held(account) => &mut self.accounts[account].held,
+        };
+        let next = if add { balance.checked_add(amount) } else { balance.checked_sub(amount) };
+        assert!(next.is_some(), "{party:?} has {balance} and moves {amount}");
+        *balance = next.unwrap_or_default();
+    }
+
+    /// Returns an account's available credit.
+    #[must_use]
+    pub fn available(&self, account: AccountId) -> MicroAtp {
+        self.accounts[account].available
+    }
+}
+
+/// One transfer before it has a number.
+struct Move {
+    from: Party,
+    to: Party,
+    amount: MicroAtp,
+    kind: TransferKind,
+    lease: Option<LeaseId>,
+}

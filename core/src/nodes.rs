@@ -1,0 +1,423 @@
+//! Nodes: hardware, the owner's load, what is lent, and what every device has left.
+//!
+//! A node never decides who gets what. It keeps three counts apart: what it lends (its offer), what
+//! is leased, and what is claimed for a job whose victims are still leaving; free is what remains.
+
+use crate::bundle::{Bundle, GpuNeed, Needs};
+use crate::command::Sample;
+use crate::config::{Balance, Gates, Lend, NodeSpec, Offering};
+use crate::forecast::Forecast;
+use crate::ids::LeaseId;
+use crate::offers::Offer;
+use crate::pressure::Pressure;
+use crate::trend::History;
+use crate::units::{BasisPoints, Bytes, MilliCores, MilliGpus, PerMille, Span, Time};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// One GPU of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gpu {
+    /// Whether the node lends it.
+    pub open: bool,
+    /// The part that leases use.
+    pub used: PerMille,
+    /// The video memory that leases use.
+    pub memory_used: Bytes,
+    /// The part that is claimed for jobs whose victims are leaving.
+    pub claimed: PerMille,
+    /// The video memory that is claimed likewise.
+    pub memory_claimed: Bytes,
+}
+
+impl Gpu {
+    /// Returns the share and the video memory it has free, given how much memory it has.
+    #[must_use]
+    pub fn free(&self, memory: Bytes) -> (PerMille, Bytes) {
+        if !self.open {
+            return (PerMille::ZERO, Bytes::ZERO);
+        }
+        let share = PerMille::WHOLE.saturating_sub(self.used).saturating_sub(self.claimed);
+        (share, memory.saturating_sub(self.memory_used).saturating_sub(self.memory_claimed))
+    }
+}
+
+/// A machine with an owner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// What the configuration says of it.
+    pub spec: NodeSpec,
+    /// Whether it is reachable and running.
+    pub up: bool,
+    /// Why it takes nothing new, if an administrator said so.
+    pub draining: Option<String>,
+    /// Its devices.
+    pub gpus: Vec<Gpu>,
+    /// What leases hold, those that are leaving included.
+    pub leased: Bundle,
+    /// What is claimed for jobs whose victims are leaving.
+    pub claimed: Bundle,
+    /// Its open offer.
+    pub offer: Option<Offer>,
+    /// The leases on it.
+    pub leases: BTreeSet<LeaseId>,
+    /// How many members of each kind of GPU job it runs (see [`GpuNeed::kind`]).
+    pub kinds: BTreeMap<u8, u32>,
+    /// What is known of its owner's use; `None` until the first sample and after a failure.
+    pub load: Option<Load>,
+    /// Its owner has been below the gates since then (under [`Lend::Idle`]).
+    pub idle_since: Option<Time>,
+    /// Whether its owner's use has outgrown what is left beside the leases.
+    pub reclaiming: bool,
+}
+
+/// What is known of an owner's use of one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Load {
+    /// The last sample, which holds until the next.
+    pub sample: Sample,
+    /// When the forecasters were last advanced.
+    pub advanced: Time,
+    /// When the node was last heard.
+    pub heard: Time,
+    /// Forecasts of CPU, memory, then every GPU.
+    pub forecasts: Vec<Forecast>,
+    /// Its pressure.
+    pub pressure: Pressure,
+    /// Its recent past.
+    pub history: History,
+}
+
+impl Load {
+    /// Begins to follow a node.
+    #[must_use]
+    pub fn new(sample: Sample, now: Time) -> Self {
+        let forecasts = alloc::vec![Forecast::default(); 2 + sample.gpus.len()];
+        Self {
+            sample,
+            advanced: now,
+            heard: now,
+            forecasts,
+            pressure: Pressure::default(),
+            history: History::default(),
+        }
+    }
+
+    /// Returns the sampled use in the order of the forecasts.
+    fn uses(&self) -> impl Iterator<Item = BasisPoints> {
+        let gpus = self.sample.gpus.iter().map(|g| g.busy);
+        [self.sample.cpu, self.sample.memory].into_iter().chain(gpus)
+    }
+
+    /// Feeds `count` samples of the present value into everything that follows the load.
+    fn observe(&mut self, count: u64, now: Time, leased: [BasisPoints; 3], balance: &Balance) {
+        let uses: Vec<BasisPoints> = self.uses().collect();
+        for (forecast, value) in self.forecasts.iter_mut().zip(uses) {
+            forecast.observe(value, count, now, balance);
+        }
+        let owner = self.owner();
+        let mut all = owner;
+        for (sum, part) in all.iter_mut().zip(leased) {
+            *sum = sum.saturating_add(part).capped();
+        }
+        self.pressure.observe(all, !self.sample.gpus.is_empty(), count, balance);
+        let [.., keep] = balance.trend_windows;
+        let runs_max = usize::try_from(balance.samples_max).unwrap_or(usize::MAX);
+        self.history.push(now, all, keep, runs_max);
+    }
+
+    /// Returns the owner's use of CPU, memory and GPUs (mean over devices).
+    #[must_use]
+    pub fn owner(&self) -> [BasisPoints; 3] {
+        let gpus = self.sample.gpus.len() as u64;
+        let sum: u64 = self.sample.gpus.iter().map(|g| u64::from(g.busy.get())).sum();
+        let mean = u16::try_from(sum.checked_div(gpus).unwrap_or(0)).unwrap_or(10_000);
+        [self.sample.cpu, self.sample.memory, BasisPoints::new(mean)]
+    }
+
+    /// Catches up with the samples that repeated the present value until `now`.
+    pub fn advance(&mut self, now: Time, leased: [BasisPoints; 3], balance: &Balance) {
+        let step = balance.monitoring_interval.get().max(1);
+        let count = now.since(self.advanced).get() / step;
+        if count > 0 {
+            self.advanced = self.advanced.after(Span::new(count * step));
+            self.observe(count, self.advanced, leased, balance);
+        }
+    }
+
+    /// Records a new sample.
+    pub fn sample(
+        &mut self,
+        sample: Sample,
+        now: Time,
+        leased: [BasisPoints; 3],
+        balance: &Balance,
+    ) {
+        self.advance(now, leased, balance);
+        self.sample = sample;
+        self.heard = now;
+        self.advanced = now;
+        self.observe(1, now, leased, balance);
+    }
+}
+
+/// What a node could lend now, were there no growth limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lendable {
+    /// Amounts; the GPU amount counts open devices.
+    pub bundle: Bundle,
+    /// Which devices, one bit each.
+    pub gpus: u64,
+}
+
+impl Node {
+    /// Makes a node that is up and unknown.
+    #[must_use]
+    pub fn new(spec: NodeSpec) -> Self {
+        let gpus = alloc::vec![Gpu::default(); spec.gpus.len()];
+        Self {
+            spec,
+            up: true,
+            draining: None,
+            gpus,
+            leased: Bundle::ZERO,
+            claimed: Bundle::ZERO,
+            offer: None,
+            leases: BTreeSet::new(),
+            kinds: BTreeMap::new(),
+            load: None,
+            idle_since: None,
+            reclaiming: false,
+        }
+    }
+
+    /// Returns whether new leases may start here.
+    #[must_use]
+    pub fn takes_work(&self, now: Time) -> bool {
+        let open = self.offer.as_ref().is_some_and(|offer| offer.is_open(now));
+        self.up && self.draining.is_none() && !self.reclaiming && open
+    }
+
+    /// Returns what is on offer and neither leased nor claimed.
+    #[must_use]
+    pub fn free(&self) -> Bundle {
+        let Some(offer) = &self.offer else { return Bundle::ZERO };
+        offer.total.saturating_sub(&self.leased).saturating_sub(&self.claimed)
+    }
+
+    /// Returns what one device has free for leases: its share and its video memory.
+    #[must_use]
+    pub fn gpu_free(&self, device: usize) -> (PerMille, Bytes) {
+        match (self.gpus.get(device), self.spec.gpus.get(device)) {
+            (Some(gpu), Some(memory)) => gpu.free(*memory),
+            _ => (PerMille::ZERO, Bytes::ZERO),
+        }
+    }
+
+    /// Returns whether one device can take one device's part of a request.
+    #[must_use]
+    pub fn gpu_fits(&self, device: usize, need: GpuNeed) -> bool {
+        let (share, memory) = self.gpu_free(device);
+        share >= need.share && memory >= need.memory
+    }
+
+    /// Returns whether the needs of one member fit into what is free.
+    #[must_use]
+    pub fn fits(&self, needs: &Needs, bundle: &Bundle) -> bool {
+        if !bundle.fits_in(&self.free()) {
+            return false;
+        }
+        let want = usize::from(needs.gpus.count);
+        want == 0 || (0..self.gpus.len()).filter(|g| self.gpu_fits(*g, needs.gpus)).count() >= want
+    }
+
+    /// Returns whether the hardware could ever hold the needs of one member.
+    #[must_use]
+    pub fn could_fit(&self, needs: &Needs) -> bool {
+        let room = self.spec.capacity.meet(&self.spec.share_max);
+        let devices = self.spec.gpus.iter().filter(|memory| **memory >= needs.gpus.memory).count();
+        needs.bundle().fits_in(&room) && devices >= usize::from(needs.gpus.count)
+    }
+
+    /// Returns the leased part of CPU, memory and GPUs.
+    #[must_use]
+    pub fn leased_share(&self) -> [BasisPoints; 3] {
+        share_of(&self.leased, &self.spec.capacity)
+    }
+
+    /// Adds the use of one member to the counts.
+    pub fn take(&mut self, lease: LeaseId, needs: &Needs, devices: u64) {
+        self.leased.add(&needs.bundle());
+        for gpu in selected(&mut self.gpus, devices) {
+            gpu.used = gpu.used.saturating_add(needs.gpus.share);
+            gpu.memory_used = gpu.memory_used.saturating_add(needs.gpus.memory);
+        }
+        self.leases.insert(lease);
+        if needs.gpus.count > 0 {
+            *self.kinds.entry(needs.gpus.kind()).or_insert(0) += 1;
+        }
+    }
+
+    /// Takes the use of one member out of the counts.
+    pub fn give_back(&mut self, lease: LeaseId, needs: &Needs, devices: u64) {
+        self.leased.take(&needs.bundle());
+        for gpu in selected(&mut self.gpus, devices) {
+            assert!(gpu.used >= needs.gpus.share, "a device gives back no more than it lent");
+            gpu.used = gpu.used.saturating_sub(needs.gpus.share);
+            gpu.memory_used = gpu.memory_used.saturating_sub(needs.gpus.memory);
+        }
+        self.leases.remove(&lease);
+        if let Some(count) = self.kinds.get_mut(&needs.gpus.kind()) {
+            *count -= 1;
+            if *count == 0 {
+                self.kinds.remove(&needs.gpus.kind());
+            }
+        }
+    }
+
+    /// Keeps what one member needs from everybody else.
+    pub fn claim(&mut self, needs: &Needs, devices: u64) {
+        self.claimed.add(&needs.bundle());
+        for gpu in selected(&mut self.gpus, devices) {
+            gpu.claimed = gpu.claimed.saturating_add(needs.gpus.share);
+            gpu.memory_claimed = gpu.memory_claimed.saturating_add(needs.gpus.memory);
+        }
+    }
+
+    /// Gives up a claim.
+    pub fn unclaim(&mut self, needs: &Needs, devices: u64) {
+        self.claimed.take(&needs.bundle());
+        for gpu in selected(&mut self.gpus, devices) {
+            assert!(gpu.claimed >= needs.gpus.share, "a claim is given up once");
+            gpu.claimed = gpu.claimed.saturating_sub(needs.gpus.share);
+            gpu.memory_claimed = gpu.memory_claimed.saturating_sub(needs.gpus.memory);
+        }
+    }
+
+    /// Returns the state that users see (RULES.md section 8).
+    #[must_use]
+    pub fn state_name(&self, now: Time) -> &'static str {
+        let lends = self.offer.as_ref().is_some_and(|offer| offer.is_open(now));
+        match (self.up, &self.draining) {
+            (false, _) => "down",
+            (true, Some(_)) if self.leases.is_empty() => "drained",
+            (true, Some(_)) => "draining",
+            (true, None) if self.reclaiming => "reclaiming",
+            (true, None) if !self.leases.is_empty() => "lending",
+            (true, None) if lends => "idle",
+            (true, None) => "owner",
+        }
+    }
+
+    /// Returns what the node could lend now (RULES.md section 2): capacity less the predicted owner's
+    /// peak less a buffer, nothing of a resource whose excess is too small, at most its share.
+    #[must_use]
+    pub fn lendable(&self, now: Time, offering: &Offering, balance: &Balance) -> Lendable {
+        let nothing = Lendable { bundle: Bundle::ZERO, gpus: 0 };
+        if !self.up || self.draining.is_some() || !self.spec.can_share {
+            return nothing;
+        }
+        let all = u64::MAX.checked_shr(64 - u32::try_from(self.gpus.len()).unwrap_or(64));
+        let all = all.unwrap_or(0);
+        if self.spec.dedicated {
+            return self.capped(self.spec.capacity, all);
+        }
+        let Some(load) = &self.load else { return nothing };
+        if !offering.enabled || !self.passes_gates(load, now, offering) {
+            return nothing;
+        }
+        let capacity = &self.spec.capacity;
+        let mut peaks = load.forecasts.iter().map(|f| f.peak(now, balance));
+        let cpu_peak = peaks.next().unwrap_or(BasisPoints::ALL);
+        let memory_peak = peaks.next().unwrap_or(BasisPoints::ALL);
+        let cpu = left_over(capacity.cpu.get(), cpu_peak, 1_000, 5, balance);
+        let memory = left_over(capacity.memory.get(), memory_peak, 1 << 30, 10, balance);
+        let gates = &offering.gates;
+        let mut gpus = 0;
+        for (i, ((peak, sample), size)) in
+            peaks.zip(&load.sample.gpus).zip(&self.spec.gpus).enumerate()
+        {
+            let free = size.saturating_sub(sample.memory);
+            let idle = peak < gates.gpu_utilization_max && free >= gates.gpu_memory_min;
+            gpus |= u64::from(idle && !sample.foreign) << i;
+        }
+        let bundle =
+            Bundle { cpu: MilliCores::new(cpu), memory: Bytes::new(memory), ..*capacity };
+        self.capped(bundle, gpus)
+    }
+
+    /// Applies the node's own share limit and counts the devices.
+    fn capped(&self, bundle: Bundle, gpus: u64) -> Lendable {
+        let devices = self.spec.share_max.gpu.get() / 1_000;
+        let mut kept = 0_u64;
+        for i in (0..self.gpus.len()).filter(|i| gpus & (1 << i) != 0) {
+            // A device that already works for the pool is kept before an unused one.
+            if u64::from(kept.count_ones()) < devices {
+                kept |= 1 << i;
+            }
+        }
+        let gpu = MilliGpus::new(u64::from(kept.count_ones()) * 1_000);
+        let bundle = Bundle { gpu, ..bundle.meet(&self.spec.share_max) };
+        Lendable { bundle, gpus: kept }
+    }
+
+    /// Returns whether the gates of `lend: idle` and the free-amount gates let the node offer.
+    fn passes_gates(&self, load: &Load, now: Time, offering: &Offering) -> bool {
+        let gates = &offering.gates;
+        let free = |capacity: u64, used: BasisPoints| capacity - used.capped().of_ceil(capacity);
+        let cpu = free(self.spec.capacity.cpu.get(), load.sample.cpu);
+        let memory = free(self.spec.capacity.memory.get(), load.sample.memory);
+        if cpu < gates.cpu_min.get() || memory < gates.memory_min.get() {
+            return false;
+        }
+        match offering.lend {
+            Lend::Excess => true,
+            Lend::Idle => {
+                let since = self.idle_since;
+                since.is_some_and(|t| now >= t.after(offering.idle_before_offer))
+            }
+        }
+    }
+
+    /// Notes under `lend: idle` since when the owner has been away.
+    pub fn note_idleness(&mut self, now: Time, gates: &Gates) {
+        let Some(load) = &self.load else { return };
+        let idle = load.sample.cpu < gates.cpu_max && load.sample.memory < gates.memory_max;
+        self.idle_since = if idle { self.idle_since.or(Some(now)) } else { None };
+    }
+}
+
+/// Returns what is left of a resource beside the owner's peak and the buffer; nothing while the
+/// excess is below its threshold.
+fn left_over(
+    capacity: u64,
+    peak: BasisPoints,
+    unit: u64,
+    buffer_percent: u16,
+    balance: &Balance,
+) -> u64 {
+    let excess = capacity - peak.of_ceil(capacity);
+    if excess < balance.excess_threshold.of_ceil(capacity) {
+        return 0;
+    }
+    let buffer = BasisPoints::percent(buffer_percent).of_ceil(capacity).max(unit);
+    excess.saturating_sub(buffer)
+}
+
+/// Returns CPU, memory and GPU of a bundle as parts of another.
+#[must_use]
+pub fn share_of(part: &Bundle, whole: &Bundle) -> [BasisPoints; 3] {
+    [
+        BasisPoints::ratio(part.cpu.get(), whole.cpu.get()),
+        BasisPoints::ratio(part.memory.get(), whole.memory.get()),
+        BasisPoints::ratio(part.gpu.get(), whole.gpu.get()),
+    ]
+}
+
+/// Walks the devices whose bit is set.
+fn selected(gpus: &mut [Gpu], devices: u64) -> impl Iterator<Item = &mut Gpu> {
+    let is_set = move |i: usize| devices & (1 << i) != 0;
+    gpus.iter_mut().enumerate().filter(move |(i, _)| is_set(*i)).map(|(_, gpu)| gpu)
+}

@@ -1,0 +1,184 @@
+//! Placement: which node, and which of its devices (RULES.md section 6).
+//!
+//! A strategy is a score per node and shape; the highest wins, ties go to the higher node priority,
+//! then to the smaller place in the seeded permutation, then to the smaller id. Scores are integers
+//! and small on purpose: the tie rule is part of every strategy. Nothing here changes anything.
+
+pub mod fgd;
+
+use crate::bundle::GpuNeed;
+use crate::config::Strategy;
+use crate::jobs::Shape;
+use crate::nodes::{Gpu, Node};
+use crate::state::State;
+use crate::units::Bytes;
+use alloc::vec::Vec;
+use fgd::Fragmentation;
+
+/// Added to the score of a preferred node, and a tenth of it to a borrower's own node.
+const PREFERRED: i64 = 1_000_000;
+
+/// What scores need besides the node: it changes only with the rules.
+#[derive(Clone, Debug)]
+pub struct Scorer {
+    strategy: Strategy,
+    /// The largest node's compute and GPUs: the unit of left-over amounts.
+    cpu_max: u64,
+    gpu_max: u64,
+    fragmentation: Fragmentation,
+    /// Which task classes each node may run.
+    runnable: Vec<u64>,
+}
+
+impl Scorer {
+    /// Prepares the scores of a cluster under the rules in force.
+    #[must_use]
+    pub fn new(state: &State) -> Self {
+        let nodes = || state.nodes.iter().map(|(_, node)| node);
+        let scheduling = &state.rules.scheduling;
+        let fragmentation = Fragmentation::new(&scheduling.fgd_classes);
+        Self {
+            strategy: scheduling.strategy,
+            cpu_max: nodes().map(|n| n.spec.capacity.cpu.get()).max().unwrap_or(0).max(1),
+            gpu_max: nodes().map(|n| n.spec.capacity.gpu.get()).max().unwrap_or(0).max(1),
+            runnable: nodes().map(|node| fragmentation.runnable(node)).collect(),
+            fragmentation,
+        }
+    }
+
+    /// Returns whether nodes are drawn instead of scored.
+    #[must_use]
+    pub fn is_random(&self) -> bool {
+        self.strategy == Strategy::Random
+    }
+
+    /// Returns the score of one member of a shape on a node where it fits.
+    #[must_use]
+    pub fn score(&self, node: &Node, id: crate::ids::NodeId, shape: &Shape) -> i64 {
+        let score = match self.strategy {
+            Strategy::FirstFit | Strategy::Random => 0,
+            Strategy::BestFit => self.left_over_score(node, shape),
+            Strategy::WorstFit => -self.left_over_score(node, shape),
+            Strategy::Pack => pack(node, shape.needs.gpus),
+            Strategy::DotProduct => self.dot_product(node, shape),
+            Strategy::GpuClustering => clustering(node, shape.needs.gpus),
+            Strategy::Fgd => self.place_by_fragmentation(node, id, shape).0,
+            Strategy::LocalFirst => {
+                let own = shape.home == Some(node.spec.owner);
+                self.left_over_score(node, shape) + if own { PREFERRED / 10 } else { 0 }
+            }
+        };
+        score + if shape.preferred.contains(&id) { PREFERRED } else { 0 }
+    }
+
+    /// Returns the devices one member of a shape uses on a node where it fits.
+    #[must_use]
+    pub fn devices(&self, node: &Node, id: crate::ids::NodeId, shape: &Shape) -> u64 {
+        match self.strategy {
+            Strategy::Fgd => self.place_by_fragmentation(node, id, shape).1,
+            Strategy::FirstFit
+            | Strategy::Random
+            | Strategy::BestFit
+            | Strategy::WorstFit
+            | Strategy::Pack
+            | Strategy::DotProduct
+            | Strategy::GpuClustering
+            | Strategy::LocalFirst => tightest(node, shape.needs.gpus),
+        }
+    }
+
+    fn place_by_fragmentation(
+        &self,
+        node: &Node,
+        id: crate::ids::NodeId,
+        shape: &Shape,
+    ) -> (i64, u64) {
+        let index = usize::try_from(id.get()).unwrap_or(usize::MAX);
+        let runnable = self.runnable.get(index).copied().unwrap_or(0);
+        self.fragmentation.place(node, runnable, &shape.needs)
+    }
+
+    /// int(100 (1 - cpu left/2 - gpu left/2)), left-over amounts as parts of the largest node.
+    fn left_over_score(&self, node: &Node, shape: &Shape) -> i64 {
+        let left = node.free().saturating_sub(&shape.needs.bundle());
+        let (cpu, gpu) = (u128::from(left.cpu.get()), u128::from(left.gpu.get()));
+        let (cpu_max, gpu_max) = (u128::from(self.cpu_max), u128::from(self.gpu_max));
+        // floor(100 - x) = 100 - ceil(x)
+        let used = (50 * (cpu * gpu_max + gpu * cpu_max)).div_ceil(cpu_max * gpu_max);
+        100 - i64::try_from(used).unwrap_or(100)
+    }
+
+    /// int(100 (1 - (free . request)/2)) over CPU and GPU as parts of the largest node.
+    fn dot_product(&self, node: &Node, shape: &Shape) -> i64 {
+        let (free, need) = (node.free(), shape.needs.bundle());
+        let square = |max: u64| u128::from(max) * u128::from(max);
+        let (cpu_unit, gpu_unit) = (square(self.cpu_max), square(self.gpu_max));
+        let cpu = u128::from(free.cpu.get()) * u128::from(need.cpu.get());
+        let gpu = u128::from(free.gpu.get()) * u128::from(need.gpu.get());
+        // Both terms in parts of 2^40, rounded up, so that the floor below is of the exact value
+        // unless it lies within 10^-10 of an integer.
+        let term = |product: u128, unit: u128| (product << 40).div_ceil(unit);
+        let used = (50 * (term(cpu, cpu_unit) + term(gpu, gpu_unit))).div_ceil(1 << 40);
+        100 - i64::try_from(used).unwrap_or(100)
+    }
+}
+
+/// Returns the devices of a node that fit one device's need most tightly, one bit each.
+#[must_use]
+pub fn tightest(node: &Node, need: GpuNeed) -> u64 {
+    tightest_of(&node.gpus, &node.spec.gpus, need).unwrap_or(0)
+}
+
+/// Returns the devices that fit most tightly, lowest number first among equals; `None` when too few
+/// fit.
+#[must_use]
+pub fn tightest_of(gpus: &[Gpu], sizes: &[Bytes], need: GpuNeed) -> Option<u64> {
+    let mut chosen = 0_u64;
+    for _ in 0..need.count {
+        let frees = gpus.iter().zip(sizes).map(|(gpu, size)| gpu.free(*size)).enumerate();
+        let fitting = frees.filter(|(i, (share, memory))| {
+            chosen & 1 << i == 0 && *share >= need.share && *memory >= need.memory
+        });
+        let (device, _) = fitting.min_by_key(|(i, free)| (*free, *i))?;
+        chosen |= 1 << device;
+    }
+    Some(chosen)
+}
+
+/// The score of `pack`: full devices first, then partly used nodes, then empty ones (the GPU packing
+/// policy of the Kubernetes scheduler simulator that came with FGD). Without a GPU: 0.
+fn pack(node: &Node, need: GpuNeed) -> i64 {
+    if need.count == 0 {
+        return 0;
+    }
+    let frees = || (0..node.gpus.len()).map(|i| node.gpu_free(i).0.get());
+    let idle = i64::try_from(frees().filter(|f| *f == 1_000).count()).unwrap_or(0);
+    if idle == i64::try_from(node.gpus.len()).unwrap_or(0) {
+        return (33 - idle).max(idle);
+    }
+    let chosen = tightest(node, need);
+    let picked = || frees().enumerate().filter(|(i, _)| chosen & 1 << i != 0).map(|(_, f)| f);
+    let fresh = i64::try_from(picked().filter(|f| *f == 1_000).count()).unwrap_or(0);
+    if fresh > 0 {
+        return (50 - fresh).max(33);
+    }
+    let percent: i64 = picked().map(|f| i64::from(f) / 10).sum();
+    (100 - percent / 10).max(50)
+}
+
+/// The score of `gpu_clustering`: nodes that run only this kind of GPU job, then this among others,
+/// then empty ones, fuller ones first. Without a GPU: 0.
+fn clustering(node: &Node, need: GpuNeed) -> i64 {
+    if need.count == 0 {
+        return 0;
+    }
+    let mine = node.kinds.contains_key(&need.kind());
+    let base = match (node.kinds.len(), mine) {
+        (0, _) => 25,
+        (1, true) => 75,
+        (_, true) => 50,
+        (_, false) => 0,
+    };
+    let free = i64::try_from(node.free().gpu.get()).unwrap_or(i64::MAX);
+    base + 25 * (8_000 - free) / 8_000
+}

@@ -1,0 +1,175 @@
+//! Preemption: which leases must leave so that a job fits, and only if it then does.
+//!
+//! A plan names the nodes, the devices and the victims, and is whole: with the victims gone every
+//! member fits. It is the smallest set by inclusion (greedy, then fill back). Nothing is evicted
+//! here. Members of one gang are planned on different nodes.
+
+use crate::bundle::{Bundle, Needs};
+use crate::ids::{JobId, LeaseId, NodeId};
+use crate::index::Index;
+use crate::jobs::{Job, Shape};
+use crate::leases::{Lease, LeaseState, Member};
+use crate::nodes::{Gpu, Node};
+use crate::placement::tightest_of;
+use crate::state::State;
+use crate::units::Span;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+/// Where a job goes and who leaves for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The members' places.
+    pub members: Vec<Member>,
+    /// The leases that must leave.
+    pub victims: Vec<LeaseId>,
+}
+
+/// What one node would have to give up: worst victim's class, lost work, victims, tie.
+type NodePlan = ((u8, u64, usize), (i32, u32), NodeId, Vec<LeaseId>);
+
+/// Returns whether a lease may be a victim of a job at all.
+#[must_use]
+pub fn is_eligible(state: &State, lease: &Lease, job: &Job) -> bool {
+    let rules = &state.rules.preemption;
+    let gap = job.priority.class().checked_sub(lease.priority.class());
+    let own = |member: &Member| state.nodes[member.node].spec.owner == lease.account;
+    lease.state == LeaseState::Active
+        && gap.is_some_and(|gap| gap >= rules.gap_min)
+        && lease.ran(state.now) >= rules.runtime_min
+        && (lease.account == job.account || !lease.members.iter().any(own))
+}
+
+/// Orders victims: lowest class, least lost work, youngest, id.
+#[must_use]
+pub fn victim_order(state: &State, lease: &Lease) -> (u8, Span, core::cmp::Reverse<u64>, LeaseId) {
+    let lost = state.job(lease.job).lost_after(lease.ran(state.now));
+    (lease.priority.class(), lost, core::cmp::Reverse(lease.granted.ms()), lease.id)
+}
+
+/// Returns the best plan for a waiting job, or `None` when no victims make room for all of it.
+#[must_use]
+pub fn plan(state: &State, index: &Index, id: JobId) -> Option<Plan> {
+    let job = state.job(id);
+    let shape = &state.shapes[job.shape];
+    let mut plans: Vec<NodePlan> = Vec::new();
+    for node in &state.pools[shape.pool].nodes {
+        if index.is_suitable(job.shape, *node) {
+            plans.extend(plan_node(state, job, shape, *node));
+        }
+    }
+    plans.sort();
+    let members = usize::from(shape.members);
+    if plans.len() < members {
+        return None;
+    }
+    plans.truncate(members);
+    let nodes: Vec<NodeId> = plans.iter().map(|plan| plan.2).collect();
+    let all: BTreeSet<LeaseId> = plans.iter().flat_map(|plan| plan.3.iter().copied()).collect();
+    let mut victims: Vec<LeaseId> = all.into_iter().collect();
+    victims.sort_by_key(|lease| victim_order(state, state.lease(*lease)));
+    let places = |gone: &[LeaseId]| -> Option<Vec<Member>> {
+        nodes.iter().map(|n| place(state, *n, gone, &shape.needs)).collect()
+    };
+    let victims = fill_back(victims, |gone| places(gone).is_some());
+    let members = places(&victims)?;
+    (!victims.is_empty()).then_some(Plan { members, victims })
+}
+
+/// Returns the smallest set of victims on one node that lets one member fit; none when it fits.
+fn plan_node(state: &State, job: &Job, shape: &Shape, id: NodeId) -> Option<NodePlan> {
+    let node = &state.nodes[id];
+    let fresh = node.spec.dedicated || node.load.is_some();
+    if !node.takes_work(state.now) || !fresh {
+        return None;
+    }
+    let mut eligible: Vec<&Lease> = node
+        .leases
+        .iter()
+        .map(|lease| state.lease(*lease))
+        .filter(|lease| is_eligible(state, lease, job))
+        .collect();
+    eligible.sort_by_key(|lease| victim_order(state, lease));
+    let mut gone: Vec<LeaseId> = Vec::new();
+    let mut rest = eligible.iter();
+    while place(state, id, &gone, &shape.needs).is_none() {
+        gone.push(rest.next()?.id);
+    }
+    let gone = fill_back(gone, |gone| place(state, id, gone, &shape.needs).is_some());
+    let leases = || gone.iter().map(|lease| state.lease(*lease));
+    let worst = leases().map(|lease| lease.priority.class()).max().unwrap_or(0);
+    let lost = leases().map(|l| state.job(l.job).lost_after(l.ran(state.now)).get()).sum();
+    Some(((worst, lost, gone.len()), state.tie(id), id, gone))
+}
+
+/// Drops every member of a set that `holds` does not need, last first.
+pub fn fill_back(mut set: Vec<LeaseId>, holds: impl Fn(&[LeaseId]) -> bool) -> Vec<LeaseId> {
+    let mut at = set.len();
+    while at > 0 {
+        at -= 1;
+        let without: Vec<LeaseId> =
+            set.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, lease)| *lease).collect();
+        if holds(&without) {
+            set = without;
+        }
+    }
+    set
+}
+
+/// Returns where one member fits on a node once some leases are gone.
+fn place(state: &State, id: NodeId, gone: &[LeaseId], needs: &Needs) -> Option<Member> {
+    let node = &state.nodes[id];
+    let (leased, gpus) = without(state, node, id, gone);
+    let total = node.offer.as_ref()?.total;
+    let free = total.saturating_sub(&leased).saturating_sub(&node.claimed);
+    if !needs.bundle().fits_in(&free) {
+        return None;
+    }
+    let devices = tightest_of(&gpus, &node.spec.gpus, needs.gpus)?;
+    Some(Member { node: id, devices })
+}
+
+/// Returns what a node would have leased, and its devices, once some leases are gone.
+fn without(state: &State, node: &Node, id: NodeId, gone: &[LeaseId]) -> (Bundle, Vec<Gpu>) {
+    let (mut leased, mut gpus) = (node.leased, node.gpus.clone());
+    for lease in gone.iter().map(|lease| state.lease(*lease)) {
+        for member in lease.members.iter().filter(|member| member.node == id) {
+            leased = leased.saturating_sub(&lease.needs.bundle());
+            for (i, gpu) in gpus.iter_mut().enumerate() {
+                if member.devices & 1 << i != 0 {
+                    gpu.used = gpu.used.saturating_sub(lease.needs.gpus.share);
+                    gpu.memory_used = gpu.memory_used.saturating_sub(lease.needs.gpus.memory);
+                }
+            }
+        }
+    }
+    (leased, gpus)
+}
+
+/// Returns the leases that must leave a node whose owner needs more than is left beside them, given
+/// what the node could lend now: the smallest set, owner's own leases last.
+#[must_use]
+pub fn reclaim_victims(state: &State, id: NodeId, room: &Bundle, open: u64) -> Vec<LeaseId> {
+    let node = &state.nodes[id];
+    let leases = || node.leases.iter().map(|lease| state.lease(*lease));
+    let leaving: Vec<LeaseId> =
+        leases().filter(|l| l.state != LeaseState::Active).map(|l| l.id).collect();
+    let mut active: Vec<&Lease> = leases().filter(|l| l.state == LeaseState::Active).collect();
+    let own = |lease: &Lease| lease.account == node.spec.owner;
+    active.sort_by_key(|lease| (own(lease), victim_order(state, lease)));
+    let enough = |gone: &[LeaseId]| {
+        let all: Vec<LeaseId> = leaving.iter().chain(gone).copied().collect();
+        let (leased, gpus) = without(state, node, id, &all);
+        let closed = |(i, gpu): (usize, &Gpu)| open & 1 << i == 0 && !gpu.used.is_zero();
+        let amounts = Bundle { gpu: room.gpu, ..leased };
+        amounts.fits_in(room) && !gpus.iter().enumerate().any(closed)
+    };
+    let mut gone = Vec::new();
+    for lease in active {
+        if enough(&gone) {
+            break;
+        }
+        gone.push(lease.id);
+    }
+    fill_back(gone, enough)
+}

@@ -1,0 +1,295 @@
+//! The queue: who goes next.
+//!
+//! Jobs of one account, shape and priority stand in one line, first come first served. Lines are
+//! ranked by class, then (order `fair`) by their account's decayed dominant use over weight, then by
+//! the submission of their first job. Use is booked a term ahead at the grant, which is the entry
+//! penalty at admission, and given back for what a lease did not use.
+
+use crate::ids::{AccountId, JobId, PoolId, ShapeId};
+use crate::units::{Priority, Span, Time};
+use alloc::collections::{BTreeMap, BTreeSet};
+use serde::{Deserialize, Serialize};
+
+/// The key of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LineKey {
+    /// Its account.
+    pub account: AccountId,
+    /// Its shape.
+    pub shape: ShapeId,
+    /// Its priority.
+    pub priority: Priority,
+}
+
+/// Where a line stands among all: lower goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Rank {
+    /// 100 less the class.
+    below_top: u8,
+    /// The account's use over weight; nothing under `fifo`.
+    usage: u128,
+    /// The line's first job.
+    pub head: JobId,
+    /// The line.
+    pub line: LineKey,
+}
+
+impl Rank {
+    /// Returns the class, 0 to 100.
+    #[must_use]
+    pub fn class(&self) -> u8 {
+        100 - self.below_top
+    }
+
+    /// Returns the use of its account that it was made with.
+    #[must_use]
+    pub fn usage(&self) -> u128 {
+        self.usage
+    }
+}
+
+/// Jobs that wait, of one account, shape and priority.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Line {
+    jobs: BTreeSet<JobId>,
+    rank: Option<Rank>,
+}
+
+/// All lines and their ranks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queue {
+    lines: BTreeMap<LineKey, Line>,
+    /// Ranks of the lines of each shape.
+    ranks: BTreeMap<ShapeId, BTreeSet<Rank>>,
+    /// Lines of each account, to rank them anew when its use changes.
+    by_account: BTreeMap<AccountId, BTreeSet<LineKey>>,
+    /// Waiting jobs of each pool and band.
+    waiting: BTreeMap<PoolId, [u64; 4]>,
+    /// Shapes of each pool that have a waiting job.
+    shapes: BTreeMap<PoolId, BTreeSet<ShapeId>>,
+}
+
+impl Queue {
+    /// Puts a job into its line.
+    pub fn enter(&mut self, job: JobId, key: LineKey, pool: PoolId, usage: u128) {
+        let line = self.lines.entry(key).or_default();
+        let fresh = line.jobs.insert(job);
+        assert!(fresh, "job {job} waits once");
+        self.by_account.entry(key.account).or_default().insert(key);
+        self.shapes.entry(pool).or_default().insert(key.shape);
+        if let Some(count) = slot(&mut self.waiting, pool, key.priority) {
+            *count += 1;
+        }
+        self.rank(key, usage);
+    }
+
+    /// Takes a job out of its line.
+    pub fn leave(&mut self, job: JobId, key: LineKey, pool: PoolId, usage: u128) {
+        let Some(line) = self.lines.get_mut(&key) else { panic!("job {job} waits in a line") };
+        let was = line.jobs.remove(&job);
+        assert!(was, "job {job} leaves its line once");
+        if let Some(count) = slot(&mut self.waiting, pool, key.priority) {
+            *count -= 1;
+        }
+        self.rank(key, usage);
+        if self.lines.get(&key).is_some_and(|line| line.jobs.is_empty()) {
+            self.lines.remove(&key);
+            remove(&mut self.by_account, &key.account, &key);
+        }
+        if !self.ranks.contains_key(&key.shape) {
+            remove(&mut self.shapes, &pool, &key.shape);
+        }
+    }
+
+    /// Ranks all lines of an account anew.
+    pub fn rerank(&mut self, account: AccountId, usage: u128) {
+        let Some(keys) = self.by_account.get(&account) else { return };
+        let first = keys.first().and_then(|key| self.lines.get(key)).and_then(|line| line.rank);
+        if first.is_none_or(|rank| rank.usage == usage) {
+            return;
+        }
+        for key in keys.clone() {
+            self.rank(key, usage);
+        }
+    }
+
+    /// Gives a line its rank by its first job.
+    fn rank(&mut self, key: LineKey, usage: u128) {
+        let Some(line) = self.lines.get_mut(&key) else { return };
+        let below_top = 100 - key.priority.class();
+        let rank = line.jobs.first().map(|head| Rank { below_top, usage, head: *head, line: key });
+        if line.rank == rank {
+            return;
+        }
+        let ranks = self.ranks.entry(key.shape).or_default();
+        if let Some(old) = line.rank {
+            ranks.remove(&old);
+        }
+        if let Some(new) = rank {
+            ranks.insert(new);
+        }
+        line.rank = rank;
+        if ranks.is_empty() {
+            self.ranks.remove(&key.shape);
+        }
+    }
+
+    /// Walks the shapes of a pool that have a waiting job, in id order.
+    pub fn shapes(&self, pool: PoolId) -> impl Iterator<Item = ShapeId> {
+        self.shapes.get(&pool).into_iter().flatten().copied()
+    }
+
+    /// Returns the first line of a shape that comes after `after`.
+    #[must_use]
+    pub fn next(&self, shape: ShapeId, after: Option<Rank>) -> Option<Rank> {
+        use core::ops::Bound::{Excluded, Unbounded};
+        let ranks = self.ranks.get(&shape)?;
+        match after {
+            None => ranks.first().copied(),
+            Some(rank) => ranks.range((Excluded(rank), Unbounded)).next().copied(),
+        }
+    }
+
+    /// Walks all ranks of a pool, shape by shape.
+    pub fn ranks(&self, pool: PoolId) -> impl Iterator<Item = Rank> {
+        self.shapes(pool).filter_map(|shape| self.ranks.get(&shape)).flatten().copied()
+    }
+
+    /// Walks the jobs of a line in order.
+    pub fn jobs(&self, key: LineKey) -> impl Iterator<Item = JobId> {
+        self.lines.get(&key).into_iter().flat_map(|line| &line.jobs).copied()
+    }
+
+    /// Returns whether a job waits in a line.
+    #[must_use]
+    pub fn contains(&self, key: LineKey, job: JobId) -> bool {
+        self.lines.get(&key).is_some_and(|line| line.jobs.contains(&job))
+    }
+
+    /// Returns the waiting jobs of a pool per band, lowest first.
+    #[must_use]
+    pub fn waiting(&self, pool: PoolId) -> [u64; 4] {
+        self.waiting.get(&pool).copied().unwrap_or_default()
+    }
+}
+
+/// Returns the count of a pool and band.
+fn slot(
+    waiting: &mut BTreeMap<PoolId, [u64; 4]>,
+    pool: PoolId,
+    priority: Priority,
+) -> Option<&mut u64> {
+    waiting.entry(pool).or_default().get_mut(priority.band() as usize)
+}
+
+/// Removes a value from a map of sets, and the set when it was the last.
+fn remove<K: Ord, V: Ord>(map: &mut BTreeMap<K, BTreeSet<V>>, key: &K, value: &V) {
+    if let Some(set) = map.get_mut(key) {
+        set.remove(value);
+        if set.is_empty() {
+            map.remove(key);
+        }
+    }
+}
+
+/// An account's use, decayed by inflating what is booked later instead of shrinking what was booked
+/// before: all accounts share the same factor, so their order needs no work as time passes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Usage(u128);
+
+impl Usage {
+    /// Returns the inflated use.
+    #[must_use]
+    pub const fn get(self) -> u128 {
+        self.0
+    }
+
+    /// Books use.
+    pub fn book(&mut self, amount: u128) {
+        self.0 = self.0.saturating_add(amount);
+    }
+
+    /// Takes back use that was booked ahead and did not happen.
+    pub fn unbook(&mut self, amount: u128) {
+        self.0 = self.0.saturating_sub(amount);
+    }
+
+    /// Halves the use `times` times, when the common factor is brought back to one.
+    pub fn halve(&mut self, times: u32) {
+        self.0 = self.0.checked_shr(times).unwrap_or(0);
+    }
+}
+
+/// The common factor of all [`Usage`]s: it doubles every half-life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inflation {
+    /// Half-lives since the factor was brought back to one are counted from here.
+    origin: Time,
+}
+
+/// After this many half-lives the common factor is brought back to one.
+const RENORMALISE: u64 = 24;
+
+impl Inflation {
+    /// Returns how often all usages must be halved now, and counts from a new origin.
+    pub fn renormalise(&mut self, now: Time, half_life: Span) -> u32 {
+        let lives = now.since(self.origin).get() / half_life.get().max(1);
+        if lives < RENORMALISE {
+            return 0;
+        }
+        self.origin = self.origin.after(Span::new(half_life.get().saturating_mul(lives)));
+        u32::try_from(lives).unwrap_or(u32::MAX)
+    }
+
+    /// Returns `share` (in parts of 2^32) held for `span`, inflated to `now`, over `weight`.
+    #[must_use]
+    pub fn inflated(&self, share: u64, span: Span, now: Time, half_life: Span, weight: u32) -> u128 {
+        let elapsed = now.since(self.origin).get();
+        let life = half_life.get().max(1);
+        let (whole, part) = (elapsed / life, elapsed % life);
+        // 2^x for x in [0, 1) by 1 + x(.6565 + .3435 x): exact at both ends, within .2 % between.
+        let x = (u128::from(part) << 32) / u128::from(life);
+        let one = 1_u128 << 32;
+        let curve = one + ((x * (2_819_677_000 + ((x * 1_475_290_296) >> 32))) >> 32);
+        let amount = (u128::from(share) * u128::from(span.get())) / u128::from(weight.max(1));
+        let shift = u32::try_from(whole.min(RENORMALISE + 1)).unwrap_or(0);
+        ((amount >> 8) * curve >> 24) << shift
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn use_booked_a_half_life_later_counts_twice_as_much() {
+        let inflation = Inflation::default();
+        let life = Span::seconds(1_000);
+        let at = |s: u64| inflation.inflated(1 << 32, Span::seconds(10), Time::from_ms(s * 1_000), life, 1);
+        let ratio = |a: u128, b: u128| a * 1_000 / b;
+        assert_eq!(ratio(at(1_000), at(0)), 2_000);
+        assert_eq!(ratio(at(3_000), at(0)), 8_000);
+        let half = ratio(at(500), at(0));
+        assert!((1_411..=1_417).contains(&half), "2^0.5 is 1.414, got {half}");
+    }
+
+    #[test]
+    fn lines_rank_by_class_then_use_then_submission() {
+        let key = |account, shape, priority| LineKey {
+            account: AccountId::new(account),
+            shape: ShapeId::new(shape),
+            priority,
+        };
+        let pool = PoolId::new(0);
+        let mut q = Queue::default();
+        q.enter(JobId::new(1), key(0, 0, Priority::LOW), pool, 0);
+        q.enter(JobId::new(2), key(1, 0, Priority::MEDIUM), pool, 9);
+        q.enter(JobId::new(3), key(2, 0, Priority::MEDIUM), pool, 5);
+        q.enter(JobId::new(4), key(3, 0, Priority::MEDIUM), pool, 5);
+        let heads: alloc::vec::Vec<u64> = q.ranks(pool).map(|r| r.head.get()).collect();
+        assert_eq!(heads, [3, 4, 2, 1]);
+        q.rerank(AccountId::new(1), 1);
+        assert_eq!(q.next(ShapeId::new(0), None).map(|r| r.head), Some(JobId::new(2)));
+        assert_eq!(q.waiting(pool), [1, 3, 0, 0]);
+    }
+}

@@ -1,0 +1,287 @@
+//! The tables together, and questions about more than one of them.
+//!
+//! Everything that a replay must reproduce is here and is part of the digest; what can be derived
+//! (the placement index) is not. Only the verbs change a state, one entry at a time.
+
+use crate::bundle::Bundle;
+use crate::config::{Config, Order, PoolSpec, Rules};
+use crate::due::{Due, Timers};
+use crate::ids::{AccountId, JobId, LeaseId, NodeId, OfferId, PoolId, Seq, Table};
+use crate::jobs::{Job, Shapes};
+use crate::leases::{Claim, Lease, Running};
+use crate::ledger::{Account, Ledger};
+use crate::nodes::Node;
+use crate::offers::Fates;
+use crate::queue::{Inflation, LineKey, Queue};
+use crate::units::Time;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// A pool and what is leased from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// What the configuration says of it.
+    pub spec: PoolSpec,
+    /// Hardware of its nodes.
+    pub capacity: Bundle,
+    /// What leases hold of it.
+    pub leased: Bundle,
+    /// Classes that run in it.
+    pub running: Running,
+    /// Its nodes.
+    pub nodes: Vec<NodeId>,
+}
+
+/// Everything that the coordinator knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// The rules in force.
+    pub rules: Rules,
+    /// Names of the custom resources.
+    pub resources: Vec<String>,
+    /// The last entry applied.
+    pub seq: Seq,
+    /// Its time.
+    pub now: Time,
+    /// The pools.
+    pub pools: Table<PoolId, Pool>,
+    /// The nodes.
+    pub nodes: Table<NodeId, Node>,
+    /// The order of equal nodes: a permutation seeded by `scheduling.seed`.
+    pub tie_rank: Table<NodeId, u32>,
+    /// All money, and the accounts.
+    pub ledger: Ledger,
+    /// The shapes of the jobs.
+    pub shapes: Shapes,
+    /// Jobs that wait or run.
+    pub jobs: BTreeMap<JobId, Job>,
+    /// Jobs that wait, in lines.
+    pub queue: Queue,
+    /// Leases that hold capacity.
+    pub leases: BTreeMap<LeaseId, Lease>,
+    /// Capacity kept for jobs whose victims are leaving.
+    pub claims: BTreeMap<JobId, Claim>,
+    /// Timers.
+    pub timers: Timers,
+    /// Offers by fate.
+    pub fates: Fates,
+    /// The common factor of all accounts' use.
+    pub inflation: Inflation,
+    /// When each account preempted in the last hour.
+    pub preempted: BTreeMap<AccountId, VecDeque<Time>>,
+    /// Numbers drawn by the strategy `random`.
+    pub draws: u64,
+    /// Reports about what was no longer open.
+    pub stale_reports: u64,
+    /// The next ids.
+    pub next: NextIds,
+    /// Nodes whose free capacity changed, for the placement index; derived.
+    #[serde(skip)]
+    pub changed: Changed,
+}
+
+/// The next ids to hand out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextIds {
+    /// Of jobs.
+    pub job: JobId,
+    /// Of leases.
+    pub lease: LeaseId,
+    /// Of offers.
+    pub offer: OfferId,
+}
+
+/// A log of nodes whose free capacity changed. It never decides, so it is equal to any other.
+#[derive(Clone, Debug, Default)]
+pub struct Changed {
+    log: Vec<NodeId>,
+}
+
+impl PartialEq for Changed {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Changed {}
+
+impl Changed {
+    /// Notes a change.
+    pub fn note(&mut self, node: NodeId) {
+        self.log.push(node);
+    }
+
+    /// Takes all notes.
+    pub fn drain(&mut self) -> impl Iterator<Item = NodeId> {
+        self.log.drain(..)
+    }
+}
+
+impl State {
+    /// Builds the first state of a cluster.
+    #[must_use]
+    pub fn new(config: Config, now: Time) -> Self {
+        let ledger = Ledger::new(&config.accounts);
+        let mut state = Self {
+            tie_rank: permutation(config.rules.scheduling.seed, config.nodes.len()),
+            rules: config.rules,
+            resources: config.resources,
+            seq: Seq::new(0),
+            now,
+            pools: Table::new(),
+            nodes: Table::new(),
+            ledger,
+            shapes: Shapes::default(),
+            jobs: BTreeMap::new(),
+            queue: Queue::default(),
+            leases: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            timers: Timers::default(),
+            fates: Fates::default(),
+            inflation: Inflation::default(),
+            preempted: BTreeMap::new(),
+            draws: 0,
+            stale_reports: 0,
+            next: NextIds {
+                job: JobId::new(1),
+                lease: LeaseId::new(1),
+                offer: OfferId::new(1),
+            },
+            changed: Changed::default(),
+        };
+        for spec in config.pools {
+            state.pools.push(Pool {
+                spec,
+                capacity: Bundle::ZERO,
+                leased: Bundle::ZERO,
+                running: Running::default(),
+                nodes: Vec::new(),
+            });
+        }
+        for spec in config.nodes {
+            let (pool, capacity) = (spec.pool, spec.capacity);
+            let id = state.nodes.push(Node::new(spec));
+            state.pools[pool].capacity.add(&capacity);
+            state.pools[pool].nodes.push(id);
+            state.timers.set(now, Due::Check(id));
+        }
+        state
+    }
+
+    /// Returns a job that is known to be live.
+    ///
+    /// # Panics
+    /// When it is not: our bug.
+    #[must_use]
+    pub fn job(&self, id: JobId) -> &Job {
+        match self.jobs.get(&id) {
+            Some(job) => job,
+            None => panic!("job {id} is live"),
+        }
+    }
+
+    /// Returns a live job to change it, as [`State::job`].
+    ///
+    /// # Panics
+    /// When it is not live: our bug.
+    pub fn job_mut(&mut self, id: JobId) -> &mut Job {
+        match self.jobs.get_mut(&id) {
+            Some(job) => job,
+            None => panic!("job {id} is live"),
+        }
+    }
+
+    /// Returns a lease that is known to be open.
+    ///
+    /// # Panics
+    /// When it is not: our bug.
+    #[must_use]
+    pub fn lease(&self, id: LeaseId) -> &Lease {
+        match self.leases.get(&id) {
+            Some(lease) => lease,
+            None => panic!("lease {id} is open"),
+        }
+    }
+
+    /// Returns an open lease to change it, as [`State::lease`].
+    ///
+    /// # Panics
+    /// When it is not open: our bug.
+    pub fn lease_mut(&mut self, id: LeaseId) -> &mut Lease {
+        match self.leases.get_mut(&id) {
+            Some(lease) => lease,
+            None => panic!("lease {id} is open"),
+        }
+    }
+
+    /// Returns an account.
+    #[must_use]
+    pub fn account(&self, id: AccountId) -> &Account {
+        &self.ledger.accounts[id]
+    }
+
+    /// Returns the key of the line a job stands in.
+    #[must_use]
+    pub fn line_of(&self, job: &Job) -> LineKey {
+        LineKey { account: job.account, shape: job.shape, priority: job.priority }
+    }
+
+    /// Returns the use that ranks an account's lines.
+    #[must_use]
+    pub fn rank_usage(&self, account: AccountId) -> u128 {
+        match self.rules.scheduling.order {
+            Order::Fair => self.account(account).usage.get(),
+            Order::Fifo => 0,
+        }
+    }
+
+    /// Returns whether leases run in terms: money or the order needs them.
+    #[must_use]
+    pub fn runs_in_terms(&self) -> bool {
+        self.rules.atp.enabled || self.rules.scheduling.order == Order::Fair
+    }
+
+    /// Returns how nodes that score the same are ordered: higher priority, then the permutation.
+    #[must_use]
+    pub fn tie(&self, node: NodeId) -> (i32, u32) {
+        (-self.nodes[node].spec.priority.max(-i32::MAX), self.tie_rank[node])
+    }
+
+    /// Returns whether anything may wait for a place in a pool.
+    #[must_use]
+    pub fn is_waiting(&self, pool: PoolId) -> bool {
+        self.queue.waiting(pool).iter().any(|count| *count > 0)
+    }
+}
+
+/// Returns a permutation of `0..len` seeded by `seed`, by sorting mixed keys.
+#[must_use]
+pub fn permutation(seed: u64, len: usize) -> Table<NodeId, u32> {
+    let mut keys: Vec<(u64, u32)> = (0..u32::try_from(len).unwrap_or(u32::MAX))
+        .map(|i| (mix(seed ^ 0x7065_726d_7574_6521, u64::from(i)), i))
+        .collect();
+    keys.sort_unstable();
+    let mut ranks = alloc::vec![0_u32; len];
+    for (rank, (_, node)) in keys.into_iter().enumerate() {
+        if let Some(slot) = ranks.get_mut(node as usize) {
+            *slot = u32::try_from(rank).unwrap_or(u32::MAX);
+        }
+    }
+    let mut table = Table::new();
+    for rank in ranks {
+        table.push(rank);
+    }
+    table
+}
+
+/// Mixes a seed and a counter into 64 well-spread bits (the finaliser of SplitMix64; Steele, Lea and
+/// Flood, OOPSLA 2014).
+#[must_use]
+pub fn mix(seed: u64, counter: u64) -> u64 {
+    let mut z = seed.wrapping_add(counter.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

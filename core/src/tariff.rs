@@ -1,0 +1,73 @@
+//! The tariff: what reserved capacity costs (CREDITS.md "Rates").
+//!
+//! A cost is computed per node, resource and term from the metered integral, with one ceiling each,
+//! so that it is monotone in amount, time and price (invariant 12) and n terms cost at most n
+//! micro-ATP more than one (invariant 11).
+
+use crate::bundle::{Bundle, Needs};
+use crate::config::Atp;
+use crate::units::{Band, MicroAtp, Ppm, Span};
+
+/// Returns the cost of holding `needs` on one node for `span`, at the static price.
+///
+/// # Panics
+/// When the cost does not fit 64 bits, which the declared maxima rule out (invariant 16).
+#[must_use]
+pub fn cost(needs: &Needs, span: Span, band: Band, atp: &Atp) -> MicroAtp {
+    let factor = u128::from(band.price_factor().get());
+    let unit = u128::from(Ppm::ONE.get());
+    let mut total = 0_u128;
+    for (amount, rate) in needs.bundle().amounts().into_iter().zip(atp.rates) {
+        if amount == 0 || rate == 0 {
+            continue;
+        }
+        let integral = u128::from(amount) * u128::from(span.get());
+        total += (integral * factor * unit).div_ceil(u128::from(rate) * unit);
+    }
+    let cost = u64::try_from(total);
+    assert!(cost.is_ok(), "a term costs less than 2^64 micro-ATP inside the declared maxima");
+    MicroAtp::new(cost.unwrap_or(u64::MAX))
+}
+
+/// Returns the dominant share of a bundle in a whole, weighted, in parts of 2^32.
+#[must_use]
+pub fn dominant(part: &Bundle, whole: &Bundle, weights: [u32; 3]) -> u64 {
+    let pairs = [
+        (part.cpu.get(), whole.cpu.get(), weights[0]),
+        (part.memory.get(), whole.memory.get(), weights[1]),
+        (part.gpu.get(), whole.gpu.get(), weights[2]),
+    ];
+    let share = |(part, whole, weight): (u64, u64, u32)| {
+        let scaled = (u128::from(part) * u128::from(weight)) << 32;
+        u64::try_from(scaled.checked_div(u128::from(whole)).unwrap_or(0)).unwrap_or(u64::MAX)
+    };
+    pairs.into_iter().map(share).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::GpuNeed;
+    use crate::units::{Bytes, MilliCores};
+
+    #[test]
+    fn the_documented_rates_hold() {
+        let atp = Atp::default();
+        let hour = Span::minutes(60);
+        let core = Needs { cpu: MilliCores::whole(1), ..Needs::default() };
+        assert_eq!(cost(&core, hour, Band::Medium, &atp), MicroAtp::whole(3_600));
+        let gpu = Needs { gpus: GpuNeed::whole(1), ..Needs::default() };
+        assert_eq!(cost(&gpu, hour, Band::Medium, &atp), MicroAtp::whole(36_000));
+        let gigabyte = Needs { memory: Bytes::new(1_000_000_000), ..Needs::default() };
+        assert_eq!(cost(&gigabyte, hour, Band::Medium, &atp), MicroAtp::whole(600));
+        assert_eq!(cost(&gigabyte, hour, Band::Urgent, &atp), MicroAtp::whole(2_400));
+    }
+
+    #[test]
+    fn the_smallest_use_costs_one_micro_atp() {
+        let atp = Atp::default();
+        let byte = Needs { memory: Bytes::new(1), ..Needs::default() };
+        assert_eq!(cost(&byte, Span::new(1), Band::Low, &atp), MicroAtp::new(1));
+        assert_eq!(cost(&byte, Span::ZERO, Band::Low, &atp), MicroAtp::ZERO);
+    }
+}

@@ -1,0 +1,27 @@
+//! The verbs: every way in which a state changes.
+//!
+//! Each verb looks up, refuses, and then changes, in this order. Verbs join tables; a table never
+//! does. Nothing here reads a clock or keeps anything of its own.
+
+pub mod grant;
+pub mod offering;
+pub mod pass;
+pub mod release;
+pub mod submit;
+pub mod terms;
+
+use crate::effect::Effect;
+use crate::index::Index;
+use crate::state::State;
+use alloc::vec::Vec;
+
+/// What a verb works on.
+#[derive(Debug)]
+pub struct Work<'a> {
+    /// The state.
+    pub state: &'a mut State,
+    /// The placement index.
+    pub index: &'a mut Index,
+    /// Where effects go.
+    pub effects: &'a mut Vec<Effect>,
+}

@@ -1,0 +1,291 @@
+//! Offering: samples, offers and their ends, an owner's return, failures and returns of nodes.
+
+use super::Work;
+use super::release::{begin_release, close_until};
+use super::submit::enqueue;
+use crate::bundle::Bundle;
+use crate::command::{Outcome, Sample};
+use crate::due::Due;
+use crate::effect::{Effect, EvictionReason, OfferFate};
+use crate::ids::{JobId, LeaseId, NodeId};
+use crate::leases::LeaseState;
+use crate::nodes::{Lendable, Load, Node};
+use crate::offers::{Offer, growth};
+use crate::preempt::reclaim_victims;
+use crate::units::{MilliGpus, Span, Time};
+use alloc::vec::Vec;
+
+impl Work<'_> {
+    /// Records what the owner of a node uses now; lowers its offer at once when less is left over.
+    pub fn sample(&mut self, id: NodeId, sample: &Sample) {
+        if self.state.nodes.find(id).is_none_or(|node| !node.up || node.spec.dedicated) {
+            self.state.stale_reports += 1;
+            return;
+        }
+        let (now, rules) = (self.state.now, &self.state.rules);
+        let node = &mut self.state.nodes[id];
+        let leased = node.leased_share();
+        let mut sample = sample.clone();
+        sample.gpus.resize(node.gpus.len(), crate::command::GpuSample::default());
+        let first = node.load.is_none();
+        match &mut node.load {
+            Some(load) => load.sample(sample, now, leased, &rules.balance),
+            None => {
+                let mut load = Load::new(sample.clone(), now);
+                load.sample(sample, now, leased, &rules.balance);
+                node.load = Some(load);
+            }
+        }
+        node.note_idleness(now, &rules.offering.gates);
+        let lendable = node.lendable(now, &rules.offering, &rules.balance);
+        if shrink(node, &lendable) {
+            self.state.changed.note(id);
+        }
+        let node = &self.state.nodes[id];
+        if node.offer.is_some() || !node.leases.is_empty() {
+            let gone = node.offer.as_ref().is_some_and(|offer| offer.total.is_zero());
+            if gone || exceeds(node, &lendable) {
+                self.state.timers.set(now, Due::Reclaim(id));
+            }
+        }
+        if first {
+            self.state.timers.set(now, Due::Check(id));
+        }
+    }
+
+    /// Checks what a node offers: renews it, lets it grow by a step, or opens a new offer.
+    pub fn check_offer(&mut self, id: NodeId) {
+        let now = self.state.now;
+        let rules = &self.state.rules;
+        let node = &mut self.state.nodes[id];
+        if !node.up {
+            return;
+        }
+        let leased = node.leased_share();
+        let dedicated = node.spec.dedicated;
+        if let Some(load) = &mut node.load {
+            load.advance(now, leased, &rules.balance);
+            for forecast in &mut load.forecasts {
+                forecast.judge(now, &rules.balance);
+            }
+        }
+        node.note_idleness(now, &rules.offering.gates);
+        let lendable = node.lendable(now, &rules.offering, &rules.balance);
+        let total = if dedicated { open_all(node, &lendable) } else { grow(node, &lendable) };
+        let ends = if dedicated { Time::MAX } else { now.after(rules.offering.offer_expiry) };
+        if !dedicated && node.load.is_some() {
+            let next = now.after(rules.offering.check_interval);
+            self.state.timers.set(next, Due::Check(id));
+        }
+        if exceeds(&self.state.nodes[id], &lendable) {
+            self.state.timers.set(now, Due::Reclaim(id));
+        }
+        if total.is_zero() {
+            // An offer of nothing is not renewed: it ends by its own expiry.
+            return;
+        }
+        self.renew_offer(id, total, ends);
+    }
+
+    /// Renews a node's offer or opens a new one.
+    fn renew_offer(&mut self, id: NodeId, total: Bundle, ends: Time) {
+        let now = self.state.now;
+        let node = &mut self.state.nodes[id];
+        if let Some(offer) = &mut node.offer {
+            self.state.timers.clear(offer.ends, Due::OfferEnd(id));
+            let before = offer.total;
+            offer.renew(total, ends);
+            if before != total {
+                self.state.changed.note(id);
+            }
+        } else {
+            let offer = self.state.next.offer;
+            self.state.next.offer = offer.next();
+            node.offer = Some(Offer { id: offer, version: 0, total, opened: now, ends, leased: false });
+            self.state.fates.count(OfferFate::Opened);
+            self.effects.push(Effect::Offer { offer, node: id, fate: OfferFate::Opened });
+            self.state.changed.note(id);
+        }
+        self.state.timers.set(ends, Due::OfferEnd(id));
+    }
+
+    /// Ends an offer that was not renewed in time.
+    pub fn offer_end(&mut self, id: NodeId) {
+        let now = self.state.now;
+        if self.state.nodes[id].offer.as_ref().is_some_and(|offer| !offer.is_open(now)) {
+            self.close_offer(id, OfferFate::Expired);
+        }
+    }
+
+    /// Takes a node's offer back at once.
+    pub fn withdraw(&mut self, id: NodeId) {
+        let leased = !self.state.nodes[id].leases.is_empty();
+        self.close_offer(id, if leased { OfferFate::Revoked } else { OfferFate::Withdrawn });
+    }
+
+    /// Closes a node's offer; its leases go on.
+    fn close_offer(&mut self, id: NodeId, fate: OfferFate) {
+        let node = &mut self.state.nodes[id];
+        let Some(offer) = node.offer.take() else { return };
+        for gpu in &mut node.gpus {
+            gpu.open = false;
+        }
+        self.state.timers.clear(offer.ends, Due::OfferEnd(id));
+        self.state.fates.count(fate);
+        self.effects.push(Effect::Offer { offer: offer.id, node: id, fate });
+        self.state.changed.note(id);
+    }
+
+    /// Tells as many leases to leave as an owner's return needs, and no more.
+    pub fn reclaim(&mut self, id: NodeId) {
+        let rules = &self.state.rules;
+        let node = &self.state.nodes[id];
+        if !node.up || node.spec.dedicated {
+            return;
+        }
+        let lendable = node.lendable(self.state.now, &rules.offering, &rules.balance);
+        let gone = node.offer.as_ref().is_some_and(|o| o.total.is_zero() && lendable.bundle.is_zero());
+        if gone {
+            self.withdraw(id);
+        }
+        if self.state.nodes[id].draining.is_some() || !exceeds(&self.state.nodes[id], &lendable) {
+            return;
+        }
+        let victims = reclaim_victims(self.state, id, &lendable.bundle, lendable.gpus);
+        self.state.nodes[id].reclaiming = true;
+        self.state.changed.note(id);
+        for victim in victims {
+            let notice = self.owner_notice(victim);
+            self.state.lease_mut(victim).blame = Some(id);
+            begin_release(self, victim, EvictionReason::OwnerReturn, notice);
+        }
+    }
+
+    /// Returns how long a lease may take to leave when an owner returns: what its job declares, at
+    /// most the limit for its kind.
+    fn owner_notice(&self, id: LeaseId) -> Span {
+        let lease = self.state.lease(id);
+        let offering = &self.state.rules.offering;
+        let gpu = lease.needs.gpus.count > 0;
+        let most = if gpu { offering.vacate_gpu } else { offering.vacate_cpu };
+        let asked = self.state.job(lease.job).vacate;
+        asked.unwrap_or(self.state.rules.preemption.grace).min(most)
+    }
+
+    /// Ends a node's reclaim once what is leased fits beside its owner again.
+    pub fn settle_reclaim(&mut self, id: NodeId) {
+        let rules = &self.state.rules;
+        let node = &self.state.nodes[id];
+        if !node.reclaiming {
+            return;
+        }
+        let lendable = node.lendable(self.state.now, &rules.offering, &rules.balance);
+        if !exceeds(node, &lendable) {
+            self.state.nodes[id].reclaiming = false;
+            self.state.changed.note(id);
+        }
+    }
+
+    /// Applies that a node has failed: its leases are lost, its capacity is gone with it.
+    pub fn node_down(&mut self, id: NodeId) {
+        if self.state.nodes.find(id).is_none_or(|node| !node.up) {
+            self.state.stale_reports += 1;
+            return;
+        }
+        self.withdraw(id);
+        let now = self.state.now;
+        let node = &mut self.state.nodes[id];
+        let heard = node.load.as_ref().map_or(now, |load| load.heard);
+        node.up = false;
+        node.load = None;
+        node.idle_since = None;
+        node.reclaiming = false;
+        let leases: Vec<LeaseId> = node.leases.iter().copied().collect();
+        for lease in leases {
+            self.lose(lease, id, heard);
+        }
+        let broken = |(job, claim): (&JobId, &crate::leases::Claim)| {
+            claim.members.iter().any(|member| member.node == id).then_some(*job)
+        };
+        let claims: Vec<JobId> = self.state.claims.iter().filter_map(broken).collect();
+        for job in claims {
+            self.drop_claim(job);
+            enqueue(self.state, job);
+        }
+    }
+
+    /// Loses one lease with its node; members on other nodes are killed and report their own end.
+    fn lose(&mut self, id: LeaseId, node: NodeId, heard: Time) {
+        let lease = self.state.lease_mut(id);
+        lease.blame = Some(node);
+        let alone = lease.members.iter().all(|member| member.node == node);
+        if lease.state == LeaseState::Active {
+            begin_release(self, id, EvictionReason::NodeFailure, Span::ZERO);
+        } else if !alone {
+            let epoch = self.state.lease(id).epoch;
+            self.effects.push(Effect::Kill { lease: id, epoch });
+        }
+        if alone {
+            let until = heard.max(self.state.lease(id).term_began);
+            close_until(self, id, Outcome::Stopped, until);
+        }
+    }
+
+    /// Applies that a node is back, empty.
+    pub fn node_up(&mut self, id: NodeId) {
+        if self.state.nodes.find(id).is_none_or(|node| node.up) {
+            self.state.stale_reports += 1;
+            return;
+        }
+        self.state.nodes[id].up = true;
+        self.state.timers.set(self.state.now, Due::Check(id));
+    }
+}
+
+/// Returns whether more is leased on a node than it could lend now.
+#[must_use]
+pub fn exceeds(node: &Node, lendable: &Lendable) -> bool {
+    let amounts = Bundle { gpu: lendable.bundle.gpu, ..node.leased };
+    let closed = |(i, gpu): (usize, &crate::nodes::Gpu)| {
+        lendable.gpus & 1 << i == 0 && !gpu.used.is_zero()
+    };
+    !amounts.fits_in(&lendable.bundle) || node.gpus.iter().enumerate().any(closed)
+}
+
+/// Lowers a node's offer to what it could lend now; returns whether anything changed.
+fn shrink(node: &mut Node, lendable: &Lendable) -> bool {
+    let Some(offer) = &mut node.offer else { return false };
+    let before = offer.version;
+    for (i, gpu) in node.gpus.iter_mut().enumerate() {
+        gpu.open &= lendable.gpus & 1 << i != 0;
+    }
+    let open = node.gpus.iter().filter(|gpu| gpu.open).count() as u64;
+    let gpu = MilliGpus::new(open * 1_000);
+    offer.shrink(&Bundle { gpu, ..lendable.bundle });
+    offer.version != before
+}
+
+/// Opens all that a dedicated node has and returns its total.
+fn open_all(node: &mut Node, lendable: &Lendable) -> Bundle {
+    for (i, gpu) in node.gpus.iter_mut().enumerate() {
+        gpu.open = lendable.gpus & 1 << i != 0;
+    }
+    lendable.bundle
+}
+
+/// Lets a node's total rise by one step towards what it could lend, and returns it.
+fn grow(node: &mut Node, lendable: &Lendable) -> Bundle {
+    let before = node.offer.as_ref().map_or(Bundle::ZERO, |offer| offer.total);
+    let before = before.zip(&node.leased, u64::max);
+    let step = growth(&node.spec.capacity);
+    let mut fresh = step.gpu.get() / 1_000;
+    for (i, gpu) in node.gpus.iter_mut().enumerate() {
+        let lend = lendable.gpus & 1 << i != 0;
+        let known = gpu.open || !gpu.used.is_zero();
+        gpu.open = lend && (known || fresh > 0);
+        fresh -= u64::from(gpu.open && !known);
+    }
+    let open = node.gpus.iter().filter(|gpu| gpu.open).count() as u64;
+    let reach = before.zip(&step, u64::saturating_add);
+    Bundle { gpu: MilliGpus::new(open * 1_000), ..reach.meet(&lendable.bundle) }
+}

@@ -1,0 +1,219 @@
+//! The scheduling pass: who starts now, and who must make way.
+//!
+//! A pass walks lines in rank order, but only those of shapes that fit somewhere; a shape that does
+//! not fit costs one look. What was blocked before a grant stays blocked after it, so no line is
+//! looked at twice unless its rank fell behind.
+
+use super::Work;
+use super::grant::Refusal;
+use super::release::begin_release;
+use super::submit::dequeue;
+use crate::charges::priced_loss;
+use crate::config::Backfill;
+use crate::due::Due;
+use crate::effect::EvictionReason;
+use crate::ids::{AccountId, HoldId, JobId, LeaseId, PoolId, ShapeId};
+use crate::jobs::JobState;
+use crate::leases::Claim;
+use crate::ledger::Hold;
+use crate::preempt::{Plan, plan};
+use crate::queue::Rank;
+use crate::units::{MicroAtp, Span, Time};
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+/// How many plans one pass may try without success.
+const PLANS_MAX: usize = 4;
+/// The window of `preemption.max_per_hour`.
+const HOUR: Span = Span::minutes(60);
+
+impl Work<'_> {
+    /// Runs a pass over every pool in which something waits.
+    pub fn pass(&mut self) {
+        for pool in self.state.pools.ids() {
+            if self.state.is_waiting(pool) {
+                self.pass_pool(pool);
+                self.preempt(pool);
+            }
+        }
+        self.index.read_changes(self.state);
+    }
+
+    /// Starts what can start in one pool.
+    pub fn pass_pool(&mut self, pool: PoolId) {
+        self.index.read_changes(self.state);
+        let strict = self.state.rules.scheduling.backfill == Backfill::Strict;
+        let shapes: Vec<ShapeId> = self.state.queue.shapes(pool).collect();
+        let mut fronts: BTreeSet<Rank> = BTreeSet::new();
+        for shape in shapes {
+            // Under `strict` the order comes first, so even a shape that fits nowhere takes part.
+            if strict || self.index.refresh(self.state, shape) > 0 {
+                fronts.extend(self.state.queue.next(shape, None));
+            }
+        }
+        while let Some(rank) = fronts.pop_first() {
+            let shape = rank.line.shape;
+            let current = self.state.queue.jobs(rank.line).next() == Some(rank.head)
+                && self.state.rank_usage(rank.line.account) == rank.usage();
+            if !current {
+                fronts.extend(self.state.queue.next(shape, Some(rank)));
+                continue;
+            }
+            let fits = self.index.refresh(self.state, shape) > 0;
+            let outcome = if fits { self.try_grant(rank.head) } else { Err(Refusal::Room) };
+            match outcome {
+                Ok(()) => {
+                    self.index.read_changes(self.state);
+                    fronts.extend(self.state.queue.next(shape, Some(rank)));
+                }
+                Err(Refusal::Room) if strict => return,
+                Err(Refusal::Room) => {}
+                Err(Refusal::Account) => {
+                    fronts.extend(self.state.queue.next(shape, Some(rank)));
+                }
+            }
+        }
+    }
+
+    /// Lets the first waiting job of a higher class take the place of lower ones, if that makes room
+    /// for all of it.
+    pub fn preempt(&mut self, pool: PoolId) {
+        let rules = &self.state.rules.preemption;
+        let Some(lowest) = self.state.pools[pool].running.lowest() else { return };
+        let least = lowest.saturating_add(rules.gap_min);
+        if !rules.enabled {
+            return;
+        }
+        let (now, interval) = (self.state.now, self.state.rules.balance.monitoring_interval);
+        let shapes: Vec<ShapeId> = self.state.queue.shapes(pool).collect();
+        let mut heads: Vec<Rank> = shapes
+            .into_iter()
+            .filter_map(|shape| self.state.queue.next(shape, None))
+            .filter(|rank| rank.class() >= least)
+            .collect();
+        heads.sort_unstable();
+        if self.state.rules.scheduling.backfill == Backfill::Strict {
+            heads.truncate(1);
+        }
+        let mut failed = 0;
+        for rank in heads {
+            let job = self.state.job(rank.head);
+            if job.preempt_after > now {
+                let again = job.preempt_after;
+                self.retry_later(pool, again);
+                continue;
+            }
+            if failed >= PLANS_MAX || self.nominate(rank.head) {
+                return;
+            }
+            failed += 1;
+            self.state.job_mut(rank.head).preempt_after = now.after(interval);
+            self.retry_later(pool, now.after(interval));
+        }
+    }
+
+    /// Makes a plan for one job and carries it out; returns whether there was one.
+    fn nominate(&mut self, id: JobId) -> bool {
+        let job = self.state.job(id);
+        let (account, shape_id) = (job.account, job.shape);
+        let shape = &self.state.shapes[shape_id];
+        let can_pay = crate::charges::first_hold(self.state, job, shape);
+        if crate::charges::over_quota(self.state, shape).is_some()
+            || job.budget.is_some_and(|b| job.charged.saturating_add(can_pay) > b)
+        {
+            return false;
+        }
+        self.index.refresh(self.state, shape_id);
+        let Some(plan) = plan(self.state, self.index, id) else { return false };
+        if !self.may_preempt(account, plan.victims.len()) {
+            return false;
+        }
+        let Some(covers) = self.hold_covers(account, &plan, can_pay) else { return false };
+        self.carry_out(id, plan, covers);
+        true
+    }
+
+    /// Returns whether an account may preempt this many leases within the hour.
+    fn may_preempt(&mut self, account: AccountId, victims: usize) -> bool {
+        let Some(most) = self.state.rules.preemption.per_hour_max else { return true };
+        let since = self.state.now.before(HOUR);
+        let Some(times) = self.state.preempted.get_mut(&account) else {
+            return victims <= most as usize;
+        };
+        while times.front().is_some_and(|t| *t < since) {
+            times.pop_front();
+        }
+        times.len() + victims <= most as usize
+    }
+
+    /// Sets aside what the account must pay for the work its victims lose; `None` when it cannot
+    /// afford that and its own first term.
+    fn hold_covers(
+        &mut self,
+        account: AccountId,
+        plan: &Plan,
+        own: MicroAtp,
+    ) -> Option<Vec<Option<HoldId>>> {
+        let leave = self.state.now.after(self.state.rules.preemption.grace);
+        let kill = leave.after(self.state.rules.offering.kill);
+        let losses: Vec<MicroAtp> = plan
+            .victims
+            .iter()
+            .map(|id| self.state.lease(*id))
+            .map(|lease| {
+                let at = |t: Time| priced_loss(self.state, lease, t);
+                at(kill).max(at(self.state.now)).max(self.worst_loss(lease, kill))
+            })
+            .collect();
+        let total = losses.iter().fold(own, |sum, loss| sum.saturating_add(*loss));
+        if self.state.ledger.available(account) < total {
+            return None;
+        }
+        // Nothing below can be refused.
+        let now = self.state.now;
+        let mut covers = Vec::new();
+        for (lease, amount) in plan.victims.iter().zip(losses) {
+            let hold = Hold { account, amount, lease: *lease };
+            let held = (!amount.is_zero())
+                .then(|| self.state.ledger.hold(hold, now, self.effects).ok())
+                .flatten();
+            covers.push(held);
+        }
+        Some(covers)
+    }
+
+    /// Returns the priced loss if the victim is stopped just before its next checkpoint.
+    fn worst_loss(&self, lease: &crate::leases::Lease, kill: Time) -> MicroAtp {
+        let checkpoint = self.state.job(lease.job).checkpoint.unwrap_or(Span::ZERO);
+        let step = checkpoint.get();
+        if step == 0 {
+            return MicroAtp::ZERO;
+        }
+        let ran = lease.ran(kill).get();
+        let just_before = (ran / step * step).saturating_sub(1);
+        priced_loss(self.state, lease, lease.granted.after(Span::new(just_before)))
+    }
+
+    /// Claims the capacity and tells the victims to leave.
+    fn carry_out(&mut self, id: JobId, plan: Plan, covers: Vec<Option<HoldId>>) {
+        let now = self.state.now;
+        let job = self.state.job(id);
+        let (account, needs) = (job.account, self.state.shapes[job.shape].needs);
+        dequeue(self.state, id);
+        self.state.job_mut(id).state = JobState::Nominated;
+        for member in &plan.members {
+            self.state.nodes[member.node].claim(&needs, member.devices);
+            self.state.changed.note(member.node);
+        }
+        let rules = &self.state.rules.preemption;
+        let (grace, ends) = (rules.grace, now.after(rules.hold));
+        let victims: BTreeSet<LeaseId> = plan.victims.iter().copied().collect();
+        self.state.claims.insert(id, Claim { needs, members: plan.members, victims, ends });
+        self.state.timers.set(ends, Due::ClaimEnd(id));
+        for (victim, cover) in plan.victims.into_iter().zip(covers) {
+            self.state.lease_mut(victim).cover = cover;
+            begin_release(self, victim, EvictionReason::PriorityPreemption, grace);
+            self.state.preempted.entry(account).or_default().push_back(now);
+        }
+    }
+}

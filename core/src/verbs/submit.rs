@@ -1,0 +1,312 @@
+//! What clients ask for: submit, cancel, hold and release jobs, deposit, drain, configure.
+
+use super::Work;
+use super::release::{begin_release, close};
+use crate::bundle::{Bundle, GPUS_MAX};
+use crate::command::{JobSpec, Outcome, Reply};
+use crate::config::{JOBS_MAX, MEMBERS_MAX, Rules, Strategy};
+use crate::deny::{Denied, first_short};
+use crate::due::Due;
+use crate::effect::{Effect, EvictionReason, FinalState, JobEnd};
+use crate::explain::explain;
+use crate::ids::{AccountId, JobId, NodeId, ShapeId};
+use crate::index::{Index, suits};
+use crate::jobs::{Job, JobState, Shape};
+use crate::state::{State, permutation};
+use alloc::string::String;
+
+impl Work<'_> {
+    /// Accepts a job, or refuses it with the numbers that mattered.
+    ///
+    /// # Errors
+    /// When the job is malformed, could never run, or says `if_busy: refuse` and cannot start now.
+    pub fn submit(&mut self, account: AccountId, spec: &JobSpec) -> Result<Reply, Denied> {
+        check_spec(self.state, account, spec)?;
+        let shape = Shape {
+            pool: spec.pool,
+            needs: spec.needs,
+            members: spec.members,
+            spread: spec.spread,
+            labels: spec.labels.clone(),
+            preferred: spec.preferred.clone(),
+            home: (self.state.rules.scheduling.strategy == Strategy::LocalFirst).then_some(account),
+        };
+        check_room(self.state, &shape)?;
+        // Nothing below can be refused but by a job that says so itself.
+        let (shape, replaced) = self.state.shapes.enter(shape);
+        if replaced {
+            self.index.forget(shape);
+        }
+        let id = self.state.next.job;
+        let job = Job::new(id, account, shape, spec, self.state.now);
+        self.state.jobs.insert(id, job);
+        enqueue(self.state, id);
+        if spec.refuse_if_busy {
+            self.start_now_or_refuse(id, shape)?;
+        }
+        self.state.next.job = id.next();
+        Ok(Reply::Submitted(id))
+    }
+
+    /// Starts a job at once or takes it back.
+    fn start_now_or_refuse(&mut self, id: JobId, shape: ShapeId) -> Result<(), Denied> {
+        self.pass_pool(self.state.shapes[shape].pool);
+        if matches!(self.state.job(id).state, JobState::Running(_)) {
+            return Ok(());
+        }
+        let why = explain(self.state, id).unwrap_or_default();
+        dequeue(self.state, id);
+        self.state.jobs.remove(&id);
+        self.state.shapes.leave(shape);
+        Err(Denied::Busy(why))
+    }
+
+    /// Ends a waiting job, or tells a running one to leave.
+    ///
+    /// # Errors
+    /// When the job does not exist or belongs to another account.
+    pub fn cancel(&mut self, account: AccountId, id: JobId) -> Result<Reply, Denied> {
+        let job = own_job(self.state, account, id)?;
+        // Nothing below can be refused.
+        match job.state {
+            JobState::Running(lease) => {
+                let grace = self.state.rules.preemption.grace;
+                begin_release(self, lease, EvictionReason::UserRequest, grace);
+            }
+            JobState::Nominated => {
+                self.drop_claim(id);
+                finish(self, id, FinalState::Cancelled);
+            }
+            JobState::Pending => {
+                dequeue(self.state, id);
+                finish(self, id, FinalState::Cancelled);
+            }
+            JobState::Held => finish(self, id, FinalState::Cancelled),
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Keeps a waiting job from starting.
+    ///
+    /// # Errors
+    /// When the job does not exist, is not the account's, or does not wait.
+    pub fn hold_job(&mut self, account: AccountId, id: JobId) -> Result<Reply, Denied> {
+        let job = own_job(self.state, account, id)?;
+        if job.state != JobState::Pending {
+            return Err(Denied::WrongState { job: id, state: job.state.name() });
+        }
+        // Nothing below can be refused.
+        dequeue(self.state, id);
+        self.state.job_mut(id).state = JobState::Held;
+        Ok(Reply::Done)
+    }
+
+    /// Lets a held job wait again, at its old place.
+    ///
+    /// # Errors
+    /// When the job does not exist, is not the account's, or is not held.
+    pub fn release_job(&mut self, account: AccountId, id: JobId) -> Result<Reply, Denied> {
+        let job = own_job(self.state, account, id)?;
+        if job.state != JobState::Held {
+            return Err(Denied::WrongState { job: id, state: job.state.name() });
+        }
+        // Nothing below can be refused.
+        enqueue(self.state, id);
+        Ok(Reply::Done)
+    }
+
+    /// Stops a node from taking anything new.
+    ///
+    /// # Errors
+    /// When the node does not exist.
+    pub fn drain(&mut self, node: NodeId, reason: &str) -> Result<Reply, Denied> {
+        if self.state.nodes.find(node).is_none() {
+            return Err(Denied::NoNode(node));
+        }
+        // Nothing below can be refused.
+        self.state.nodes[node].draining = Some(String::from(reason));
+        self.withdraw(node);
+        Ok(Reply::Done)
+    }
+
+    /// Lets a drained node work again.
+    ///
+    /// # Errors
+    /// When the node does not exist.
+    pub fn undrain(&mut self, node: NodeId) -> Result<Reply, Denied> {
+        if self.state.nodes.find(node).is_none() {
+            return Err(Denied::NoNode(node));
+        }
+        // Nothing below can be refused.
+        self.state.nodes[node].draining = None;
+        self.check_offer(node);
+        Ok(Reply::Done)
+    }
+
+    /// Puts other rules in force.
+    ///
+    /// # Errors
+    /// When no cluster could run by them.
+    pub fn configure(&mut self, rules: Rules) -> Result<Reply, Denied> {
+        rules.validate().map_err(Denied::Config)?;
+        // Nothing below can be refused.
+        if rules.scheduling.seed != self.state.rules.scheduling.seed {
+            let len = self.state.nodes.len();
+            self.state.tie_rank = permutation(rules.scheduling.seed, len);
+        }
+        self.state.rules = rules;
+        *self.index = Index::new(self.state);
+        let accounts = self.state.ledger.accounts.ids();
+        for account in accounts {
+            let usage = self.state.rank_usage(account);
+            self.state.queue.rerank(account, usage);
+        }
+        for node in self.state.nodes.ids() {
+            self.state.timers.set(self.state.now, Due::Reclaim(node));
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Applies the report that a process tree has ended.
+    pub fn ended(
+        &mut self,
+        lease: crate::ids::LeaseId,
+        epoch: crate::ids::Epoch,
+        outcome: Outcome,
+    ) -> Reply {
+        if self.state.leases.get(&lease).is_none_or(|open| open.epoch != epoch) {
+            self.state.stale_reports += 1;
+            return Reply::Stale;
+        }
+        close(self, lease, outcome);
+        Reply::Done
+    }
+}
+
+/// Puts a job into the queue.
+pub fn enqueue(state: &mut State, id: JobId) {
+    let job = state.job(id);
+    let (key, pool) = (state.line_of(job), state.shapes[job.shape].pool);
+    let usage = state.rank_usage(job.account);
+    state.queue.enter(id, key, pool, usage);
+    state.job_mut(id).state = JobState::Pending;
+}
+
+/// Takes a job out of the queue.
+pub fn dequeue(state: &mut State, id: JobId) {
+    let job = state.job(id);
+    let (key, pool) = (state.line_of(job), state.shapes[job.shape].pool);
+    let usage = state.rank_usage(job.account);
+    state.queue.leave(id, key, pool, usage);
+}
+
+/// Takes a job out of the state for good.
+pub fn finish(work: &mut Work<'_>, id: JobId, end: FinalState) {
+    let job = work.state.jobs.remove(&id);
+    assert!(job.is_some(), "job {id} ends once");
+    let Some(job) = job else { return };
+    work.state.shapes.leave(job.shape);
+    work.effects.push(Effect::Finished(JobEnd {
+        job: id,
+        state: end,
+        charged: job.charged,
+        refunded: job.refunded,
+    }));
+}
+
+/// Returns an account's own job.
+fn own_job(state: &State, account: AccountId, id: JobId) -> Result<&Job, Denied> {
+    let job = state.jobs.get(&id).ok_or(Denied::NoJob(id))?;
+    if job.account == account { Ok(job) } else { Err(Denied::NotYours { job: id, account }) }
+}
+
+/// Refuses a malformed job.
+fn check_spec(state: &State, account: AccountId, spec: &JobSpec) -> Result<(), Denied> {
+    if state.ledger.accounts.find(account).is_none() {
+        return Err(Denied::NoAccount(account));
+    }
+    if state.pools.find(spec.pool).is_none() {
+        return Err(Denied::NoPool(spec.pool));
+    }
+    if let Some(node) = spec.preferred.iter().find(|node| state.nodes.find(**node).is_none()) {
+        return Err(Denied::NoNode(*node));
+    }
+    if spec.needs.is_zero() {
+        return Err(Denied::Empty);
+    }
+    let gpus = spec.needs.gpus;
+    let bounds: [(&'static str, u64, bool, &'static str); 6] = [
+        ("gpus", u64::from(gpus.count), usize::from(gpus.count) <= GPUS_MAX, "at most 64"),
+        (
+            "gpu_share",
+            u64::from(gpus.share.get()),
+            gpus.share <= crate::units::PerMille::WHOLE
+                && (gpus.count == 0) == gpus.share.is_zero(),
+            "1 to 1,000 thousandths with a GPU, else 0",
+        ),
+        ("members", u64::from(spec.members), (1..=MEMBERS_MAX).contains(&spec.members), "1 to 1,024"),
+        ("limit", 0, spec.limit.is_none_or(|limit| !limit.is_zero()), "above 0"),
+        ("labels", spec.labels.len() as u64, spec.labels.len() <= 64, "at most 64"),
+        ("preferred nodes", spec.preferred.len() as u64, spec.preferred.len() <= 64, "at most 64"),
+    ];
+    for (what, value, ok, range) in bounds {
+        if !ok {
+            return Err(Denied::Range { what, value, range });
+        }
+    }
+    if state.jobs.len() >= JOBS_MAX {
+        return Err(Denied::Full { what: "the list of jobs", max: JOBS_MAX as u64 });
+    }
+    Ok(())
+}
+
+/// Refuses a job that could never run.
+fn check_room(state: &State, shape: &Shape) -> Result<(), Denied> {
+    if let Some(quota) = &state.pools[shape.pool].spec.quota
+        && let Some((dimension, needed, quota)) = first_short(&shape.total(), quota)
+    {
+        return Err(Denied::OverQuota { dimension, needed, quota });
+    }
+    let nodes = &state.pools[shape.pool].nodes;
+    let needed = if shape.spread { usize::from(shape.members) } else { 1 };
+    if nodes.iter().filter(|node| suits(state, shape, **node)).take(needed).count() >= needed {
+        return Ok(());
+    }
+    let need = shape.needs.bundle();
+    let rooms = nodes.iter().map(|n| {
+        let spec = &state.nodes[*n].spec;
+        spec.capacity.meet(&spec.share_max)
+    });
+    let most = rooms.fold(Bundle::ZERO, |most, room| most.zip(&room, u64::max));
+    let (dimension, needed, most) = first_short(&need, &most)
+        .or_else(|| first_short(&need, &Bundle::ZERO))
+        .unwrap_or((crate::bundle::Dimension::Cpu, 0, 0));
+    Err(Denied::NoMatchingNode { pool: shape.pool, dimension, most, needed })
+}
+
+impl Work<'_> {
+    /// Pays out the deposits that the configuration names.
+    pub fn open_accounts(&mut self) {
+        for account in self.state.ledger.accounts.ids() {
+            let amount = self.state.account(account).spec.deposit;
+            if !amount.is_zero() && self.state.rules.atp.enabled {
+                let paid = self.deposit(account, amount);
+                assert!(paid.is_ok(), "a validated deposit is accepted");
+            }
+        }
+    }
+
+    /// Puts new credit into an account.
+    ///
+    /// # Errors
+    /// When the account does not exist or would hold too much.
+    pub fn deposit(
+        &mut self,
+        account: AccountId,
+        amount: crate::units::MicroAtp,
+    ) -> Result<Reply, Denied> {
+        let now = self.state.now;
+        self.state.ledger.deposit(account, amount, now, self.effects)?;
+        Ok(Reply::Done)
+    }
+}
