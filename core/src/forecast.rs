@@ -37,7 +37,7 @@ pub struct Forecast {
     /// Moving absolute deviation, weight 1/32, with [`SHIFT`] fraction bits.
     deviation: u64,
     profile: Option<Box<Profile>>,
-    /// The adaptive margin q.
+    /// The adaptive margin q. It may pass 100 %: the bound counts on every step being kept.
     margin: u16,
     pending: Option<Pending>,
     /// Resolved predictions, and those the owner exceeded.
@@ -163,7 +163,7 @@ impl Forecast {
             self.outcomes += 1;
             self.misses += u64::from(missed);
             self.margin = if missed {
-                self.margin.saturating_add(up.saturating_mul(step)).min(10_000)
+                self.margin.saturating_add(up.saturating_mul(step))
             } else {
                 self.margin.saturating_sub(step)
             };
