@@ -1,4 +1,6 @@
 //! gridsim
 #![forbid(unsafe_code)]
+pub mod decimal;
 pub mod record;
+pub mod rng;
 pub mod work;
