@@ -126,7 +126,7 @@ pub(super) fn between(
     of: &str,
 ) -> Result<f64, GenerateError> {
     if !(least..=most).contains(&number.millionths()) {
-        let [number, least, most] = [number.millionths(), least, most].map(|n| real_text(n));
+        let [number, least, most] = [number.millionths(), least, most].map(real_text);
         let what = format!("is {number}: give {least} to {most}");
         return Err(GenerateError::at(format!("{key}.{of}"), what));
     }

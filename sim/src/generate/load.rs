@@ -200,12 +200,12 @@ enum Idle {
 
 /// Fitted to 8,925 machine days of 2011 (see the tests for how closely).
 const PLANETLAB: OnOff = OnOff {
-    tail: 0.7,
+    tail: 0.68,
     idle_max: 864.0,
     busy_mean: 3.2,
     border: 30.0,
     above_mean: 16.0,
-    idle: Idle::MachineLevel(6.5),
+    idle: Idle::MachineLevel(6.0),
 };
 
 /// Fitted to 143 serving containers over 23 hours (see the tests for how closely).
@@ -273,11 +273,11 @@ fn with_noise(
     drawn: &mut Stream,
     (step, samples): (Span, u64),
 ) -> Vec<BasisPoints> {
-    let mut value = |sample: u64| {
+    let value = |sample: u64| {
         let hours = float(sample) * float(step.get()) / 3.6e6;
         points(level(hours) + noise * (2.0 * unit(drawn) - 1.0))
     };
-    (0..samples).map(|sample| value(sample)).collect()
+    (0..samples).map(value).collect()
 }
 
 #[cfg(test)]

@@ -78,7 +78,11 @@ pub fn write_faults(faults: &[FaultRecord], nodes: &[Box<str>], out: impl Write)
         })?;
         let ms = fault.at.ms();
         let time = format!("{}.{:03}", ms / 1_000, ms % 1_000);
-        writer.write_record([time.as_str(), name.as_ref(), if fault.up { "up" } else { "down" }])?;
+        writer.write_record([
+            time.as_str(),
+            name.as_ref(),
+            if fault.up { "up" } else { "down" },
+        ])?;
     }
     writer.flush()
 }

@@ -6,6 +6,7 @@
 
 pub mod columns;
 pub mod faults;
+mod long;
 pub mod openb;
 pub mod philly;
 pub mod read;

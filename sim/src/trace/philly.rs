@@ -111,7 +111,7 @@ fn members(
     };
     if members > 1 {
         imported.map_row(GANG);
-        if gpus % per_node != 0 {
+        if !gpus.is_multiple_of(per_node) {
             imported.map_row(ROUNDED);
         }
     }

@@ -60,11 +60,12 @@ impl Lines {
             what: what.into(),
             hint: hint.into(),
         };
-        let file = File::open(path).map_err(|why| match why.kind() {
-            io::ErrorKind::NotFound => {
+        let file = File::open(path).map_err(|why| {
+            if why.kind() == io::ErrorKind::NotFound {
                 whole("no such file".into(), "check the path; it is relative to where you are")
+            } else {
+                whole(format!("cannot open: {why}"), "check the permissions of the file")
             }
-            _ => whole(format!("cannot open: {why}"), "check the permissions of the file"),
         })?;
         if file.metadata().is_ok_and(|data| data.is_dir()) {
             return Err(whole("is a directory".into(), "name the file inside it"));
@@ -207,12 +208,13 @@ impl Lines {
     }
 
     fn broken(&self, why: &io::Error) -> TraceError {
-        let hint = match why.kind() {
-            io::ErrorKind::UnexpectedEof => "the gzip file is cut short: fetch it again",
-            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
-                "the gzip file is damaged: fetch it again"
-            }
-            _ => "check the disk and try again",
+        let kind = why.kind();
+        let hint = if kind == io::ErrorKind::UnexpectedEof {
+            "the gzip file is cut short: fetch it again"
+        } else if matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) {
+            "the gzip file is damaged: fetch it again"
+        } else {
+            "check the disk and try again"
         };
         self.error(format!("cannot read on: {why}"), hint)
     }

@@ -7,7 +7,7 @@ use super::read::Lines;
 use crate::decimal::{Decimal, Seconds};
 use crate::generate::faults::{FaultProcess, Lasting, faults};
 use crate::generate::load::{LoadGenerator, SeriesGenerator};
-use crate::rng::stream;
+use crate::rng::{Stream, stream};
 use crate::work::LoadSeries;
 use gridcore::units::Span;
 use std::fmt::Write;
@@ -82,6 +82,11 @@ impl LoadShape {
     }
 }
 
+/// Draws one of several.
+fn pick<T: Copy>(random: &mut Stream, of: &[T]) -> T {
+    of[usize::try_from(random.below(of.len() as u64)).unwrap()]
+}
+
 fn openb_nodes() -> String {
     let mut out = "sn,cpu_milli,memory_mib,gpu,model\n".to_owned();
     let kinds =
@@ -99,16 +104,16 @@ fn openb_tasks() -> String {
                    creation_time,deletion_time,scheduled_time\n"
         .to_owned();
     for number in 0..200 {
-        let (gpus, milli) = match random.below(10) {
-            0..=1 => (0, 0),
-            2..=5 => (1, 50 * (1 + random.below(19))),
-            6..=7 => (1, 1_000),
-            8 => (2, 1_000),
+        let (gpus, milli) = match random.below(40) {
+            0..=9 => (0, 0),
+            10..=24 => (1, 50 * (1 + random.below(19))),
+            25..=34 => (1, 1_000),
+            35..=38 => (2, 1_000),
             _ => (8, 1_000),
         };
         let cores = (2 + random.below(6)) * gpus.max(1);
         let spec = if gpus == 1 && random.below(5) == 0 { "T4|P100" } else { "" };
-        let qos = ["LS", "BE", "Burstable", "Guaranteed"][(random.below(20) / 6) as usize];
+        let qos = pick(&mut random, &["LS", "LS", "BE", "BE", "Burstable", "Guaranteed"]);
         let (created, waited) = (number * 300 + random.below(300), random.below(60));
         let deleted = created + waited + 60 + random.below(40_000);
         let never = random.below(10) == 0;
@@ -152,11 +157,12 @@ fn philly() -> String {
     let mut random = stream(2017, "sample-philly", 0);
     let mut out = "timestamp,duration,num_gpus,gpu_time,cluster\n".to_owned();
     for _ in 0..200 {
-        let gpus = [1, 1, 1, 1, 1, 1, 2, 4, 8, 16][random.below(10) as usize];
+        let gpus = pick(&mut random, &[1, 1, 1, 1, 1, 1, 2, 4, 8, 16]);
         let (day, hour) = (1 + random.below(7), random.below(24));
         let (minute, second) = (random.below(60), random.below(60));
-        let duration = 30 + random.below(1 << (5 + random.below(12)));
-        let cluster = ["vc-a", "vc-b", "vc-c"][random.below(3) as usize];
+        let scale = 5 + random.below(12);
+        let duration = 30 + random.below(1 << scale);
+        let cluster = pick(&mut random, &["vc-a", "vc-b", "vc-c"]);
         writeln!(
             out,
             "2017-10-{day:02} {hour:02}:{minute:02}:{second:02},{duration}.0,{gpus},{}.0,{cluster}",
@@ -234,12 +240,12 @@ fn no_bytes_make_a_reader_panic() {
         let text = texts[round % texts.len()].as_bytes();
         let mut bytes = text[..text.len().min(600)].to_vec();
         for _ in 0..random.below(12) {
-            let place = random.below(bytes.len() as u64) as usize;
+            let place = usize::try_from(random.below(bytes.len() as u64)).unwrap();
             match random.below(4) {
-                0 => bytes[place] = random.bits() as u8,
-                1 => bytes[place] = b"0123456789,.-e\n\"|"[random.below(17) as usize],
+                0 => bytes[place] = random.bits().to_le_bytes()[0],
+                1 => bytes[place] = pick(&mut random, b"0123456789,.-e\n\"|"),
                 2 => bytes.truncate(place + 1),
-                _ => bytes.insert(place, b"9,-\n"[random.below(4) as usize]),
+                _ => bytes.insert(place, pick(&mut random, b"9,-\n")),
             }
         }
         read_all(&bytes);

@@ -8,7 +8,7 @@
 //! A missing value repeats the one before it, and is 0 before the first. Values up to 5 points
 //! outside 0 to 100 % are taken for noise of the measurement and set to the border.
 
-use super::columns::{Column, Row, Table, optional, required};
+use super::columns::{Column, Row, Table, required};
 use super::read::{Lines, TraceError, shown};
 use crate::work::LoadSeries;
 use gridcore::units::{BasisPoints, Span};
@@ -22,7 +22,7 @@ pub const SAMPLES_MAX: u64 = 200_000_000;
 pub const MHZ_PER_CORE: u64 = 2_926;
 
 /// The step of planetlab and bitbrains.
-const FIVE_MINUTES: Span = Span::minutes(5);
+pub(super) const FIVE_MINUTES: Span = Span::minutes(5);
 
 /// One machine's load in three resources; a series without values is a resource without load.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,7 +95,7 @@ pub fn loads_from(
         Format::Bitbrains => bitbrains(lines)?,
         Format::WidePercent => wide(lines, 2)?,
         Format::WideFraction => wide(lines, 4)?,
-        Format::Long => return long(lines),
+        Format::Long => return super::long::loads(lines),
     };
     let of = |series: LoadSeries| {
         let mut load = OwnerLoad { name: series.name.clone(), ..OwnerLoad::default() };
@@ -162,15 +162,20 @@ pub fn detect_from(mut lines: Lines) -> Result<Format, TraceError> {
 
 /// Series under construction, in the order of first appearance.
 #[derive(Default)]
-struct Collected {
+pub(super) struct Collected {
     series: Vec<LoadSeries>,
-    index: BTreeMap<Box<str>, usize>,
+    pub(super) index: BTreeMap<Box<str>, usize>,
     samples: u64,
 }
 
 impl Collected {
     /// Adds a series that must be new.
-    fn add(&mut self, lines: &Lines, name: &str, step: Span) -> Result<usize, TraceError> {
+    pub(super) fn add(
+        &mut self,
+        lines: &Lines,
+        name: &str,
+        step: Span,
+    ) -> Result<usize, TraceError> {
         let index = self.series.len();
         if self.index.insert(name.into(), index).is_some() {
             let what = format!("the machine `{}` stands there twice", shown(name));
@@ -190,7 +195,7 @@ impl Collected {
         Ok(())
     }
 
-    fn finish(self, lines: &Lines) -> Result<Vec<LoadSeries>, TraceError> {
+    pub(super) fn finish(self, lines: &Lines) -> Result<Vec<LoadSeries>, TraceError> {
         if self.series.is_empty() {
             return Err(lines.empty("a load file holds at least one machine"));
         }
@@ -199,7 +204,11 @@ impl Collected {
 }
 
 /// Reads one value; `places` is 2 for percent and 4 for fractions.
-fn utilisation(lines: &Lines, text: &str, places: u32) -> Result<BasisPoints, TraceError> {
+pub(super) fn utilisation(
+    lines: &Lines,
+    text: &str,
+    places: u32,
+) -> Result<BasisPoints, TraceError> {
     let value = lines.signed("value", text, places)?;
     match u16::try_from(value.clamp(0, 10_000)) {
         Ok(inside) if (-500..=10_500).contains(&value) => Ok(BasisPoints::new(inside)),
@@ -312,17 +321,20 @@ fn bitbrains(lines: Lines) -> Result<Vec<LoadSeries>, TraceError> {
             Some(index) => *index,
             None => collected.add(table.lines(), table.text(0), FIVE_MINUTES)?,
         };
-        let cores = table.amount(3, 1)?;
-        if cores == 0 {
-            return Err(table.error("column cpu_count is 0", "a machine has at least one core"));
-        }
-        let capacity = cores.saturating_mul(MHZ_PER_CORE * 1_000);
+        // A machine that is switched off has 0 cores and uses nothing.
+        let capacity = table.amount(3, 1)?.saturating_mul(MHZ_PER_CORE * 1_000);
         let value = BasisPoints::ratio(table.amount(4, 1_000)?, capacity);
         let slot = table.amount(1, 1_000)? / FIVE_MINUTES.get();
-        let have = u64::try_from(collected.series[index].values.len()).unwrap_or(u64::MAX);
+        // Of two samples in one step the later counts: the clock of the source wanders.
+        let series = &mut collected.series[index];
+        let have = u64::try_from(series.values.len()).unwrap_or(u64::MAX);
+        if slot + 1 == have {
+            series.values.pop();
+        }
+        let have = have.min(slot.max(have.saturating_sub(1)));
         let Some(missing) = slot.checked_sub(have) else {
-            let what = format!("a second sample of `{}` in one step", shown(table.text(0)));
-            return Err(table.error(what, "give the rows of a machine in order, 300 s apart"));
+            let what = format!("t_s of `{}` goes back", shown(table.text(0)));
+            return Err(table.error(what, "give the rows of a machine in order of time"));
         };
         collected.count(table.lines(), missing.saturating_add(1))?;
         let values = &mut collected.series[index].values;
@@ -331,86 +343,6 @@ fn bitbrains(lines: Lines) -> Result<Vec<LoadSeries>, TraceError> {
         values.push(value);
     }
     collected.finish(table.lines())
-}
-
-const LONG: &[Column] = &[
-    required("time_s"),
-    required("node"),
-    optional("cpu_percent"),
-    optional("memory_percent"),
-    optional("gpu_percent"),
-];
-
-/// A row of the long layout: milliseconds, then one value per resource.
-type LongRow = (u64, [Option<BasisPoints>; 3]);
-
-/// Reads the long layout. The step is the largest that every time is a multiple of, and every
-/// series lasts to the last time of the file.
-fn long(lines: Lines) -> Result<Vec<OwnerLoad>, TraceError> {
-    let mut table = Table::open(lines, LONG)?;
-    let mut collected = Collected::default();
-    let mut rows: Vec<Vec<LongRow>> = Vec::new();
-    let (mut step, mut end) = (0, 0);
-    while table.advance()? {
-        let index = match collected.index.get(table.text(1)) {
-            Some(index) => *index,
-            None => {
-                rows.push(Vec::new());
-                collected.add(table.lines(), table.text(1), Span::ZERO)?
-            }
-        };
-        let at = table.amount(0, 1_000)?;
-        if rows[index].last().is_some_and(|(before, _)| *before >= at) {
-            let what = format!("time_s of `{}` does not grow", shown(table.text(1)));
-            return Err(table.error(what, "give the rows of a node in order of time"));
-        }
-        let mut values = [None; 3];
-        for (column, value) in (2..).zip(&mut values) {
-            let text = table.text(column);
-            if !text.is_empty() {
-                *value = Some(utilisation(table.lines(), text, 2)?);
-            }
-        }
-        rows[index].push((at, values));
-        step = greatest_common_divisor(step, at);
-        end = end.max(at);
-    }
-    let step = if step == 0 { FIVE_MINUTES } else { Span::new(step) };
-    let slots = end / step.get() + 1;
-    let machines = u64::try_from(rows.len()).unwrap_or(u64::MAX);
-    if slots.saturating_mul(machines).saturating_mul(3) > SAMPLES_MAX {
-        let what = format!("{machines} machines with {slots} steps of {} ms", step.get());
-        return Err(table.error(what, "round the times to a common step, such as 60 s"));
-    }
-    let names = collected.finish(table.lines())?;
-    let load = |(named, rows): (LoadSeries, Vec<LongRow>)| {
-        let [cpu, memory, gpu] = [0, 1, 2].map(|resource| {
-            let name = named.name.clone();
-            LoadSeries { name, step, values: held(&rows, resource, step, slots) }
-        });
-        OwnerLoad { name: named.name, cpu, memory, gpu }
-    };
-    Ok(names.into_iter().zip(rows).map(load).collect())
-}
-
-/// Returns one value per step: the last one given at or before it.
-fn held(rows: &[LongRow], resource: usize, step: Span, slots: u64) -> Vec<BasisPoints> {
-    let mut rows = rows.iter().peekable();
-    let mut last = BasisPoints::ZERO;
-    let value = |slot: u64| {
-        while let Some((_, values)) = rows.next_if(|(at, _)| *at <= slot * step.get()) {
-            last = values[resource].unwrap_or(last);
-        }
-        last
-    };
-    (0..slots).map(value).collect()
-}
-
-const fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
-    while b != 0 {
-        (a, b) = (b, a % b);
-    }
-    a
 }
 
 #[cfg(test)]
