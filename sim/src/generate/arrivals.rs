@@ -105,7 +105,7 @@ fn us(span: Span) -> u64 {
     span.get().saturating_mul(1_000)
 }
 
-/// Times of arrival. They are kept in microseconds, so that rounding to milliseconds does not add up.
+/// Times of arrival, kept in microseconds so that rounding to milliseconds does not add up.
 #[derive(Clone, Debug)]
 pub(super) struct Times {
     kind: Kind,
@@ -121,7 +121,7 @@ enum Kind {
     Bursts(Bursts, BinaryHeap<Reverse<(u64, u64)>>),
 }
 
-/// Bursts, of which the next is known: `(next arrival, jobs left)` of those under way are in a heap.
+/// Bursts, of which the next is known. Those under way are `(next arrival, jobs left)` in a heap.
 #[derive(Clone, Debug)]
 struct Bursts {
     gap_us: f64,
@@ -174,7 +174,7 @@ fn gap(mean_us: f64, drawn: &mut Stream) -> u64 {
 }
 
 impl Bursts {
-    /// Returns the earliest arrival of all bursts under way, after opening those that begin by then.
+    /// Returns the earliest arrival of the bursts under way, after opening those due by then.
     fn next_arrival(
         &mut self,
         under_way: &mut BinaryHeap<Reverse<(u64, u64)>>,

@@ -32,10 +32,10 @@ pub struct LoadGenerator {
 pub enum SeriesGenerator {
     /// Five-minute samples like PlanetLab's: mean 9 to 12 %, 87 to 90 % of them under 30 %, runs
     /// under 30 % with a median of 2 to 3 samples, a mean of 21 and a heavy tail.
-    PlanetlabLike {},
+    PlanetlabLike,
     /// Samples 57 s apart like those of GPUs that serve models: mean 7 %, two thirds exactly 0,
     /// windows under 20 % with a median of 2.9 and a mean of 7.7 minutes.
-    DutyCycle {},
+    DutyCycle,
     /// A walk that moves by at most one point per 5 minutes and returns to its mean.
     SlowWalk {
         /// The mean over machines and time, 0 to 100.
@@ -108,8 +108,8 @@ impl SeriesGenerator {
     #[must_use]
     pub const fn step(&self) -> Span {
         match self {
-            Self::DutyCycle {} => Span::seconds(57),
-            Self::PlanetlabLike {}
+            Self::DutyCycle => Span::seconds(57),
+            Self::PlanetlabLike
             | Self::SlowWalk { .. }
             | Self::Constant { .. }
             | Self::Diurnal { .. }
@@ -132,8 +132,8 @@ impl SeriesGenerator {
         let percent = |number: Decimal, of: &str| between(number, (0, 100_000_000), key, of);
         let hour = |number: Decimal, of: &str| between(number, (0, 24_000_000), key, of);
         let values = match self {
-            Self::PlanetlabLike {} => on_off(&PLANETLAB, &mut drawn, samples),
-            Self::DutyCycle {} => on_off(&SERVING, &mut drawn, samples),
+            Self::PlanetlabLike => on_off(&PLANETLAB, &mut drawn, samples),
+            Self::DutyCycle => on_off(&SERVING, &mut drawn, samples),
             Self::SlowWalk { mean_percent, swing_percent } => {
                 let mean = percent(*mean_percent, "slow_walk.mean_percent")?;
                 let swing = percent(*swing_percent, "slow_walk.swing_percent")?;
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn planetlab_like_load_has_the_published_shape() {
-        let loads = many("cpu: {planetlab_like: {}}", 4_000, 1);
+        let loads = many("cpu: planetlab_like", 4_000, 1);
         assert_eq!(loads[0].cpu.values.len(), 288);
         let shape = LoadShape::of(loads.iter().map(|load| &load.cpu), 3_000);
         println!("planetlab_like: {shape:?}");
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn duty_cycles_have_the_published_shape() {
-        let loads = many("gpu: {duty_cycle: {}}", 500, 1);
+        let loads = many("gpu: duty_cycle", 500, 1);
         let shape = LoadShape::of(loads.iter().map(|load| &load.gpu), 2_000);
         println!("duty_cycle: {shape:?}");
         assert!((650..=750).contains(&shape.mean), "{shape:?}");
@@ -318,7 +318,9 @@ mod tests {
     #[test]
     fn plain_loads_are_where_they_are_said_to_be() {
         let text = "
-cpu: {office_hours: {busy_percent: 60, idle_percent: 5, from_hour: 9, to_hour: 17.5, noise_percent: 2}}
+cpu:
+  office_hours:
+    {busy_percent: 60, idle_percent: 5, from_hour: 9, to_hour: 17.5, noise_percent: 2}
 memory: {slow_walk: {mean_percent: 40, swing_percent: 20}}
 gpu: {diurnal: {mean_percent: 50, swing_percent: 30, peak_hour: 15, noise_percent: 0}}
 ";
@@ -344,7 +346,7 @@ gpu: {diurnal: {mean_percent: 50, swing_percent: 30, peak_hour: 15, noise_percen
             serde_saphyr::from_str("cpu: {constant: {percent: 101}}").unwrap();
         let why = generator.load(1, 0, FIVE_MINUTES).unwrap_err().to_string();
         assert_eq!(why, "cpu.constant.percent: is 101: give 0 to 100");
-        let endless: LoadGenerator = serde_saphyr::from_str("gpu: {duty_cycle: {}}").unwrap();
+        let endless: LoadGenerator = serde_saphyr::from_str("gpu: duty_cycle").unwrap();
         assert!(endless.load(1, 0, Span::MAX).is_err());
         assert!(serde_saphyr::from_str::<LoadGenerator>("cpus: {}").is_err());
     }

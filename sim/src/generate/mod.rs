@@ -3,7 +3,7 @@
 //! A generator is a plain description that a scenario file holds, and a seed. Every purpose draws
 //! from its own stream (`arrivals`, `classes`, `accounts`, `durations`, ...), so that a change to
 //! one does not shift the others. Floats live inside one sample only: each is rounded at once to
-//! milliseconds or basis points, in [`sample`].
+//! milliseconds or basis points, in `sample.rs`.
 
 pub mod arrivals;
 pub mod faults;

@@ -1,4 +1,5 @@
-//! Owners' load with one row per node and time: `time_s,node,cpu_percent,memory_percent,gpu_percent`.
+//! Owners' load with one row per node and time:
+//! `time_s,node,cpu_percent,memory_percent,gpu_percent`, the percentages optional.
 
 use super::columns::{Column, Table, optional, required};
 use super::read::{Lines, TraceError, shown};

@@ -2,7 +2,7 @@
 //!
 //! A reader keeps, maps or drops; it says how much it dropped and why, and never guesses. A file
 //! that breaks its format is refused with its name, line and what to do next; no file makes a
-//! reader panic, and none is held in memory whole. Numbers go from text to integers without a float.
+//! reader panic, and none is held in memory whole. Numbers never pass through a float.
 
 pub mod columns;
 pub mod faults;

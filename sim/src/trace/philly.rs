@@ -1,7 +1,8 @@
-//! Microsoft's Philly trace of 2017 in its short form: `timestamp,duration,num_gpus,gpu_time,cluster`.
+//! Microsoft's Philly trace of 2017 in its short form:
+//! `timestamp,duration,num_gpus,gpu_time,cluster`.
 //!
-//! `timestamp` is a date and time of the day without zone, `duration` seconds, `cluster` the virtual
-//! cluster, which is the account. The trace has no CPU or memory: both follow from the GPUs.
+//! `timestamp` is a date and time of the day without zone, `duration` seconds, `cluster` the
+//! virtual cluster, which is the account. The trace has no CPU or memory: both follow from the GPUs.
 
 use super::columns::{Column, Table, optional, required};
 use super::read::{Lines, TraceError, shown};

@@ -176,7 +176,7 @@ fn philly() -> String {
 fn planetlab_wide() -> String {
     let mut out = String::new();
     let generator =
-        LoadGenerator { cpu: Some(SeriesGenerator::PlanetlabLike {}), ..LoadGenerator::default() };
+        LoadGenerator { cpu: Some(SeriesGenerator::PlanetlabLike), ..LoadGenerator::default() };
     for machine in 0..50 {
         let load = generator.load(2011, machine, Span::minutes(24 * 60)).unwrap();
         write!(out, "sample-vm-{machine:02}").unwrap();

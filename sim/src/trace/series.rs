@@ -325,13 +325,13 @@ fn bitbrains(lines: Lines) -> Result<Vec<LoadSeries>, TraceError> {
         let capacity = table.amount(3, 1)?.saturating_mul(MHZ_PER_CORE * 1_000);
         let value = BasisPoints::ratio(table.amount(4, 1_000)?, capacity);
         let slot = table.amount(1, 1_000)? / FIVE_MINUTES.get();
-        // Of two samples in one step the later counts: the clock of the source wanders.
         let series = &mut collected.series[index];
-        let have = u64::try_from(series.values.len()).unwrap_or(u64::MAX);
-        if slot + 1 == have {
+        // Of two samples in one step the later counts: the clock of the source wanders.
+        let full = usize::try_from(slot).unwrap_or(usize::MAX).saturating_add(1);
+        if series.values.len() == full {
             series.values.pop();
         }
-        let have = have.min(slot.max(have.saturating_sub(1)));
+        let have = u64::try_from(series.values.len()).unwrap_or(u64::MAX);
         let Some(missing) = slot.checked_sub(have) else {
             let what = format!("t_s of `{}` goes back", shown(table.text(0)));
             return Err(table.error(what, "give the rows of a machine in order of time"));
@@ -366,7 +366,7 @@ mod tests {
         assert_eq!(points(&wide[1].cpu), [10_000, 0, 10, 10]);
         assert_eq!((wide[1].name.as_ref(), wide[1].cpu.step), ("line-3", Span::seconds(57)));
         let header = "vm,t_s,duration_s,cpu_count,cpu_usage_mhz\n";
-        let rows = "1,300,300,2,2926\n2,0,300,1,9999\n1,1200,900,2,0\n";
+        let rows = "1,300,300,2,9\n1,301,1,2,2926\n2,0,300,1,9999\n1,1200,900,0,0\n";
         let vms = read(&format!("{header}{rows}"), Format::Bitbrains).unwrap();
         assert_eq!(points(&vms[0].cpu), [0, 5_000, 5_000, 5_000, 0]);
         assert_eq!(points(&vms[1].cpu), [10_000]);
@@ -395,6 +395,8 @@ mod tests {
             let error = read(text, format).unwrap_err().to_string();
             assert!(error.starts_with(why), "{text:?}: {error}");
         }
+        let back = "vm,t_s,duration_s,cpu_count,cpu_usage_mhz\n1,600,300,1,1\n1,299,300,1,1\n";
+        assert!(read(back, Format::Bitbrains).unwrap_err().what.contains("goes back"));
         let far = "vm,t_s,duration_s,cpu_count,cpu_usage_mhz\n1,99999999999,300,1,1\n";
         assert!(read(far, Format::Bitbrains).unwrap_err().what.contains("samples"));
     }

@@ -24,8 +24,8 @@ const FIELDS: usize = 18;
 
 /// Reads a log of a machine with `processors` processors.
 ///
-/// A kept row becomes a job of the account `uUSER` that needs its processors as whole cores, limited
-/// to its requested time. Its run time is at most that.
+/// A kept row becomes a job of the account `uUSER` that needs its processors as whole cores,
+/// limited to its requested time. Its run time is at most that.
 ///
 /// # Errors
 /// When the file breaks the format, or a job number stands there twice.
