@@ -126,7 +126,7 @@ impl Table {
         if amount > max {
             let name = self.name(column);
             let what = format!("column {name} is `{}`: too large", shown(self.text(column)));
-            return Err(self.error(what, format!("the most is {max}/{factor}")));
+            return Err(self.error(what, format!("the most is {}", max / factor.max(1))));
         }
         Ok(amount)
     }

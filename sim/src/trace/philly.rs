@@ -2,7 +2,7 @@
 //! `timestamp,duration,num_gpus,gpu_time,cluster`.
 //!
 //! `timestamp` is a date and time of the day without zone, `duration` seconds, `cluster` the
-//! virtual cluster, which is the account. The trace has no CPU or memory: both follow from the GPUs.
+//! virtual cluster, which is the account. CPU and memory are not in it: they follow from the GPUs.
 
 use super::columns::{Column, Table, optional, required};
 use super::read::{Lines, TraceError, shown};
