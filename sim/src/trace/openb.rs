@@ -226,7 +226,8 @@ pub struct Fill {
 /// Starts from all tasks; draws more, uniformly and with replacement, and stops before the GPU
 /// request of all would exceed `ratio` x `capacity` (or at [`ARRIVALS_MAX`], or at once when no
 /// task asks for a GPU); then shuffles all. Job i is submitted at i seconds, never ends, and is
-/// refused when it cannot start at once. A drawn job is named `TASK+N`, N counting the draws from 1.
+/// refused when it cannot start at once. A drawn job is named `TASK+N`, N counting
+/// the draws from 1.
 /// Streams: `fill-draws` and `fill-order` of `seed`.
 #[must_use]
 pub fn expand(tasks: &Workload, fill: &Fill, seed: u64) -> Workload {

@@ -4,7 +4,8 @@
 //! gpu_memory_gb`, and for what else a job may have `members,checkpoint_s,gpu_models,if_busy`. Only
 //! `submit_s` and `run_s` are required. Seconds and cores have three decimals; **a GB of our
 //! keys is a GiB (2^30 bytes)**; `gpu_share` is the part of each device, 0 to 1; `priority` is 0 to
-//! 100 or `low`, `medium`, `high`, `urgent`. What is written is read back as it was, down to the byte.
+//! 100 or `low`, `medium`, `high`, `urgent`. What is written is read back
+//! as it was, down to the byte.
 
 use super::columns::{Column, Table, optional, required};
 use super::openb::models;
