@@ -4,7 +4,7 @@
 //! decides. All amounts are integers already: a generator rounds each sample at once.
 
 use gridcore::bundle::Needs;
-use gridcore::units::{BasisPoints, Priority, Span, Time};
+use gridcore::units::{BasisPoints, MicroAtp, Priority, Span, Time};
 
 /// One job of a workload, before the core has seen it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,8 +31,27 @@ pub struct JobRecord {
     pub gpu_models: Vec<Box<str>>,
     /// Whether it is refused when it cannot start at once.
     pub refuse_if_busy: bool,
-    /// Seconds of work between checkpoints; `None` loses all work on eviction, zero loses none.
+    /// Work between checkpoints; `None` loses all work on eviction, zero loses none.
     pub checkpoint: Option<Span>,
+    /// What few jobs say.
+    pub extra: Option<Box<JobExtra>>,
+}
+
+/// What few jobs say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobExtra {
+    /// Labels the node must have, each with the values allowed.
+    pub labels: Vec<(String, Vec<String>)>,
+    /// Nodes to take before any other, by name.
+    pub preferred: Vec<String>,
+    /// Whether no two members may share a node.
+    pub spread: bool,
+    /// Most credit it may cost.
+    pub budget: Option<MicroAtp>,
+    /// Longest notice it asks for.
+    pub vacate: Option<Span>,
+    /// Time a restart takes before work goes on.
+    pub restart: Span,
 }
 
 /// Jobs in the order of submission, and the names of the accounts they belong to.

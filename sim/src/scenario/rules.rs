@@ -1,0 +1,233 @@
+//! From the blocks of a scenario to the rules of the core. What a file leaves out keeps the core's
+//! default; decimals become integers from their text.
+
+use super::schema as file;
+use super::{Fault, at};
+use crate::decimal::{Decimal, Seconds};
+use gridcore::config::{
+    Atp, Backfill, Balance, Exhaustion, Gates, Lend, Offering, Order, Policy, Preemption, Rules,
+    Scheduling, Strategy,
+};
+use gridcore::units::{BasisPoints, Bytes, MilliCores, Ppm, Span};
+
+/// Overwrites a default with what a file says.
+pub(super) fn set<T>(slot: &mut T, said: Option<T>) {
+    if let Some(value) = said {
+        *slot = value;
+    }
+}
+
+/// Overwrites a span.
+fn set_span(slot: &mut Span, said: Option<Seconds>) {
+    set(slot, said.map(|seconds| seconds.0));
+}
+
+/// Returns a decimal times `factor`, or what is wrong with it.
+///
+/// # Errors
+/// When it is negative or does not fit.
+pub(super) fn scaled(key: &str, value: Decimal, factor: u64) -> Result<u64, Fault> {
+    let millionths = u64::try_from(value.millionths())
+        .map_err(|_| at(key, "it must not be negative".to_owned()))?;
+    let product = (u128::from(millionths) * u128::from(factor) + 500_000) / 1_000_000;
+    u64::try_from(product).map_err(|_| at(key, "it is too large".to_owned()))
+}
+
+/// Returns an amount in GiB as bytes.
+///
+/// # Errors
+/// As [`scaled`].
+pub(super) fn gib(key: &str, value: Decimal) -> Result<Bytes, Fault> {
+    scaled(key, value, 1 << 30).map(Bytes::new)
+}
+
+/// Returns an amount in cores as millicores.
+///
+/// # Errors
+/// As [`scaled`].
+pub(super) fn cores(key: &str, value: Decimal) -> Result<MilliCores, Fault> {
+    scaled(key, value, 1_000).map(MilliCores::new)
+}
+
+/// Returns a fraction or a percentage as basis points; `factor` is 10,000 or 100.
+fn basis_points(key: &str, value: Decimal, factor: u64) -> Result<BasisPoints, Fault> {
+    let points = scaled(key, value, factor)?;
+    match u16::try_from(points) {
+        Ok(points) if points <= 10_000 => Ok(BasisPoints::new(points)),
+        _ => Err(at(key, format!("it must be at most {}", 10_000 / factor))),
+    }
+}
+
+/// Overwrites a fraction.
+fn set_points(
+    slot: &mut BasisPoints,
+    key: &str,
+    said: Option<Decimal>,
+    factor: u64,
+) -> Result<(), Fault> {
+    set(slot, said.map(|value| basis_points(key, value, factor)).transpose()?);
+    Ok(())
+}
+
+/// Builds the rules of a scenario; `seed` orders equal nodes where the file says nothing.
+///
+/// # Errors
+/// The first number that no rule can work with, with its key.
+pub fn rules(scenario: &file::Scenario, seed: u64) -> Result<Rules, Fault> {
+    let mut rules = Rules::default();
+    offering(&mut rules.offering, &scenario.resource_sharing)?;
+    balance(&mut rules.balance, &scenario.execution.resource_sharing, &scenario.history)?;
+    scheduling(&mut rules.scheduling, &scenario.execution.scheduling, seed);
+    preemption(&mut rules.preemption, &scenario.execution.preemption);
+    let fair = &scenario.execution.fair_share;
+    set_span(&mut rules.fair_share.half_life, fair.half_life);
+    let weights = [fair.weights.cpu, fair.weights.memory, fair.weights.gpu];
+    for (slot, said) in rules.fair_share.weights.iter_mut().zip(weights) {
+        set(slot, said);
+    }
+    atp(&mut rules.atp, &scenario.atp, &scenario.resources)?;
+    set_span(&mut rules.term.0, scenario.lease.term_seconds);
+    Ok(rules)
+}
+
+fn offering(rules: &mut Offering, said: &file::Sharing) -> Result<(), Fault> {
+    set(&mut rules.enabled, said.enabled);
+    set_span(&mut rules.check_interval, said.check_interval);
+    set_span(&mut rules.offer_expiry, said.offer_expiry);
+    set(&mut rules.offers_max, said.max_offers_per_node);
+    gates(&mut rules.gates, &said.thresholds)?;
+    set_span(&mut rules.idle_before_offer, said.owner.idle_before_offer);
+    set_span(&mut rules.vacate_cpu, said.owner.vacate_seconds.cpu);
+    set_span(&mut rules.vacate_gpu, said.owner.vacate_seconds.gpu);
+    set_span(&mut rules.kill, said.owner.kill_seconds);
+    let lend = said.owner.lend.map(|lend| match lend {
+        file::LendName::Idle => Lend::Idle,
+        file::LendName::Excess => Lend::Excess,
+    });
+    set(&mut rules.lend, lend);
+    Ok(())
+}
+
+fn gates(rules: &mut Gates, said: &file::Gates) -> Result<(), Fault> {
+    let key = |name: &str| format!("resource_sharing.thresholds.{name}");
+    let percent = 100;
+    let name = key("gpu_utilization_max");
+    set_points(&mut rules.gpu_utilization_max, &name, said.gpu_utilization_max, percent)?;
+    set_points(
+        &mut rules.memory_max,
+        &key("memory_percent_max"),
+        said.memory_percent_max,
+        percent,
+    )?;
+    set_points(&mut rules.cpu_max, &key("cpu_percent_max"), said.cpu_percent_max, percent)?;
+    let mib = |value| scaled(&key("gpu_memory_min_mb"), value, 1 << 20).map(Bytes::new);
+    set(&mut rules.gpu_memory_min, said.gpu_memory_min_mb.map(mib).transpose()?);
+    let memory = said.memory_min_gb.map(|value| gib(&key("memory_min_gb"), value));
+    set(&mut rules.memory_min, memory.transpose()?);
+    let cpu = said.cpu_min_cores.map(|value| cores(&key("cpu_min_cores"), value));
+    set(&mut rules.cpu_min, cpu.transpose()?);
+    Ok(())
+}
+
+fn balance(
+    rules: &mut Balance,
+    said: &file::Balance,
+    history: &file::History,
+) -> Result<(), Fault> {
+    set(&mut rules.policy, said.policy.map(policy));
+    set_span(&mut rules.monitoring_interval, said.monitoring_interval_seconds);
+    set_span(&mut rules.horizon, said.horizon_seconds);
+    set(&mut rules.margin_step, said.margin_step);
+    let t = &said.thresholds;
+    let high = [t.cpu_pressure_high, t.memory_pressure_high, t.gpu_pressure_high];
+    let low = [t.cpu_pressure_low, t.memory_pressure_low, t.gpu_pressure_low];
+    let key = |name: &str| format!("execution.resource_sharing.thresholds.{name}");
+    for (slot, said) in rules.high.iter_mut().zip(high) {
+        set_points(slot, &key("*_pressure_high"), said, 10_000)?;
+    }
+    for (slot, said) in rules.low.iter_mut().zip(low) {
+        set_points(slot, &key("*_pressure_low"), said, 10_000)?;
+    }
+    let name = key("excess_threshold");
+    set_points(&mut rules.excess_threshold, &name, t.excess_threshold, 10_000)?;
+    set(&mut rules.samples_max, history.samples);
+    set(&mut rules.trend_windows, history.trend_windows.map(|w| w.map(|s| s.0)));
+    Ok(())
+}
+
+/// Returns the core's policy of a name.
+#[must_use]
+pub const fn policy(name: file::PolicyName) -> Policy {
+    match name {
+        file::PolicyName::Conservative => Policy::Conservative,
+        file::PolicyName::Balanced => Policy::Balanced,
+        file::PolicyName::Aggressive => Policy::Aggressive,
+        file::PolicyName::Predictive => Policy::Predictive,
+    }
+}
+
+/// Returns the core's strategy of a name.
+#[must_use]
+pub const fn strategy(name: file::StrategyName) -> Strategy {
+    match name {
+        file::StrategyName::FirstFit => Strategy::FirstFit,
+        file::StrategyName::BestFit => Strategy::BestFit,
+        file::StrategyName::WorstFit => Strategy::WorstFit,
+        file::StrategyName::Pack => Strategy::Pack,
+        file::StrategyName::DotProduct => Strategy::DotProduct,
+        file::StrategyName::GpuClustering => Strategy::GpuClustering,
+        file::StrategyName::Random => Strategy::Random,
+        file::StrategyName::Fgd => Strategy::Fgd,
+        file::StrategyName::LocalFirst => Strategy::LocalFirst,
+    }
+}
+
+fn scheduling(rules: &mut Scheduling, said: &file::Scheduling, seed: u64) {
+    set(&mut rules.strategy, said.strategy.map(strategy));
+    let order = said.order.map(|order| match order {
+        file::OrderName::Fair => Order::Fair,
+        file::OrderName::Fifo => Order::Fifo,
+    });
+    set(&mut rules.order, order);
+    let backfill = said.backfill.map(|backfill| match backfill {
+        file::BackfillName::Strict => Backfill::Strict,
+        file::BackfillName::Greedy => Backfill::Greedy,
+    });
+    set(&mut rules.backfill, backfill);
+    rules.seed = said.seed.unwrap_or(seed);
+}
+
+fn preemption(rules: &mut Preemption, said: &file::Preemption) {
+    set(&mut rules.enabled, said.enabled);
+    set(&mut rules.gap_min, said.min_gap);
+    set_span(&mut rules.runtime_min, said.min_runtime);
+    set_span(&mut rules.grace, said.grace_seconds);
+    set_span(&mut rules.hold, said.hold_seconds);
+    set(&mut rules.per_hour_max, said.max_per_hour);
+    set(&mut rules.requeue, said.requeue);
+}
+
+fn atp(rules: &mut Atp, said: &file::Atp, resources: &[String]) -> Result<(), Fault> {
+    set(&mut rules.enabled, said.enabled);
+    let exhaustion = said.on_exhaustion.map(|name| match name {
+        file::ExhaustionName::Pause => Exhaustion::Pause,
+        file::ExhaustionName::Kill => Exhaustion::Kill,
+    });
+    set(&mut rules.on_exhaustion, exhaustion);
+    if let Some(fee) = said.fee {
+        let ppm = scaled("atp.fee", fee, 1_000_000)?;
+        let ppm = u32::try_from(ppm).map_err(|_| at("atp.fee", "it is at most 1".to_owned()))?;
+        rules.fee = Ppm::new(ppm);
+    }
+    let names = ["cpu", "memory", "storage", "gpu"].into_iter().map(str::to_owned);
+    let names: Vec<String> = names.chain(resources.iter().cloned()).collect();
+    for (name, rate) in &said.rates {
+        let slot = names.iter().position(|known| known == name);
+        let slot = slot.and_then(|i| rules.rates.get_mut(i));
+        let slot = slot.ok_or_else(|| {
+            at(&format!("atp.rates.{name}"), format!("there is no such resource; there are {names:?}"))
+        })?;
+        *slot = *rate;
+    }
+    Ok(())
+}

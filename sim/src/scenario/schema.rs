@@ -1,0 +1,609 @@
+//! The scenario file as types: the keys of NAMES.md, nothing more. Unknown keys are errors, and a
+//! key that is left out takes the default of the core.
+
+use crate::decimal::{Decimal, Seconds};
+use crate::generate::faults::FaultProcess;
+use crate::generate::jobs::{IfBusy, NamedPriority};
+use crate::generate::load::LoadGenerator;
+use crate::generate::{Generator, jobs::ClassNeeds};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// A whole scenario.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scenario {
+    /// The name; the folder of its results.
+    pub name: String,
+    /// One sentence on what it shows.
+    pub about: String,
+    /// The seed of all random streams; `--seed` overrides it.
+    pub seed: u64,
+    /// How long it runs; without it until all work is done.
+    pub horizon_seconds: Option<Seconds>,
+    /// The interval of `timeline.csv` and `nodes.csv`; without it about a thousandth of the horizon.
+    pub record_seconds: Option<Seconds>,
+    /// When a node offers.
+    pub resource_sharing: Sharing,
+    /// How the cluster decides.
+    pub execution: Execution,
+    /// Money.
+    pub atp: Atp,
+    /// Terms.
+    pub lease: Lease,
+    /// What is kept of the past.
+    pub history: History,
+    /// Names of custom resources, in the order of their columns.
+    pub resources: Vec<String>,
+    /// The pools; without any there is `default` with all nodes.
+    pub pools: Vec<Pool>,
+    /// The accounts; accounts that only jobs or nodes name are added with weight 1.
+    pub accounts: Vec<Account>,
+    /// The nodes, unless the trace brings them.
+    pub nodes: Vec<Node>,
+    /// The owners' load on all nodes that say nothing else.
+    pub owner_load: Option<OwnerLoad>,
+    /// The work.
+    pub jobs: Jobs,
+    /// Failures and returns of nodes.
+    pub faults: Option<Faults>,
+}
+
+/// Block `resource_sharing`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+pub struct Sharing {
+    pub enabled: Option<bool>,
+    pub check_interval: Option<Seconds>,
+    pub offer_expiry: Option<Seconds>,
+    pub max_offers_per_node: Option<u32>,
+    pub thresholds: Gates,
+    pub owner: Owner,
+}
+
+/// Block `resource_sharing.thresholds`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+pub struct Gates {
+    pub gpu_utilization_max: Option<Decimal>,
+    pub gpu_memory_min_mb: Option<Decimal>,
+    pub memory_percent_max: Option<Decimal>,
+    pub memory_min_gb: Option<Decimal>,
+    pub cpu_percent_max: Option<Decimal>,
+    pub cpu_min_cores: Option<Decimal>,
+}
+
+/// Block `resource_sharing.owner`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+pub struct Owner {
+    pub lend: Option<LendName>,
+    pub idle_before_offer: Option<Seconds>,
+    pub vacate_seconds: Vacate,
+    pub kill_seconds: Option<Seconds>,
+}
+
+/// What is lent of a node with an owner.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the values are documented in core/src/config.rs")]
+pub enum LendName {
+    Idle,
+    Excess,
+}
+
+/// Longest notices when the owner returns.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+pub struct Vacate {
+    pub cpu: Option<Seconds>,
+    pub gpu: Option<Seconds>,
+}
+
+/// Block `execution`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+pub struct Execution {
+    pub resource_sharing: Balance,
+    pub scheduling: Scheduling,
+    pub preemption: Preemption,
+    pub fair_share: FairShare,
+}
+
+/// Block `execution.resource_sharing`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+pub struct Balance {
+    pub policy: Option<PolicyName>,
+    pub monitoring_interval_seconds: Option<Seconds>,
+    pub horizon_seconds: Option<Seconds>,
+    pub margin_step: Option<u16>,
+    pub thresholds: Pressures,
+}
+
+/// The four policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the values are documented in core/src/config.rs")]
+pub enum PolicyName {
+    Conservative,
+    Balanced,
+    Aggressive,
+    Predictive,
+}
+
+/// Block `execution.resource_sharing.thresholds`, as parts of 1.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+pub struct Pressures {
+    pub cpu_pressure_high: Option<Decimal>,
+    pub cpu_pressure_low: Option<Decimal>,
+    pub memory_pressure_high: Option<Decimal>,
+    pub memory_pressure_low: Option<Decimal>,
+    pub gpu_pressure_high: Option<Decimal>,
+    pub gpu_pressure_low: Option<Decimal>,
+    pub excess_threshold: Option<Decimal>,
+}
+
+/// Block `execution.scheduling`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+pub struct Scheduling {
+    pub strategy: Option<StrategyName>,
+    pub order: Option<OrderName>,
+    pub backfill: Option<BackfillName>,
+    pub seed: Option<u64>,
+}
+
+/// The placement strategies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the values are documented in core/src/config.rs")]
+pub enum StrategyName {
+    FirstFit,
+    BestFit,
+    #[serde(alias = "load_balanced")]
+    #[value(alias = "load_balanced")]
+    WorstFit,
+    Pack,
+    DotProduct,
+    GpuClustering,
+    Random,
+    Fgd,
+    LocalFirst,
+}
+
+/// The orders of the queue.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the values are documented in core/src/config.rs")]
+pub enum OrderName {
+    Fair,
+    Fifo,
+}
+
+/// What happens behind a blocked job.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the values are documented in core/src/config.rs")]
+pub enum BackfillName {
+    Strict,
+    Greedy,
+}
+
+/// Block `execution.preemption`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+pub struct Preemption {
+    pub enabled: Option<bool>,
+    pub min_gap: Option<u8>,
+    pub min_runtime: Option<Seconds>,
+    pub grace_seconds: Option<Seconds>,
+    pub hold_seconds: Option<Seconds>,
+    #[serde(deserialize_with = "given")]
+    pub max_per_hour: Option<Option<u32>>,
+    pub requeue: Option<bool>,
+}
+
+/// Tells `null` from a key that is left out.
+fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Some)
+}
+
+/// Block `execution.fair_share`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+pub struct FairShare {
+    pub half_life: Option<Seconds>,
+    pub weights: Weights,
+}
+
+/// Weights of the dominant share.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+pub struct Weights {
+    pub cpu: Option<u32>,
+    pub memory: Option<u32>,
+    pub gpu: Option<u32>,
+}
+
+/// Block `atp`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+pub struct Atp {
+    pub enabled: Option<bool>,
+    pub on_exhaustion: Option<ExhaustionName>,
+    pub fee: Option<Decimal>,
+    /// Resource-milliseconds one ATP buys, by resource: `cpu`, `memory`, `storage`, `gpu`, or the
+    /// name of a custom resource.
+    pub rates: BTreeMap<String, u64>,
+}
+
+/// What happens to a job that cannot pay the next term.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the values are documented in core/src/config.rs")]
+pub enum ExhaustionName {
+    Pause,
+    Kill,
+}
+
+/// Block `lease`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+pub struct Lease {
+    pub term_seconds: Option<Seconds>,
+}
+
+/// Block `history`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+pub struct History {
+    pub samples: Option<u32>,
+    pub trend_windows: Option<[Seconds; 3]>,
+}
+
+/// A pool.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pool {
+    /// Its name.
+    pub name: String,
+    /// `all` (that no other pool names), or the names of its nodes.
+    #[serde(default)]
+    pub nodes: PoolNodes,
+    /// Most that may be leased from it at once.
+    #[serde(default)]
+    pub quota: Option<Quota>,
+}
+
+/// The nodes of a pool.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum PoolNodes {
+    /// The word `all`.
+    All(All),
+    /// Names.
+    Named(Vec<String>),
+}
+
+impl Default for PoolNodes {
+    fn default() -> Self {
+        Self::All(All::All)
+    }
+}
+
+/// The word `all`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum All {
+    /// All nodes that no other pool names.
+    All,
+}
+
+/// A quota; what is left out is unlimited.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md")]
+pub struct Quota {
+    pub cpu_cores: Option<Decimal>,
+    pub memory_gb: Option<Decimal>,
+    pub storage_gb: Option<Decimal>,
+    pub gpus: Option<Decimal>,
+}
+
+/// An account.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Account {
+    /// Its name.
+    pub name: String,
+    /// Its weight in fair sharing.
+    #[serde(default = "one")]
+    pub weight: u32,
+    /// Credit it starts with.
+    #[serde(default)]
+    pub deposit_atp: Decimal,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+/// A node, or several alike.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Node {
+    /// Its name; of several the first part, `NAME-1` and on.
+    pub name: String,
+    /// How many.
+    pub count: Option<u32>,
+    /// `from_owner_load`: one node per series of the owners' load.
+    pub nodes: Option<FromLoad>,
+    /// The account that earns; without it `NAME-owner`, one per node, if it has an owner at all.
+    pub owner: Option<String>,
+    /// Cores.
+    pub cores: Decimal,
+    /// Memory in GiB.
+    pub memory_gb: Decimal,
+    /// Storage in GiB.
+    pub storage_gb: Decimal,
+    /// GPUs.
+    pub gpus: u8,
+    /// Their model, also the label `gpu_model`.
+    pub gpu_model: Option<String>,
+    /// Memory of each GPU in GiB.
+    pub gpu_memory_gb: Decimal,
+    /// Custom resources by name.
+    pub resources: BTreeMap<String, u64>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// `shared` with its owner, or `none`.
+    pub owner_use: OwnerUse,
+    /// Its own limits.
+    pub resource_sharing: NodeSharing,
+    /// Its owner's load.
+    pub owner_load: Option<OwnerLoad>,
+}
+
+/// The word `from_owner_load`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromLoad {
+    /// One node per series.
+    FromOwnerLoad,
+}
+
+/// Whether a node's owner uses it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OwnerUse {
+    /// Yes.
+    #[default]
+    Shared,
+    /// No: it is dedicated to the pool.
+    None,
+}
+
+/// Block `nodes[].resource_sharing`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md")]
+pub struct NodeSharing {
+    pub can_share: Option<bool>,
+    pub max_share_cpu: Option<Decimal>,
+    pub max_share_memory_gb: Option<Decimal>,
+    pub max_share_gpu: Option<u8>,
+    pub priority: Option<Decimal>,
+}
+
+/// Where owners' load comes from.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OwnerLoad {
+    /// Drawn.
+    Generator(LoadGenerator),
+    /// Read.
+    Trace(Vec<LoadTrace>),
+}
+
+/// One file of owners' load.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoadTrace {
+    /// Its layout; without it the content tells.
+    #[serde(default)]
+    pub format: Option<LoadFormat>,
+    /// The file, relative to the scenario's folder.
+    pub file: String,
+    /// The resource it is about.
+    #[serde(default)]
+    pub resource: LoadResource,
+}
+
+/// Layouts of owners' load.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the values are documented in sim/src/trace/series.rs")]
+pub enum LoadFormat {
+    Planetlab,
+    Bitbrains,
+    WidePercent,
+    WideFraction,
+    Long,
+}
+
+/// Resources of owners' load.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the values name themselves")]
+pub enum LoadResource {
+    #[default]
+    Cpu,
+    Memory,
+    Gpu,
+}
+
+/// The work: a list, a generator, or a trace.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Jobs {
+    /// `generator:` or `trace:`.
+    From(Source),
+    /// Jobs one by one.
+    List(Vec<Job>),
+}
+
+impl Default for Jobs {
+    fn default() -> Self {
+        Self::List(Vec::new())
+    }
+}
+
+/// Where jobs come from.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// Drawn.
+    Generator(Generator),
+    /// Read.
+    Trace(Trace),
+}
+
+/// A trace of jobs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trace {
+    /// Its format.
+    pub format: TraceFormat,
+    /// Its files, relative to the scenario's folder: `jobs`, or `nodes` and `tasks` for `openb`.
+    pub files: BTreeMap<String, String>,
+    /// Draws more tasks until they ask for more than there is (`openb`).
+    #[serde(default)]
+    pub expand: Option<Expand>,
+    /// How many processors the machine of an `swf` log has.
+    #[serde(default)]
+    pub processors: Option<u32>,
+    /// GPUs of one node of a `philly` cluster.
+    #[serde(default)]
+    pub gpus_per_node: Option<u8>,
+    /// Cores that come with each GPU of a `philly` job.
+    #[serde(default)]
+    pub cpu_per_gpu: Option<Decimal>,
+    /// Memory in GiB that comes with each GPU of a `philly` job.
+    #[serde(default)]
+    pub memory_gb_per_gpu: Option<Decimal>,
+}
+
+/// Formats of job traces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the values are documented in the modules of sim/src/trace")]
+pub enum TraceFormat {
+    Openb,
+    Swf,
+    Philly,
+    Csv,
+}
+
+/// How a trace of tasks is expanded.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expand {
+    /// GPUs asked for, as a multiple of what there is.
+    pub gpu_request: Decimal,
+    /// Whether the tasks come in a drawn order.
+    #[serde(default)]
+    pub shuffle: bool,
+}
+
+/// One job, or several alike.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Job {
+    /// Its name; of several the first part, `NAME-1` and on.
+    pub name: String,
+    /// How many.
+    pub array: Option<u32>,
+    /// Who pays.
+    pub account: String,
+    /// The pool.
+    pub pool: Option<String>,
+    /// How much it matters.
+    pub priority: NamedPriority,
+    /// What each member needs.
+    pub needs: ClassNeeds,
+    /// Custom resources each member needs.
+    pub resources: BTreeMap<String, u64>,
+    /// When it is submitted.
+    pub submit: Seconds,
+    /// How long it runs undisturbed; without it until the run ends.
+    pub runs: Option<Seconds>,
+    /// Its declared limit.
+    pub limit: Option<Seconds>,
+    /// From one checkpoint to the next.
+    pub checkpoint: Option<Checkpoint>,
+    /// Labels the node must have, each with the values allowed.
+    pub labels: BTreeMap<String, Vec<String>>,
+    /// Nodes to take before any other.
+    pub preferred_nodes: Vec<String>,
+    /// Several members that start together.
+    pub gang: Option<Gang>,
+    /// Most it may cost.
+    pub budget_atp: Option<Decimal>,
+    /// Longest notice it asks for.
+    pub vacate_seconds: Option<Seconds>,
+    /// What happens when it cannot start at once.
+    pub if_busy: IfBusy,
+}
+
+/// Checkpoints.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    /// Work between two; zero loses nothing.
+    pub interval: Seconds,
+    /// Time a restart takes before work goes on.
+    #[serde(default)]
+    pub restart: Seconds,
+}
+
+/// Several members that start together.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gang {
+    /// How many.
+    pub count: u16,
+    /// Whether no two may share a node.
+    #[serde(default)]
+    pub spread: bool,
+}
+
+/// Failures and returns of nodes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Faults {
+    /// Drawn.
+    Generator(FaultProcess),
+    /// Read from this file, relative to the scenario's folder.
+    Trace(String),
+}

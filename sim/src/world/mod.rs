@@ -1,0 +1,443 @@
+//! The world around the core: machines, owners, people and processes as events.
+//!
+//! One loop takes events in their stated order, turns each into an entry for the core, and performs
+//! the core's effects by scheduling further events. The core is the one that `gridlive` drives. The
+//! halves are joined directly: what the core orders happens at once, and what a process does is
+//! reported at the instant it does it.
+
+pub mod feed;
+mod observe;
+mod process;
+pub mod tally;
+
+use crate::kernel::{Class, EventQueue};
+use crate::record::{FillPoint, JobRow, JobState, RunRecord};
+use crate::rng::{Stream, stream};
+use crate::scenario::build::Setup;
+use crate::work::{FaultRecord, JobRecord};
+use feed::Feed;
+use gridcore::command::{Command, Entry, JobSpec, LabelNeed, Reply, Report, Request};
+use gridcore::config::ConfigError;
+use gridcore::deny::Denied;
+use gridcore::effect::Effect;
+use gridcore::grid::Grid;
+use gridcore::ids::{AccountId, NodeId, PoolId, Seq};
+use gridcore::units::{MilliGpus, Span, Time};
+use process::{JobProgress, Process};
+use std::collections::BTreeMap;
+use tally::{Tally, Which, owner_amounts, triple};
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Simulated time.
+    pub now: Time,
+    /// The end, when it is known.
+    pub horizon: Option<Time>,
+    /// Events so far.
+    pub events: u64,
+    /// Jobs submitted so far.
+    pub submitted: u64,
+    /// Jobs that ended so far.
+    pub ended: u64,
+}
+
+/// How many events lie between two looks at the outside.
+const LOOK: u64 = 4_096;
+
+/// A simulated cluster on its way.
+pub struct World {
+    grid: Grid,
+    events: EventQueue,
+    now: Time,
+    seq: Seq,
+    wake_at: Option<Time>,
+    horizon: Option<Time>,
+    jobs: Box<dyn Iterator<Item = JobRecord> + Send>,
+    next_job: Option<JobRecord>,
+    job_accounts: Vec<AccountId>,
+    pools: BTreeMap<String, PoolId>,
+    node_ids: BTreeMap<String, NodeId>,
+    feeds: Vec<Feed>,
+    faults: Vec<FaultRecord>,
+    /// Row of each job the core has accepted, by job number.
+    row_of: Vec<u32>,
+    progress: Vec<JobProgress>,
+    processes: Vec<Process>,
+    vacating: Stream,
+    effects: Vec<Effect>,
+    tally: Tally,
+    observer: observe::Observer,
+    record: RunRecord,
+    counts: Counts,
+    journal: Option<Box<dyn FnMut(&Entry<Command>)>>,
+    check: bool,
+    arrived_gpu: u128,
+    capacity_gpu: u64,
+}
+
+/// What a run counts beside its rows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Events taken from the queue.
+    pub events: u64,
+    /// Entries applied by the core.
+    pub entries: u64,
+    /// Jobs that ended in any way.
+    pub ended: u64,
+    /// Breaches of invariants, when they were checked.
+    pub breaches: u64,
+}
+
+/// The result of a run.
+pub struct Finished {
+    /// Its rows.
+    pub record: RunRecord,
+    /// The core at its end.
+    pub grid: Grid,
+    /// The sums over time.
+    pub tally: Tally,
+    /// What the observer counted.
+    pub harm: observe::Harm,
+    /// What was counted.
+    pub counts: Counts,
+}
+
+pub use observe::Harm;
+
+impl World {
+    /// Builds a world that has not begun.
+    ///
+    /// # Errors
+    /// When the core refuses the configuration.
+    pub fn new(setup: Setup) -> Result<Self, ConfigError> {
+        let Setup { config, jobs, job_accounts, loads, faults, horizon, record, seed, .. } = setup;
+        let pools = (0..).zip(&config.pools).map(|(i, p)| (p.name.clone(), PoolId::new(i)));
+        let nodes = (0..).zip(&config.nodes).map(|(i, n)| (n.name.clone(), NodeId::new(i)));
+        let (pools, node_ids) = (pools.collect(), nodes.collect());
+        let rows = observe::first_rows(&config, (&setup.name, &setup.about), seed, record);
+        let grid = Grid::new(config, Time::ZERO)?;
+        let capacity_gpu = rows.nodes.iter().map(|n| n.capacity.gpu.get()).sum();
+        let mut world = Self {
+            grid,
+            events: EventQueue::new(),
+            now: Time::ZERO,
+            seq: Seq::new(0),
+            wake_at: None,
+            horizon,
+            jobs,
+            next_job: None,
+            job_accounts,
+            pools,
+            node_ids,
+            feeds: loads.into_iter().map(Feed::new).collect(),
+            faults,
+            row_of: vec![u32::MAX],
+            progress: Vec::new(),
+            processes: vec![Process::default()],
+            vacating: stream(seed, "vacate", 0),
+            effects: Vec::new(),
+            tally: Tally::default(),
+            observer: observe::Observer::new(record),
+            record: rows,
+            counts: Counts::default(),
+            journal: None,
+            check: false,
+            arrived_gpu: 0,
+            capacity_gpu,
+        };
+        world.begin();
+        Ok(world)
+    }
+
+    /// Hands every entry to `journal` before it is applied.
+    pub fn keep_journal(&mut self, journal: Box<dyn FnMut(&Entry<Command>)>) {
+        self.journal = Some(journal);
+    }
+
+    /// Checks every invariant after every entry; slow.
+    pub fn check_invariants(&mut self) {
+        self.check = true;
+    }
+
+    /// Schedules the first events.
+    fn begin(&mut self) {
+        for (i, fault) in self.faults.iter().enumerate() {
+            self.events.push(fault.at, Class::Fault, i as u64);
+        }
+        let mut capacity = [0; 3];
+        for (id, node) in self.grid.state().nodes.iter() {
+            let part = triple(&node.spec.capacity);
+            for (sum, amount) in capacity.iter_mut().zip(part) {
+                *sum += amount;
+            }
+            if !node.spec.dedicated {
+                self.events.push(Time::ZERO, Class::Sample, u64::from(id.get()));
+            }
+        }
+        self.tally.capacity = capacity;
+        self.fetch_job();
+        self.events.push(Time::ZERO, Class::Wake, 0);
+        self.wake_at = Some(Time::ZERO);
+        self.events.push(self.observer.next(), Class::Observe, 0);
+    }
+
+    /// Reads the next job and schedules its submission.
+    fn fetch_job(&mut self) {
+        self.next_job = self.jobs.next();
+        if let Some(job) = &self.next_job {
+            self.events.push(job.submit.max(self.now), Class::Submit, 0);
+        }
+    }
+
+    /// Runs to the end, or until `look` (asked now and then) returns `false`.
+    pub fn run(mut self, mut look: impl FnMut(Progress) -> bool) -> Finished {
+        let mut complete = true;
+        while !self.is_over() {
+            let Some(at) = self.events.first() else { break };
+            if self.horizon.is_some_and(|end| at >= end) {
+                self.now = self.horizon.unwrap_or(at);
+                break;
+            }
+            let Some(event) = self.events.pop() else { break };
+            self.now = at;
+            self.tally.advance(at);
+            self.counts.events += 1;
+            match event.class() {
+                Class::Fault => self.fault(event.what()),
+                Class::Sample => self.sample(event.what()),
+                Class::Submit => self.submit(),
+                Class::End => self.end(event.what()),
+                Class::Wake => self.wake(),
+                Class::Observe => self.observe(),
+            }
+            if self.counts.events.is_multiple_of(LOOK) && !look(self.progress()) {
+                complete = false;
+                break;
+            }
+        }
+        self.tally.advance(self.now);
+        self.close(complete)
+    }
+
+    /// Returns how far the run has come.
+    fn progress(&self) -> Progress {
+        Progress {
+            now: self.now,
+            horizon: self.horizon,
+            events: self.counts.events,
+            submitted: self.record.jobs.len() as u64,
+            ended: self.counts.ended,
+        }
+    }
+
+    /// Returns whether all work is done in a run without a horizon.
+    fn is_over(&self) -> bool {
+        let done = self.counts.ended == self.record.jobs.len() as u64;
+        self.horizon.is_none() && self.next_job.is_none() && done && self.now > Time::ZERO
+    }
+
+    /// Gives one entry to the core and performs what follows.
+    fn apply(&mut self, command: Command) -> Result<Reply, Denied> {
+        self.seq = self.seq.next();
+        self.counts.entries += 1;
+        let entry = Entry { seq: self.seq, at: self.now, command };
+        if let Some(journal) = &mut self.journal {
+            journal(&entry);
+        }
+        let mut effects = std::mem::take(&mut self.effects);
+        let before = self.check.then(|| self.grid.state().clone());
+        let reply = self.grid.apply(&entry, &mut effects);
+        if let Some(before) = before {
+            let state = self.grid.state();
+            let mut breaches = gridcore::invariants::check(state);
+            breaches.extend(gridcore::invariants::check_step(&before, &entry, state));
+            assert!(breaches.is_empty(), "after {entry:?}: {breaches:?}");
+            self.counts.breaches += breaches.len() as u64;
+        }
+        if let Ok(Reply::Submitted(id)) = reply {
+            self.admit(id);
+        }
+        for effect in effects.drain(..) {
+            self.perform(&effect);
+        }
+        self.effects = effects;
+        self.schedule_wake();
+        reply
+    }
+
+    /// Makes sure that an event wakes the core when it asked for it.
+    fn schedule_wake(&mut self) {
+        if let Some((at, _)) = self.grid.next_wake() {
+            let at = at.max(self.now);
+            if self.wake_at.is_none_or(|scheduled| at < scheduled) {
+                self.events.push(at, Class::Wake, 0);
+                self.wake_at = Some(at);
+            }
+        }
+    }
+
+    /// Wakes the core if it still wants to be.
+    fn wake(&mut self) {
+        if self.wake_at.is_some_and(|at| at <= self.now) {
+            self.wake_at = None;
+        }
+        if self.grid.next_wake().is_some_and(|(at, _)| at <= self.now) {
+            let woken = self.apply(Command::Wake);
+            debug_assert!(woken.is_ok(), "a wake is never refused");
+        } else {
+            self.schedule_wake();
+        }
+    }
+
+    /// Lets a node fail or return.
+    fn fault(&mut self, index: u64) {
+        let fault = usize::try_from(index).ok().and_then(|i| self.faults.get(i).copied());
+        let Some(fault) = fault else { return };
+        let node = NodeId::new(fault.node);
+        let was_up = self.grid.state().nodes[node].up;
+        if was_up == fault.up {
+            return;
+        }
+        let hardware = triple(&self.grid.state().nodes[node].spec.capacity);
+        let (old, new) = if fault.up { ([0; 3], hardware) } else { (hardware, [0; 3]) };
+        self.tally.replace(Which::Capacity, old, new);
+        let owner = owner_amounts(&self.grid.state().nodes[node]);
+        self.tally.replace(Which::Owner, owner, [0; 3]);
+        let report = if fault.up { Report::NodeUp { node } } else { Report::NodeDown { node } };
+        self.report(report);
+        if fault.up && !self.grid.state().nodes[node].spec.dedicated {
+            self.report_sample(node);
+        }
+    }
+
+    /// Reports what an owner uses from now on and schedules the next change.
+    fn sample(&mut self, node: u64) {
+        let id = NodeId::new(u32::try_from(node).unwrap_or(u32::MAX));
+        if self.grid.state().nodes[id].up {
+            self.report_sample(id);
+        }
+        let interval = self.grid.state().rules.balance.monitoring_interval;
+        let feed = usize::try_from(node).ok().and_then(|i| self.feeds.get(i));
+        let next = feed.map_or(Time::MAX, |feed| feed.next_change(self.now, interval));
+        if next < Time::MAX {
+            self.events.push(next.max(self.now.after(Span::new(1))), Class::Sample, node);
+        }
+    }
+
+    /// Reports one sample.
+    fn report_sample(&mut self, node: NodeId) {
+        let index = usize::try_from(node.get()).unwrap_or(usize::MAX);
+        let Some(feed) = self.feeds.get(index) else { return };
+        let sample = feed.sample(self.now);
+        let before = owner_amounts(&self.grid.state().nodes[node]);
+        self.report(Report::Sample { node, sample });
+        let after = owner_amounts(&self.grid.state().nodes[node]);
+        self.tally.replace(Which::Owner, before, after);
+    }
+
+    /// Applies a report, which is never refused.
+    fn report(&mut self, report: Report) {
+        let applied = self.apply(Command::Report(report));
+        debug_assert!(applied.is_ok(), "a report is never refused");
+    }
+
+    /// Submits the next job.
+    fn submit(&mut self) {
+        let Some(job) = self.next_job.take() else { return };
+        self.fetch_job();
+        let account = usize::try_from(job.account).ok().and_then(|i| self.job_accounts.get(i));
+        let account = account.copied().unwrap_or_default();
+        let pool = job.pool.as_ref().map_or(Some(PoolId::new(0)), |p| self.pools.get(&**p).copied());
+        let row = self.new_row(&job, account, pool.unwrap_or_default());
+        let spec = pool.map(|pool| self.spec(&job, pool));
+        self.record.jobs.push(row);
+        self.progress.push(JobProgress::new(&job, self.now));
+        self.arrived_gpu += u128::from(job.needs.gpus.total().get()) * u128::from(job.members);
+        let refusal = match spec {
+            None => Some("NoPool"),
+            Some(Err(refusal)) => Some(refusal),
+            Some(Ok(spec)) => {
+                let request = Request::SubmitJob { account, job: Box::new(spec) };
+                self.apply(Command::Request(request)).err().map(|denied| process::refusal(&denied))
+            }
+        };
+        if let (Some(refusal), Some(row)) = (refusal, self.record.jobs.last_mut()) {
+            row.state = JobState::Refused;
+            row.refusal = refusal;
+            row.end = Some(self.now);
+            self.counts.ended += 1;
+        }
+        self.note_fill();
+    }
+
+    /// Describes a job in the words of the core, or says why it cannot be.
+    fn spec(&self, job: &JobRecord, pool: PoolId) -> Result<JobSpec, &'static str> {
+        let mut labels = Vec::new();
+        if !job.gpu_models.is_empty() {
+            let any_of = job.gpu_models.iter().map(ToString::to_string).collect();
+            labels.push(LabelNeed { key: "gpu_model".to_owned(), any_of });
+        }
+        let mut spec = JobSpec {
+            pool,
+            priority: job.priority,
+            needs: job.needs,
+            members: job.members.max(1),
+            limit: job.limit,
+            checkpoint: job.checkpoint,
+            refuse_if_busy: job.refuse_if_busy,
+            ..JobSpec::default()
+        };
+        if let Some(extra) = &job.extra {
+            for (key, any_of) in &extra.labels {
+                labels.push(LabelNeed { key: key.clone(), any_of: any_of.clone() });
+            }
+            for name in &extra.preferred {
+                spec.preferred.push(self.node_ids.get(name).copied().ok_or("NoNode")?);
+            }
+            spec.spread = extra.spread;
+            spec.budget = extra.budget;
+            spec.vacate = extra.vacate;
+        }
+        spec.labels = labels;
+        Ok(spec)
+    }
+
+    /// Makes the row of a job that is being submitted.
+    fn new_row(&self, job: &JobRecord, account: AccountId, pool: PoolId) -> JobRow {
+        let members = u64::from(job.members.max(1));
+        let total = job.needs.bundle().amounts().map(|a| a.saturating_mul(members));
+        JobRow {
+            name: job.name.clone(),
+            account: account.get(),
+            pool: pool.get(),
+            priority: job.priority.get(),
+            members: job.members.max(1),
+            submit: self.now,
+            work: job.run,
+            limit: job.limit,
+            needs: gridcore::bundle::Bundle::from_amounts(total),
+            gpu_share: job.needs.gpus.share.get(),
+            gpu_memory: job.needs.gpus.memory.get(),
+            ..JobRow::default()
+        }
+    }
+
+    /// Notes one point of the fill curve whenever the arrived request passes a whole percent.
+    fn note_fill(&mut self) {
+        let capacity = u128::from(self.capacity_gpu);
+        if capacity == 0 || !self.record.complete {
+            return;
+        }
+        let arrived = self.arrived_gpu * 10_000 / capacity;
+        let last = self.record.fill.last().map_or(0, |point| u128::from(point.arrived_bp));
+        if arrived / 100 > last / 100 {
+            let lent: u64 = self.tally.lent.iter().map(|l| l[2]).sum();
+            let allocated = u128::from(MilliGpus::new(lent).get()) * 10_000_000 / capacity;
+            self.record.fill.push(FillPoint {
+                arrived_bp: u32::try_from(arrived).unwrap_or(u32::MAX),
+                allocated_mbp: u64::try_from(allocated).unwrap_or(u64::MAX),
+            });
+        }
+    }
+}
