@@ -1,4 +1,5 @@
 //! gridsim
 #![forbid(unsafe_code)]
+pub mod picture;
 pub mod record;
 pub mod work;

@@ -2,7 +2,7 @@
 //! made. Rows hold integers; only a picture or a mean turns them into decimals.
 
 use gridcore::bundle::Bundle;
-use gridcore::units::{BasisPoints, Band, MicroAtp, Span, Time};
+use gridcore::units::{Band, BasisPoints, MicroAtp, Span, Time};
 
 /// Everything that one run leaves.
 #[derive(Clone, Debug, Default)]

@@ -1,0 +1,73 @@
+//! Draws every picture of a made-up week into the folder that is named.
+
+#[path = "../tests/sample_run/mod.rs"]
+#[expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a made-up run")]
+mod sample_run;
+
+use anyhow::Context as _;
+use gridsim::picture::compare::{Estimate, Variant, fills, metrics, slowdowns};
+use gridsim::picture::{ALL, Letters, Svg};
+use std::path::Path;
+
+fn save(folder: &Path, stem: &str, svg: &Svg, letters: &Letters) -> anyhow::Result<()> {
+    std::fs::write(folder.join(format!("{stem}.svg")), svg.document())?;
+    std::fs::write(folder.join(format!("{stem}.png")), svg.png(letters)?)?;
+    Ok(())
+}
+
+fn main() -> anyhow::Result<()> {
+    let folder = std::env::args().nth(1).context("usage: draw FOLDER")?;
+    let folder = Path::new(&folder);
+    std::fs::create_dir_all(folder)?;
+    let letters = Letters::default();
+    let run = sample_run::build(sample_run::WEEK);
+    for (stem, draw) in ALL {
+        if let Some(svg) = draw(&run) {
+            save(folder, stem, &svg, &letters)?;
+        }
+    }
+    let names = ["balanced", "conservative", "aggressive", "predictive"];
+    let keys = [
+        "utilisation, GPU %",
+        "mean wait, s",
+        "bounded slowdown, p95",
+        "preemptions",
+        "owner harm, %",
+    ];
+    let estimate = |i: u32, k: u32| {
+        let mean = f64::from((i * 7 + k * 13) % 17 + 20) * f64::from(10_u32.pow(k % 3));
+        Estimate { metric: keys[k as usize].to_owned(), mean, low: mean * 0.9, high: mean * 1.08 }
+    };
+    let table: Vec<Variant<Vec<Estimate>>> = (0..4)
+        .map(|i| Variant {
+            label: names[i as usize].to_owned(),
+            data: (0..5).map(|k| estimate(i, k)).collect(),
+        })
+        .collect();
+    let runs: Vec<_> = (0..4)
+        .map(|i| {
+            let mut other = run.clone();
+            other.jobs.retain(|job| job.submit.ms() % 7 != i);
+            for point in &mut other.fill {
+                point.allocated_mbp = point.allocated_mbp * (96 + i) / 100;
+            }
+            other
+        })
+        .collect();
+    let subtitle = "lab-week \u{00B7} 100 nodes \u{00B7} 20,000 jobs \u{00B7} 10 seeds";
+    let label = |i: usize| names[i].to_owned();
+    let one: Vec<_> =
+        runs.iter().enumerate().map(|(i, run)| Variant { label: label(i), data: run }).collect();
+    let many: Vec<_> =
+        (0..2).map(|i| Variant { label: label(i), data: vec![&runs[i], &runs[i + 2]] }).collect();
+    for (stem, svg) in [
+        ("compare", metrics(subtitle, &table)),
+        ("compare-slowdowns", slowdowns(subtitle, &one)),
+        ("compare-fills", fills(subtitle, &many)),
+    ] {
+        if let Some(svg) = svg {
+            save(folder, stem, &svg, &letters)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! The fill curve: what is allocated while more and more is asked for.
+
+use crate::picture::canvas::{Anchor, Canvas, Style};
+use crate::picture::colour::{AXIS, BLUE, QUIET};
+use crate::picture::frame::{Axis, EndLabel, Figure, Panel, SMALL, end_labels, subtitle};
+use crate::picture::number::{counted, fixed, index, of_u64, of_usize};
+use crate::picture::svg::Svg;
+use crate::picture::ticks;
+use crate::record::{FillPoint, RunRecord};
+
+/// Room at the left for numbers and at the right for labels.
+pub(crate) const SIDES: (f64, f64) = (46.0, 170.0);
+
+/// Returns a point in percent of capacity: what was asked for, what is allocated.
+pub(crate) fn percents(point: &FillPoint) -> (f64, f64) {
+    (of_u64(u64::from(point.arrived_bp)) / 100.0, of_u64(point.allocated_mbp) / 100_000.0)
+}
+
+/// Returns the allocated percentage at evenly spaced demands from 0 to `high` percent; the curve
+/// of a run ends with its demand.
+pub(crate) fn resampled(fill: &[FillPoint], high: f64, points: usize) -> Vec<f64> {
+    let last = fill.last().map_or(0.0, |point| percents(point).0);
+    let mut rest = fill.iter().map(percents).peekable();
+    let mut now = 0.0;
+    let mut out = Vec::with_capacity(points + 1);
+    for i in 0..=points {
+        let at = high * of_usize(i) / of_usize(points.max(1));
+        if at > last + 1e-9 {
+            break;
+        }
+        while let Some((_, allocated)) = rest.next_if(|(arrived, _)| *arrived <= at + 1e-9) {
+            now = allocated;
+        }
+        out.push(now);
+    }
+    out
+}
+
+/// Draws the grid, both axes and the line of perfect allocation.
+pub(crate) fn frame(canvas: &mut Canvas, panel: &Panel) {
+    let label = |v: f64| (v, format!("{} %", fixed(v, 0)));
+    panel.grid(canvas, &[0.0, 20.0, 40.0, 60.0, 80.0, 100.0].map(label));
+    let feet: Vec<(f64, String)> = ticks::linear(panel.x.high).into_iter().map(label).collect();
+    panel.foot(canvas, &feet, "GPUs asked for so far, of capacity");
+    let end = panel.x.high.min(100.0);
+    canvas.dashed(panel.at(0.0, 0.0), panel.at(end, end), AXIS);
+    if panel.x.high > 100.0 {
+        canvas.dashed(panel.at(100.0, 100.0), panel.at(panel.x.high, 100.0), AXIS);
+    }
+    let (x, y) = panel.at(end * 0.55, end * 0.55);
+    let style = Style::new(SMALL, QUIET).anchored(Anchor::End);
+    canvas.text((x - 10.0, y), "everything allocated", style);
+}
+
+/// Draws how much of the GPUs is allocated while demand grows, without departures.
+#[must_use]
+pub fn fill(run: &RunRecord) -> Option<Svg> {
+    let (demand, allocated) = percents(run.fill.last()?);
+    let title = format!(
+        "{} % of the GPUs are allocated when {} % are asked for",
+        fixed(allocated, 1),
+        fixed(demand, 0)
+    );
+    let note = format!("{}; nothing departs", counted(run.fill.len(), "arrival"));
+    let mut figure = Figure::new(&title, &[subtitle(run), note]);
+    let area = figure.panel("GPUs allocated, of capacity", SIDES, 400.0);
+    let panel = Panel { area, x: Axis::linear(demand), y: Axis::linear(100.0) };
+    frame(&mut figure.canvas, &panel);
+    let columns = index(area.width, 2_000);
+    let values = resampled(&run.fill, demand, columns);
+    let times: Vec<f64> =
+        (0..values.len()).map(|i| demand * of_usize(i) / of_usize(columns)).collect();
+    figure.canvas.line(panel.path(&times, &values), BLUE, 2.0);
+    let text = format!("allocated {} %", fixed(allocated, 2));
+    let y = panel.at(demand, allocated).1;
+    end_labels(&mut figure.canvas, area, vec![EndLabel { y, text, colour: BLUE }], SIDES.1 + 24.0);
+    figure.y += 42.0;
+    Some(figure.finish())
+}
