@@ -26,6 +26,10 @@ fn main() -> anyhow::Result<()> {
             save(folder, stem, &svg, &letters)?;
         }
     }
+    let pictures: Vec<Svg> = ALL.iter().filter_map(|(_, draw)| draw(&run)).collect();
+    let rows = [("makespan".to_owned(), "7.0 d".to_owned())];
+    let page = gridsim::page::render(&run, &serde_json::json!({"schema": 1}), &rows, &pictures);
+    std::fs::write(folder.join("report.html"), page)?;
     let names = ["balanced", "conservative", "aggressive", "predictive"];
     let keys = [
         "utilisation, GPU %",
@@ -47,7 +51,7 @@ fn main() -> anyhow::Result<()> {
     let runs: Vec<_> = (0..4)
         .map(|i| {
             let mut other = run.clone();
-            other.jobs.retain(|job| job.submit.ms() % 7 != i);
+            other.jobs.retain(|job| (job.submit.ms() / 1000) % 7 != i);
             for point in &mut other.fill {
                 point.allocated_mbp = point.allocated_mbp * (96 + i) / 100;
             }

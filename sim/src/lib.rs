@@ -1,5 +1,6 @@
 //! gridsim
 #![forbid(unsafe_code)]
+pub mod page;
 pub mod picture;
 pub mod record;
 pub mod work;

@@ -158,13 +158,13 @@ fn curve(panel: &Panel, sorted: &[f64]) -> Vec<(f64, f64)> {
 
 /// Writes a small table of the classes into the lower right corner.
 fn key(canvas: &mut Canvas, area: Area, samples: &[Sample], print: fn(f64) -> String) {
-    let heads = [("jobs", 180.0), ("p50", 120.0), ("p95", 60.0), ("p99", 0.0)];
+    let heads = [("jobs", 192.0), ("p50", 128.0), ("p95", 64.0), ("p99", 0.0)];
     let right = area.right() - 12.0;
     let top = area.bottom() - 16.0 - 19.0 * of_usize(samples.len());
     let back = Area {
-        left: right - 272.0,
+        left: right - 314.0,
         top: top - 18.0,
-        width: 284.0,
+        width: 326.0,
         height: area.bottom() - top + 17.0,
     };
     canvas.rect(back, colour::PAPER);
@@ -174,9 +174,9 @@ fn key(canvas: &mut Canvas, area: Area, samples: &[Sample], print: fn(f64) -> St
     }
     for (i, sample) in samples.iter().enumerate() {
         let y = top + 19.0 * of_usize(i + 1);
-        let line = vec![(right - 264.0, y - 4.0), (right - 246.0, y - 4.0)];
+        let line = vec![(right - 306.0, y - 4.0), (right - 288.0, y - 4.0)];
         canvas.line(line, sample.colour, 3.0);
-        canvas.text((right - 240.0, y), sample.name, Style::new(11.5, INK));
+        canvas.text((right - 282.0, y), sample.name, Style::new(11.5, INK));
         let cells = [
             short(of_usize(sample.values.len())),
             print(quantile(&sample.values, 0.5)),

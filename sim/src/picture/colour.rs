@@ -12,6 +12,8 @@ pub(crate) type Colour = (u8, u8, u8);
 
 /// Titles and values.
 pub(crate) const INK: Colour = (0x1B, 0x1F, 0x24);
+/// Letters on a coloured ground, which stay dark where a page turns the paper dark.
+pub(crate) const PRINT: Colour = (0x1B, 0x1F, 0x25);
 /// Subtitles, ticks and notes.
 pub(crate) const QUIET: Colour = (0x59, 0x63, 0x6E);
 /// Grid lines.

@@ -2,8 +2,8 @@
 
 use crate::picture::canvas::{Anchor, Area, Canvas, Style, WIDTH};
 use crate::picture::cdf::{quantile, slowdown};
-use crate::picture::colour::{self, AXIS, Colour, GRID, INK, QUIET, mix};
-use crate::picture::fill::{SIDES, frame, percents, resampled};
+use crate::picture::colour::{self, Colour, GRID, INK, QUIET, mix};
+use crate::picture::fill::{Curve, SIDES, frame, gaps, percents, resampled};
 use crate::picture::frame::{Axis, EndLabel, Figure, MARGIN, Panel, SMALL, end_labels};
 use crate::picture::number::{counted, of_usize, short};
 use crate::picture::svg::Svg;
@@ -66,7 +66,7 @@ pub fn metrics(subtitle: &str, variants: &[Variant<Vec<Estimate>>]) -> Option<Sv
         }
         for (column, name) in row.iter().enumerate() {
             let left = MARGIN + NAMES + room * of_usize(column);
-            let area = Area { left, top, width: room - 28.0, height };
+            let area = Area { left, top, width: room - 36.0, height };
             metric(&mut figure.canvas, area, name, variants);
         }
         figure.y = top + height + 34.0;
@@ -76,7 +76,7 @@ pub fn metrics(subtitle: &str, variants: &[Variant<Vec<Estimate>>]) -> Option<Sv
 
 /// Draws one metric of all variants.
 fn metric(canvas: &mut Canvas, area: Area, name: &str, variants: &[Variant<Vec<Estimate>>]) {
-    let heading = shorten(&clean(name), 12.5, Weight::Bold, area.width + 20.0);
+    let heading = shorten(&clean(name), 12.5, Weight::Bold, area.width + 28.0);
     canvas.text((area.left, area.top - 8.0), &heading, Style::new(12.5, INK).bold());
     let found: Vec<Option<&Estimate>> =
         variants.iter().map(|v| v.data.iter().find(|e| e.metric == name)).collect();
@@ -183,10 +183,10 @@ pub fn fills(subtitle: &str, variants: &[Variant<Vec<&RunRecord>>]) -> Option<Sv
         format!("GPUs allocated while demand grows, {}", counted(variants.len(), "variant"));
     let note = "Line: mean over the runs; band: lowest to highest run; nothing departs".to_owned();
     let mut figure = Figure::new(&title, &[subtitle.to_owned(), note]);
-    let area = figure.panel("GPUs allocated, of capacity", SIDES, 420.0);
+    let area = figure.panel("GPUs allocated, of capacity", SIDES, 330.0);
     let panel = Panel { area, x: Axis::linear(high), y: Axis::linear(100.0) };
     frame(&mut figure.canvas, &panel);
-    let mut labels = Vec::new();
+    let (mut labels, mut means) = (Vec::new(), Vec::new());
     for (i, variant) in variants.iter().enumerate() {
         let curves: Vec<Vec<f64>> =
             variant.data.iter().map(|run| resampled(&run.fill, high, 400)).collect();
@@ -207,9 +207,9 @@ pub fn fills(subtitle: &str, variants: &[Variant<Vec<&RunRecord>>]) -> Option<Sv
         let text =
             format!("{} {} %", clean(&variant.label), crate::picture::number::fixed(*last, 1));
         labels.push(EndLabel { y: panel.at(0.0, *last).1, text, colour });
+        means.push(Curve { name: clean(&variant.label), colour, values: mean });
     }
     end_labels(&mut figure.canvas, area, labels, SIDES.1 + 24.0);
-    figure.canvas.line(vec![(area.left, area.bottom()), (area.left, area.top)], AXIS, 0.8);
-    figure.y += 42.0;
+    gaps(&mut figure, high, 400, &means);
     Some(figure.finish())
 }

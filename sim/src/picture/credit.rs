@@ -1,9 +1,9 @@
 //! Credit: balances over time, and who paid whom.
 
 use crate::picture::canvas::{Anchor, Area, Canvas, Style};
-use crate::picture::colour::{self, AXIS, BLUE, Colour, INK, PAPER, QUIET, mix};
+use crate::picture::colour::{self, AXIS, BLUE, Colour, INK, PAPER, PRINT, QUIET, mix};
 use crate::picture::frame::{Axis, EndLabel, Figure, MARGIN, Panel, SMALL, end_labels, subtitle};
-use crate::picture::number::{atp, counted, of_u64, of_usize, ratio, seconds, short};
+use crate::picture::number::{atp, counted, of_u64, of_usize, precise, ratio, seconds, short};
 use crate::picture::series;
 use crate::picture::svg::Svg;
 use crate::picture::text::{Weight, clean, shorten};
@@ -71,18 +71,22 @@ pub fn credit(run: &RunRecord) -> Option<Svg> {
         return None;
     }
     let balances = balances(run, 400);
-    let (low, high) = balances
-        .series
-        .iter()
-        .flatten()
-        .fold((0.0_f64, 0.0_f64), |(low, high), v| (low.min(*v), high.max(*v)));
+    let all = || balances.series.iter().flatten().copied();
+    let (low, high) = (all().fold(f64::INFINITY, f64::min), all().fold(0.0, f64::max));
+    let is_zoomed = low > high * 0.4;
+    let marks = ticks::around(if is_zoomed { low } else { low.min(0.0) }, high.max(1.0));
     let title = format!("Credit of {} over time", counted(run.accounts.len(), "account"));
-    let note = "Available and held credit of each account, in ATP".to_owned();
+    let zero = if is_zoomed { "; the axis does not begin at zero" } else { "" };
+    let note = format!("Available and held credit of each account, in ATP{zero}");
     let mut figure = Figure::new(&title, &[subtitle(run), note]);
     let area = figure.panel("", SIDES, 380.0);
-    let y = Axis { low: if low < -1e-9 { low } else { 0.0 }, ..Axis::linear(ticks::ceiling(high)) };
+    let ends = marks.first().zip(marks.last());
+    let y =
+        ends.map_or(Axis::linear(1.0), |(low, high)| Axis { low: *low, high: *high, log: false });
     let panel = Panel { area, x: Axis::linear(series::end(run)), y };
-    panel.grid_linear(&mut figure.canvas, "");
+    let digits = if is_zoomed { precise } else { short };
+    let labelled: Vec<(f64, String)> = marks.iter().map(|v| (*v, digits(*v))).collect();
+    panel.grid(&mut figure.canvas, &labelled);
     let ranks = by_range(&balances);
     let mut labels = Vec::new();
     for (id, line) in balances.series.iter().enumerate().rev() {
@@ -91,7 +95,7 @@ pub fn credit(run: &RunRecord) -> Option<Svg> {
         figure.canvas.line(panel.path(&balances.times, line), colour, 1.4);
         if rank < if balances.series.len() <= LABELLED { LABELLED } else { COLOURED } {
             let last = line.last().copied().unwrap_or(0.0);
-            let text = format!("{} {}", account_name(run, id), short(last));
+            let text = format!("{} {}", account_name(run, id), digits(last));
             labels.push(EndLabel { y: panel.at(0.0, last).1, text, colour });
         }
     }
@@ -102,7 +106,7 @@ pub fn credit(run: &RunRecord) -> Option<Svg> {
 }
 
 /// Returns the rank of each account by how far its balance moved, the farthest first.
-fn by_range(balances: &Balances) -> Vec<usize> {
+pub(crate) fn by_range(balances: &Balances) -> Vec<usize> {
     let range = |line: &Vec<f64>| {
         let low = line.iter().copied().fold(f64::INFINITY, f64::min);
         line.iter().copied().fold(f64::NEG_INFINITY, f64::max) - low
@@ -207,7 +211,8 @@ fn draw_flows(figure: &mut Figure, run: &RunRecord, cells: &BTreeMap<(Side, Side
     let top = figure.y + 92.0;
     let room = crate::picture::canvas::WIDTH - left - MARGIN - 64.0;
     let width = (room / of_usize(getters.len())).min(74.0);
-    let most = cells.values().copied().fold(0.0, f64::max);
+    let paid = cells.iter().filter(|((from, _), _)| *from != Side::Mint);
+    let most = paid.map(|(_, amount)| *amount).fold(0.0, f64::max);
     let end = Style::new(SMALL, INK).anchored(Anchor::End);
     for (column, to) in getters.iter().enumerate() {
         let x = left + width * (of_usize(column) + 0.5);
@@ -228,6 +233,8 @@ fn draw_flows(figure: &mut Figure, run: &RunRecord, cells: &BTreeMap<(Side, Side
                 width: width - 1.0,
                 height: 23.0,
             };
+            // What is minted is not paid by anybody and does not set the scale.
+            let most = if *from == Side::Mint { f64::INFINITY } else { most };
             cell(&mut figure.canvas, area, cells.get(&(*from, *to)).copied(), most);
         }
         figure.canvas.text((sum_x, y + 16.0), &short(paid), end.bold());
@@ -248,7 +255,7 @@ fn cell(canvas: &mut Canvas, area: Area, amount: Option<f64>, most: f64) {
     let Some(amount) = amount else { return canvas.rect(area, empty) };
     let colour = mix((0xE4, 0xF1, 0xF8), BLUE, ratio(amount, most).sqrt());
     canvas.rect(area, colour);
-    let ink = if colour::is_light(colour) { INK } else { PAPER };
+    let ink = if colour::is_light(colour) { PRINT } else { PAPER };
     let style = Style::new(11.0, ink).anchored(Anchor::Middle);
     canvas.text((area.left + area.width / 2.0, area.top + 16.0), &short(amount), style);
 }

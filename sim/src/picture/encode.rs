@@ -14,6 +14,7 @@ pub(crate) struct Indexed {
     width: usize,
     palette: Vec<Colour>,
     pixels: Vec<u8>,
+    is_see_through: bool,
 }
 
 impl Indexed {
@@ -21,7 +22,12 @@ impl Indexed {
     pub(crate) fn new(width: usize, height: usize, palette: Vec<Colour>) -> Self {
         assert!((1..=256).contains(&palette.len()), "a palette has 1 to 256 colours");
         let width = width.max(1);
-        Self { width, palette, pixels: vec![0; width * height.max(1)] }
+        Self { width, palette, pixels: vec![0; width * height.max(1)], is_see_through: false }
+    }
+
+    /// Makes the first colour of the palette transparent.
+    pub(crate) fn see_through(self) -> Self {
+        Self { is_see_through: true, ..self }
     }
 
     /// Returns how many rows there are.
@@ -62,6 +68,9 @@ impl Indexed {
         chunk(&mut out, *b"IHDR", &header);
         let colours: Vec<u8> = self.palette.iter().flat_map(|c| [c.0, c.1, c.2]).collect();
         chunk(&mut out, *b"PLTE", &colours);
+        if self.is_see_through {
+            chunk(&mut out, *b"tRNS", &[0]);
+        }
         let mut rows = Vec::with_capacity(self.pixels.len() + self.height());
         for row in self.pixels.chunks(self.width) {
             rows.push(0);

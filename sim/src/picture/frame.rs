@@ -175,13 +175,6 @@ impl Panel {
     pub(crate) fn path(&self, times: &[f64], values: &[f64]) -> Vec<Point> {
         times.iter().zip(values).map(|(x, y)| self.at(*x, *y)).collect()
     }
-
-    /// Writes a note inside an empty panel.
-    pub(crate) fn note(&self, canvas: &mut Canvas, note: &str) {
-        let middle =
-            (self.area.left + self.area.width / 2.0, self.area.top + self.area.height / 2.0);
-        canvas.text(middle, note, Style::new(12.5, QUIET).anchored(Anchor::Middle));
-    }
 }
 
 /// A label at the right end of a line.
@@ -215,16 +208,21 @@ pub(crate) fn end_labels(canvas: &mut Canvas, area: Area, mut labels: Vec<EndLab
 
 /// Moves sorted places apart to at least `step`, between two ends, with small moves.
 pub(crate) fn spread(wanted: &[f64], step: f64, (low, high): (f64, f64)) -> Vec<f64> {
-    let mut places: Vec<f64> = Vec::with_capacity(wanted.len());
-    for want in wanted {
-        let least = places.last().map_or(low, |last| last + step);
-        places.push(want.max(least));
+    // Places without the room for labels before them must not fall: blocks that would are pooled
+    // at their mean, which moves every label as little as possible.
+    let mut blocks: Vec<(f64, usize)> = Vec::new();
+    for (i, want) in wanted.iter().enumerate() {
+        let mut block = (want - step * of_usize(i), 1_usize);
+        while let Some((mean, count)) = blocks.pop_if(|(mean, _)| *mean > block.0) {
+            let sum = mean * of_usize(count) + block.0 * of_usize(block.1);
+            block = (sum / of_usize(count + block.1), count + block.1);
+        }
+        blocks.push(block);
     }
-    let mut most = high;
-    for place in places.iter_mut().rev() {
-        *place = place.min(most);
-        most = *place - step;
-    }
+    let room = (high - step * of_usize(wanted.len().saturating_sub(1))).max(low);
+    let means = blocks.into_iter().flat_map(|(mean, count)| core::iter::repeat_n(mean, count));
+    let places: Vec<f64> =
+        means.enumerate().map(|(i, mean)| mean.clamp(low, room) + step * of_usize(i)).collect();
     places
 }
 

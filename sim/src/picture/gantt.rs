@@ -4,7 +4,7 @@
 //! image, so that a hundred thousand leases take no more room than a photograph.
 
 use crate::picture::canvas::{Anchor, Area, Canvas, Style};
-use crate::picture::colour::{self, Colour, GRID, INK, PAPER, mix};
+use crate::picture::colour::{self, Colour, GRID, INK, PAPER, PRINT, mix};
 use crate::picture::encode::Indexed;
 use crate::picture::frame::{Axis, Figure, Panel, SMALL, subtitle};
 use crate::picture::number::{counted, index, of_u64, of_usize, seconds};
@@ -163,7 +163,7 @@ fn draw_bars(canvas: &mut Canvas, panel: &Panel, (bars, lanes): (&[Bar], &[usize
         canvas.rect(Area { left, top, width, height: (height - 0.6).max(0.6) }, colour);
         let label = format!("j{}", bar.job);
         if height >= 11.0 && text::width(&label, 9.0, Weight::Regular) + 6.0 < width {
-            let ink = if colour::is_light(colour) { INK } else { PAPER };
+            let ink = if colour::is_light(colour) { PRINT } else { PAPER };
             canvas.text((left + 3.0, top + height / 2.0 + 3.0), &label, Style::new(9.0, ink));
         }
     }
@@ -183,7 +183,7 @@ fn paint(panel: &Panel, (bars, lanes): (&[Bar], &[usize]), row: f64) -> Indexed 
     let scale = of_u64(u64::try_from(PIXELS).unwrap_or(1));
     let pixel = |length: f64| index((length * scale).round(), 100_000);
     let (width, height) = (pixel(panel.area.width), pixel(panel.area.height));
-    let mut image = Indexed::new(width, height, palette);
+    let mut image = Indexed::new(width, height, palette).see_through();
     for (node, _) in lanes.iter().enumerate() {
         let y = pixel(row * of_usize(node));
         (0..width).for_each(|x| image.set(x, y, 9));

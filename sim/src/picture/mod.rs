@@ -26,7 +26,7 @@ mod ticks;
 
 use crate::record::RunRecord;
 
-pub(crate) use cdf::{slowdown, wait};
+pub(crate) use cdf::{quantile, slowdown, wait};
 pub use cdf::{slowdown_cdf, wait_cdf};
 pub use credit::{credit, flows};
 pub use fill::fill;

@@ -119,11 +119,20 @@ pub(crate) fn short(value: f64) -> String {
     format!("{}{suffix}", fixed(scaled, decimals))
 }
 
+/// Prints a number with two digits more than [`short`], for axes that do not begin at zero.
+pub(crate) fn precise(value: f64) -> String {
+    match value.abs() {
+        size if size >= 999_500.0 => format!("{}M", fixed(value / 1.0e6, 3)),
+        size if size >= 1_000.0 => format!("{}k", fixed(value / 1.0e3, 3)),
+        _ => fixed(value, 3),
+    }
+}
+
 /// Prints a span for people: `0.4 s`, `45 s`, `12 min`, `3.4 h`, `2.1 d`.
 pub(crate) fn duration(seconds: f64) -> String {
     let (value, unit) = match seconds {
-        s if s < 100.0 => (s, "s"),
-        s if s < 100.0 * 60.0 => (s / 60.0, "min"),
+        s if s < 59.95 => (s, "s"),
+        s if s < 59.95 * 60.0 => (s / 60.0, "min"),
         s if s < 72.0 * 3_600.0 => (s / 3_600.0, "h"),
         s => (s / 86_400.0, "d"),
     };

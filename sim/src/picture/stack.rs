@@ -12,7 +12,7 @@ use gridcore::bundle::Dimension;
 use gridcore::units::{Band, Span};
 
 /// Room at the left for numbers and at the right for labels.
-const SIDES: (f64, f64) = (46.0, 156.0);
+const SIDES: (f64, f64) = (46.0, 126.0);
 /// How many points a line has at most.
 const POINTS: usize = 600;
 
@@ -75,10 +75,10 @@ pub fn utilisation(run: &RunRecord) -> Option<Svg> {
             let [owner, lent @ ..] = usage.shares;
             let lent: f64 = lent.iter().sum();
             let percent = |part: f64| fixed(part * 100.0, 0);
-            format!("{} % + {} % of the {name}", percent(owner), percent(lent))
+            format!("{} % + {} % of {name}", percent(owner), percent(lent))
         })
         .collect();
-    let title = format!("Owners and borrowers together used {}", found.join(", "));
+    let title = format!("Owners + borrowers used {}", found.join(" and "));
     let mut figure = Figure::new(&title, &[subtitle(run)]);
     let count = parts.len();
     for (i, (name, unit, usage)) in parts.iter().enumerate() {
@@ -118,7 +118,7 @@ fn draw_usage(canvas: &mut Canvas, area: Area, usage: &Usage, end: f64) {
     let line: Vec<f64> = offered.map(|((own, offer), whole)| (own + offer).min(*whole)).collect();
     canvas.line(panel.path(&usage.times, &line), INK, 0.9);
     let key = "line: owners + on offer";
-    let at = (area.right(), area.top - 8.0);
+    let at = (area.right(), area.top - 12.0);
     let style = crate::picture::canvas::Style::new(11.5, colour::QUIET);
     canvas.text(at, key, style.anchored(crate::picture::canvas::Anchor::End));
 }

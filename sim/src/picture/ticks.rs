@@ -2,32 +2,44 @@
 
 use crate::picture::number::{duration, of_u64, short};
 
+/// Returns the round step that divides a range into about five.
+fn step(range: f64) -> f64 {
+    let raw = range / 5.0;
+    let decade = 10_f64.powf(raw.log10().floor());
+    [1.0, 2.0, 2.5, 5.0, 10.0]
+        .into_iter()
+        .map(|factor| factor * decade)
+        .find(|step| *step >= raw * 0.999)
+        .unwrap_or(decade * 10.0)
+}
+
 /// Returns about five round values from 0 to at most `high`.
 pub(crate) fn linear(high: f64) -> Vec<f64> {
     if !high.is_finite() || high <= 0.0 {
         return vec![0.0];
     }
-    let raw = high / 5.0;
-    let decade = 10_f64.powf(raw.log10().floor());
-    let step = [1.0, 2.0, 2.5, 5.0, 10.0]
-        .into_iter()
-        .map(|factor| factor * decade)
-        .find(|step| *step >= raw * 0.999)
-        .unwrap_or(decade * 10.0);
+    let step = step(high);
     (0..12_u64).map(|i| of_u64(i) * step).take_while(|v| *v <= high * 1.000_001).collect()
 }
 
-/// Returns the smallest round value at or above `high`, for the end of an axis from zero.
+/// Returns about five round values that enclose a range which does not begin at zero.
+pub(crate) fn around(low: f64, high: f64) -> Vec<f64> {
+    let range = (high - low).max(high.abs() * 1e-6).max(1e-6);
+    let step = step(range);
+    let first = (low / step).floor() * step;
+    let mut out: Vec<f64> =
+        (0..12_u64).map(|i| first + of_u64(i) * step).take_while(|v| *v < high).collect();
+    out.push(first + step * of_u64(u64::try_from(out.len()).unwrap_or(0)));
+    out
+}
+
+/// Returns the smallest tick at or above `high`, for the end of an axis from zero.
 pub(crate) fn ceiling(high: f64) -> f64 {
     if !high.is_finite() || high <= 0.0 {
         return 1.0;
     }
-    let decade = 10_f64.powf(high.log10().floor());
-    [1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0]
-        .into_iter()
-        .map(|factor| factor * decade)
-        .find(|end| *end >= high * 0.999_999)
-        .unwrap_or(decade * 10.0)
+    let step = step(high);
+    (high / step * 0.999_999).ceil() * step
 }
 
 /// Steps of time, in seconds.

@@ -9,7 +9,7 @@ use gridsim::record::{
 
 /// How large the run is.
 #[derive(Clone, Copy, Debug)]
-pub struct Size {
+pub(crate) struct Size {
     pub nodes: u32,
     pub jobs: u32,
     pub accounts: u32,
@@ -17,7 +17,7 @@ pub struct Size {
 }
 
 /// A week of 100 nodes with samples every ten minutes.
-pub const WEEK: Size = Size { nodes: 100, jobs: 20_000, accounts: 14, intervals: 1_008 };
+pub(crate) const WEEK: Size = Size { nodes: 100, jobs: 20_000, accounts: 14, intervals: 1_008 };
 
 /// A small generator of numbers (Knuth's MMIX constants); a sample needs no better one.
 struct Dice(u64);
@@ -259,7 +259,7 @@ fn fill() -> Vec<FillPoint> {
 }
 
 /// Makes up a run.
-pub fn build(size: Size) -> RunRecord {
+pub(crate) fn build(size: Size) -> RunRecord {
     let mut dice = Dice(7);
     let interval = Span::minutes(10);
     let end = Time::from_ms(interval.get() * u64::from(size.intervals));
