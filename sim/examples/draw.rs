@@ -1,7 +1,7 @@
 //! Draws every picture of a made-up week into the folder that is named.
 
 #[path = "../tests/sample_run/mod.rs"]
-#[expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a made-up run")]
+#[expect(clippy::cast_possible_truncation, reason = "a made-up run")]
 mod sample_run;
 
 use anyhow::Context as _;
@@ -24,6 +24,15 @@ fn main() -> anyhow::Result<()> {
     for (stem, draw) in ALL {
         if let Some(svg) = draw(&run) {
             save(folder, stem, &svg, &letters)?;
+        }
+    }
+    let mut tiny =
+        sample_run::build(sample_run::Size { nodes: 5, jobs: 60, accounts: 1, intervals: 36 });
+    tiny.complete = false;
+    tiny.scenario = "a-very-long-scenario-name-that-somebody-typed ".repeat(4);
+    for (stem, draw) in ALL {
+        if let Some(svg) = draw(&tiny) {
+            save(folder, &format!("tiny-{stem}"), &svg, &letters)?;
         }
     }
     let pictures: Vec<Svg> = ALL.iter().filter_map(|(_, draw)| draw(&run)).collect();

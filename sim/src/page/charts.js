@@ -16,8 +16,8 @@ const Charts = (() => {
 
   function short(value) {
     const size = Math.abs(value);
-    if (size >= 999500) return (value / 1e6).toFixed(size < 1e7 ? 2 : 1) + "M";
-    if (size >= 10000) return (value / 1e3).toFixed(1) + "k";
+    if (size >= 999500) return (value / 1e6).toFixed(size < 1e7 ? 3 : 1) + "M";
+    if (size >= 10000) return (value / 1e3).toFixed(1).replace(".0", "") + "k";
     if (size >= 100 || Number.isInteger(value)) return value.toFixed(0);
     return value.toFixed(size >= 10 ? 1 : 2);
   }
@@ -54,7 +54,7 @@ const Charts = (() => {
     return ticks;
   }
   function round(range) {
-    const raw = range / 4;
+    const raw = range / 5;
     const decade = Math.pow(10, Math.floor(Math.log10(raw)));
     return [1, 2, 2.5, 5, 10].map((f) => f * decade).find((s) => s >= raw * 0.999) || raw;
   }
@@ -109,7 +109,7 @@ const Charts = (() => {
         series.chip = chip;
         box.append(button);
       });
-      head.after ? this.card.append(box) : head.append(box);
+      this.card.append(box);
     }
     listen() {
       const at = (event) => {
@@ -231,7 +231,9 @@ const Charts = (() => {
       if (high <= low) high = low + 1;
       this.step = round(high - low);
       this.low = Math.floor(low / this.step) * this.step;
-      this.high = this.spec.log ? Math.max(high, 60) : Math.ceil(high / this.step * 0.999999) * this.step;
+      if (this.spec.log) this.high = Math.max(high, 60);
+      else if (this.spec.kind === "stack") this.high = high * 1.01;
+      else this.high = Math.ceil(high / this.step * 0.999999) * this.step;
     }
     stack(pen, lines) {
       const times = this.spec.times;
@@ -272,7 +274,7 @@ const Charts = (() => {
       const marks = [];
       if (this.spec.log) {
         for (const v of [1, 10, 60, 600, 3600, 36000, 259200, 2592000]) if (v <= this.high) marks.push(v);
-      } else for (let v = this.low; v <= this.high + this.step / 2; v += this.step) marks.push(v);
+      } else for (let v = this.low; v <= this.high + this.step * 1e-6; v += this.step) marks.push(v);
       for (const value of marks) {
         const y = Math.round(this.y(value)) + 0.5;
         pen.strokeStyle = css("--ink");
@@ -361,7 +363,7 @@ const Charts = (() => {
         const row = Math.min(spec.rows - 1, Math.max(0, Math.floor((y - this.top) / this.height * spec.rows)));
         const cell = this.cells[row * spec.columns + column];
         this.read.textContent = clock(view.cursor) + "  \u00b7  " + (spec.names[row] || "") + "  " +
-          (cell > 250 ? "not reachable" : (cell / 2.5).toFixed(0) + " %");
+          (cell > 250 ? "not reachable" : (cell / 2.5).toFixed(0) + "\u00a0%");
         return;
       }
       const k = nearest(spec.times, view.cursor);

@@ -191,7 +191,11 @@ fn balances(run: &RunRecord) -> Option<Value> {
         let (Some(name), Some(values)) = (run.accounts.get(id), balances.series.get(id)) else {
             continue;
         };
-        let tone = if rank < 8 { colour::hex(colour::series(rank)) } else { "--axis".to_owned() };
+        let tone = match rank {
+            0..=6 => colour::hex(colour::series(rank)),
+            7 => "--quiet".to_owned(),
+            _ => "--axis".to_owned(),
+        };
         lines.push((rank, line(name, &tone, values)));
     }
     lines.sort_by_key(|(rank, _)| *rank);

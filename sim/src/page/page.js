@@ -17,12 +17,12 @@
 
   let before = null;
   addEventListener("beforeprint", () => {
-    before = [root.dataset.theme, [...document.querySelectorAll("details.table")].map((d) => d.open)];
+    before = root.dataset.theme;
     root.dataset.theme = "light";
     show();
   });
   addEventListener("afterprint", () => {
-    if (before && before[0]) root.dataset.theme = before[0]; else delete root.dataset.theme;
+    if (before) root.dataset.theme = before; else delete root.dataset.theme;
     show();
   });
 

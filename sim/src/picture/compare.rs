@@ -3,7 +3,7 @@
 use crate::picture::canvas::{Anchor, Area, Canvas, Style, WIDTH};
 use crate::picture::cdf::{quantile, slowdown};
 use crate::picture::colour::{self, Colour, GRID, INK, QUIET, mix};
-use crate::picture::fill::{Curve, SIDES, frame, gaps, percents, resampled};
+use crate::picture::fill::{Curve, SIDES, frame, gap, gaps, percents, resampled};
 use crate::picture::frame::{Axis, EndLabel, Figure, MARGIN, Panel, SMALL, end_labels};
 use crate::picture::number::{counted, of_usize, short};
 use crate::picture::svg::Svg;
@@ -188,18 +188,13 @@ pub fn fills(subtitle: &str, variants: &[Variant<Vec<&RunRecord>>]) -> Option<Sv
     frame(&mut figure.canvas, &panel);
     let (mut labels, mut means) = (Vec::new(), Vec::new());
     for (i, variant) in variants.iter().enumerate() {
-        let curves: Vec<Vec<f64>> =
-            variant.data.iter().map(|run| resampled(&run.fill, high, 400)).collect();
-        let shortest = curves.iter().map(Vec::len).min().unwrap_or(0);
-        let at = |i: usize| curves.iter().filter_map(move |curve| curve.get(i)).copied();
-        let xs: Vec<f64> = (0..shortest).map(|i| high * of_usize(i) / 400.0).collect();
-        let fold = |f: fn(f64, f64) -> f64, from: f64| -> Vec<f64> {
-            (0..shortest).map(|i| at(i).fold(from, f)).collect()
-        };
-        let mut band = panel.path(&xs, &fold(f64::min, f64::INFINITY));
-        band.extend(panel.path(&xs, &fold(f64::max, 0.0)).into_iter().rev());
-        let count = of_usize(curves.len().max(1));
-        let mean: Vec<f64> = (0..shortest).map(|i| at(i).sum::<f64>() / count).collect();
+        let curves = resample(&variant.data, high, |(_, allocated)| allocated);
+        let columns = curves.iter().map(Vec::len).min().unwrap_or(0);
+        let xs: Vec<f64> = (0..columns).map(|i| high * of_usize(i) / of_usize(STEPS)).collect();
+        let mut band = panel.path(&xs, &folded(&curves, f64::min, f64::INFINITY));
+        let top = panel.path(&xs, &folded(&curves, f64::max, f64::NEG_INFINITY));
+        band.extend(top.into_iter().rev());
+        let mean = mean(&curves);
         let Some(last) = mean.last() else { continue };
         let colour = colour::series(i);
         figure.canvas.fill(band, colour, 0.18);
@@ -207,9 +202,31 @@ pub fn fills(subtitle: &str, variants: &[Variant<Vec<&RunRecord>>]) -> Option<Sv
         let text =
             format!("{} {} %", clean(&variant.label), crate::picture::number::fixed(*last, 1));
         labels.push(EndLabel { y: panel.at(0.0, *last).1, text, colour });
-        means.push(Curve { name: clean(&variant.label), colour, values: mean });
+        let below = self::mean(&resample(&variant.data, high, gap));
+        means.push(Curve { name: clean(&variant.label), colour, values: below });
     }
     end_labels(&mut figure.canvas, area, labels, SIDES.1 + 24.0);
-    gaps(&mut figure, high, 400, &means);
+    gaps(&mut figure, high, STEPS, &means);
     Some(figure.finish())
+}
+
+/// How many steps of demand a compared curve has.
+const STEPS: usize = 400;
+
+/// Returns a value of each run's fill curve at common demands.
+fn resample(runs: &[&RunRecord], high: f64, value: fn((f64, f64)) -> f64) -> Vec<Vec<f64>> {
+    runs.iter().map(|run| resampled(&run.fill, (high, STEPS), value)).collect()
+}
+
+/// Combines curves place by place, as far as all of them reach.
+fn folded(curves: &[Vec<f64>], combine: fn(f64, f64) -> f64, from: f64) -> Vec<f64> {
+    let columns = curves.iter().map(Vec::len).min().unwrap_or(0);
+    let at = |i: usize| curves.iter().filter_map(move |curve| curve.get(i)).copied();
+    (0..columns).map(|i| at(i).fold(from, combine)).collect()
+}
+
+/// Returns the mean of curves, as far as all of them reach.
+fn mean(curves: &[Vec<f64>]) -> Vec<f64> {
+    let count = of_usize(curves.len().max(1));
+    folded(curves, |sum, value| sum + value, 0.0).into_iter().map(|sum| sum / count).collect()
 }

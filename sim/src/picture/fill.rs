@@ -16,22 +16,31 @@ pub(crate) fn percents(point: &FillPoint) -> (f64, f64) {
     (of_u64(u64::from(point.arrived_bp)) / 100.0, of_u64(point.allocated_mbp) / 100_000.0)
 }
 
-/// Returns the allocated percentage at evenly spaced demands from 0 to `high` percent; the curve
-/// of a run ends with its demand.
-pub(crate) fn resampled(fill: &[FillPoint], high: f64, points: usize) -> Vec<f64> {
+/// Returns how far a point is below the line of perfect allocation.
+pub(crate) fn gap((arrived, allocated): (f64, f64)) -> f64 {
+    (arrived.min(100.0) - allocated).max(0.0)
+}
+
+/// Returns a value of the curve at evenly spaced demands from 0 to `high` percent; the curve of a
+/// run ends with its demand.
+pub(crate) fn resampled(
+    fill: &[FillPoint],
+    (high, points): (f64, usize),
+    value: fn((f64, f64)) -> f64,
+) -> Vec<f64> {
     let last = fill.last().map_or(0.0, |point| percents(point).0);
     let mut rest = fill.iter().map(percents).peekable();
-    let mut now = 0.0;
+    let mut now = (0.0, 0.0);
     let mut out = Vec::with_capacity(points + 1);
     for i in 0..=points {
         let at = high * of_usize(i) / of_usize(points.max(1));
         if at > last + 1e-9 {
             break;
         }
-        while let Some((_, allocated)) = rest.next_if(|(arrived, _)| *arrived <= at + 1e-9) {
-            now = allocated;
+        while let Some(point) = rest.next_if(|(arrived, _)| *arrived <= at + 1e-9) {
+            now = point;
         }
-        out.push(now);
+        out.push(value(now));
     }
     out
 }
@@ -64,7 +73,7 @@ fn foot(canvas: &mut Canvas, panel: &Panel, name: &str) {
     panel.foot(canvas, &feet, name);
 }
 
-/// One curve: its name, its colour, its values at evenly spaced demands from zero to `high`.
+/// One curve: its name, its colour, how far it is below the dashed line at evenly spaced demands from zero to `high`.
 pub(crate) struct Curve {
     pub name: String,
     pub colour: Colour,
@@ -78,12 +87,8 @@ pub(crate) fn gaps(figure: &mut Figure, high: f64, points: usize, curves: &[Curv
     let name = "Below the dashed line, in percent of capacity";
     let area = figure.panel(name, SIDES, 170.0);
     let at = |i: usize| high * of_usize(i) / of_usize(points.max(1));
-    let gap = |curve: &Curve| -> Vec<f64> {
-        let value = |(i, v): (usize, &f64)| (at(i).min(100.0) - v).max(0.0);
-        curve.values.iter().enumerate().map(value).collect()
-    };
-    let lines: Vec<Vec<f64>> = curves.iter().map(gap).collect();
-    let most = lines.iter().flatten().copied().fold(1.0, f64::max);
+    let lines: Vec<&Vec<f64>> = curves.iter().map(|curve| &curve.values).collect();
+    let most = lines.iter().copied().flatten().copied().fold(1.0, f64::max);
     let panel = Panel { area, x: Axis::linear(high), y: Axis::linear(ticks::ceiling(most)) };
     panel.grid_linear(&mut figure.canvas, " %");
     let mut labels = Vec::new();
@@ -114,14 +119,15 @@ pub fn fill(run: &RunRecord) -> Option<Svg> {
     let panel = Panel { area, x: Axis::linear(demand), y: Axis::linear(100.0) };
     frame(&mut figure.canvas, &panel);
     let columns = index(area.width, 2_000);
-    let values = resampled(&run.fill, demand, columns);
+    let values = resampled(&run.fill, (demand, columns), |(_, allocated)| allocated);
     let times: Vec<f64> =
         (0..values.len()).map(|i| demand * of_usize(i) / of_usize(columns)).collect();
     figure.canvas.line(panel.path(&times, &values), BLUE, 2.0);
     let text = format!("allocated {} %", fixed(allocated, 2));
     let y = panel.at(demand, allocated).1;
     end_labels(&mut figure.canvas, area, vec![EndLabel { y, text, colour: BLUE }], SIDES.1 + 24.0);
-    let curve = Curve { name: "unallocated".to_owned(), colour: BLUE, values };
+    let gaps_of = resampled(&run.fill, (demand, columns), gap);
+    let curve = Curve { name: "unallocated".to_owned(), colour: BLUE, values: gaps_of };
     gaps(&mut figure, demand, columns, &[curve]);
     Some(figure.finish())
 }

@@ -133,14 +133,19 @@ impl Panel {
         )
     }
 
-    /// Draws the horizontal grid with its labels.
+    /// Draws the horizontal grid with its labels, from the bottom up; a label that would touch
+    /// the one before it is left out.
     pub(crate) fn grid(&self, canvas: &mut Canvas, ticks: &[(f64, String)]) {
         let style = Style::new(SMALL, QUIET).anchored(Anchor::End);
+        let mut last = f64::INFINITY;
         for (value, label) in ticks {
             let (_, y) = self.at(self.x.low, *value);
             let ends = vec![(self.area.left, y), (self.area.right(), y)];
             canvas.line(ends, if *value <= self.y.low { AXIS } else { GRID }, 0.8);
-            canvas.text((self.area.left - 7.0, y + 4.0), label, style);
+            if last - y >= 13.0 {
+                canvas.text((self.area.left - 7.0, y + 4.0), label, style);
+                last = y;
+            }
         }
     }
 
@@ -156,10 +161,15 @@ impl Panel {
         let base = self.area.bottom();
         canvas.line(vec![(self.area.left, base), (self.area.right(), base)], AXIS, 0.8);
         let style = Style::new(SMALL, QUIET).anchored(Anchor::Middle);
+        let mut last = f64::NEG_INFINITY;
         for (value, label) in ticks {
             let (x, _) = self.at(*value, self.y.low);
             canvas.line(vec![(x, base), (x, base + 4.0)], AXIS, 0.8);
-            canvas.text((x, base + 17.0), label, style);
+            let half = text::width(label, SMALL, Weight::Regular) / 2.0;
+            if x - half >= last + 6.0 {
+                canvas.text((x, base + 17.0), label, style);
+                last = x + half;
+            }
         }
         if !name.is_empty() {
             canvas.text((self.area.left + self.area.width / 2.0, base + 34.0), name, style);

@@ -179,15 +179,10 @@ fn paint(panel: &Panel, (bars, lanes): (&[Bar], &[usize]), row: f64) -> Indexed 
     let mut palette = vec![PAPER];
     palette.extend((0..4).map(tone));
     palette.extend((0..4).map(|band| mix(tone(band), PAPER, 0.45)));
-    palette.push(GRID);
     let scale = of_u64(u64::try_from(PIXELS).unwrap_or(1));
     let pixel = |length: f64| index((length * scale).round(), 100_000);
     let (width, height) = (pixel(panel.area.width), pixel(panel.area.height));
     let mut image = Indexed::new(width, height, palette).see_through();
-    for (node, _) in lanes.iter().enumerate() {
-        let y = pixel(row * of_usize(node));
-        (0..width).for_each(|x| image.set(x, y, 9));
-    }
     for bar in bars {
         let count = lanes.get(bar.node).copied().unwrap_or(1);
         let part = (pixel(row) - 3) / count.max(1);

@@ -61,7 +61,7 @@ fn nodes(size: Size) -> Vec<NodeRow> {
         .collect();
     (0..size.nodes)
         .map(|i| {
-            let (model, cores, gpus) = kinds[i as usize % kinds.len()];
+            let (model, cores, gpus) = kinds[i as usize * 37 % kinds.len()];
             let capacity = Bundle {
                 cpu: MilliCores::whole(cores),
                 memory: Bytes::gib(cores * 4),
@@ -101,7 +101,7 @@ fn job(dice: &mut Dice, size: Size, i: u32, end: Time) -> JobRow {
     let ended = started && stop < end.ms();
     let preemptions = u32::from(dice.roll(12) == 0);
     JobRow {
-        name: if i % 977 == 0 {
+        name: if i.is_multiple_of(977) {
             "train \u{2014} caf\u{e9} <b>".into()
         } else {
             format!("task-{i}").into()
@@ -228,7 +228,7 @@ fn transfers(dice: &mut Dice, run: &RunRecord, size: Size) -> Vec<TransferRow> {
     for lease in ends {
         let job = &run.jobs[lease.job as usize];
         let lender = run.nodes[lease.node as usize].owner;
-        let (at, payer, sum) = (lease.ended.unwrap(), job.account, lease.settled.get());
+        let (at, payer, sum) = (lease.ended.unwrap_or_default(), job.account, lease.settled.get());
         add(at, Party::Account(payer), Party::Held(payer), sum + 5, "hold", Some(lease.lease));
         add(
             at,
