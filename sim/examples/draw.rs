@@ -6,12 +6,16 @@ mod sample_run;
 
 use anyhow::Context as _;
 use gridsim::picture::compare::{Estimate, Variant, fills, metrics, slowdowns};
-use gridsim::picture::{ALL, Letters, Svg};
+use gridsim::picture::{ALL, Svg};
 use std::path::Path;
 
-fn save(folder: &Path, stem: &str, svg: &Svg, letters: &Letters) -> anyhow::Result<()> {
+fn save(folder: &Path, stem: &str, svg: &Svg) -> anyhow::Result<()> {
     std::fs::write(folder.join(format!("{stem}.svg")), svg.document())?;
-    std::fs::write(folder.join(format!("{stem}.png")), svg.png(letters)?)?;
+    #[cfg(feature = "png")]
+    std::fs::write(
+        folder.join(format!("{stem}.png")),
+        svg.png(&gridsim::picture::Letters::default())?,
+    )?;
     Ok(())
 }
 
@@ -19,11 +23,10 @@ fn main() -> anyhow::Result<()> {
     let folder = std::env::args().nth(1).context("usage: draw FOLDER")?;
     let folder = Path::new(&folder);
     std::fs::create_dir_all(folder)?;
-    let letters = Letters::default();
     let run = sample_run::build(sample_run::WEEK);
     for (stem, draw) in ALL {
         if let Some(svg) = draw(&run) {
-            save(folder, stem, &svg, &letters)?;
+            save(folder, stem, &svg)?;
         }
     }
     let mut tiny =
@@ -32,7 +35,7 @@ fn main() -> anyhow::Result<()> {
     tiny.scenario = "a-very-long-scenario-name-that-somebody-typed ".repeat(4);
     for (stem, draw) in ALL {
         if let Some(svg) = draw(&tiny) {
-            save(folder, &format!("tiny-{stem}"), &svg, &letters)?;
+            save(folder, &format!("tiny-{stem}"), &svg)?;
         }
     }
     let pictures: Vec<Svg> = ALL.iter().filter_map(|(_, draw)| draw(&run)).collect();
@@ -79,7 +82,7 @@ fn main() -> anyhow::Result<()> {
         ("compare-fills", fills(subtitle, &many)),
     ] {
         if let Some(svg) = svg {
-            save(folder, stem, &svg, &letters)?;
+            save(folder, stem, &svg)?;
         }
     }
     Ok(())

@@ -21,7 +21,8 @@ fn page(run: &RunRecord) -> String {
 
 /// A run whose every name tries to break out.
 fn evil() -> (RunRecord, &'static str) {
-    let name = "</script><script>document.title='broken'</script>{{data}}\"'&<img src=x onerror=1>\u{2028}";
+    let name = "</script><script>document.title='broken'</script>{{data}}\"'&\
+                <img src=x onerror=1>\u{2028}";
     let mut run = build(SMALL);
     run.scenario = name.to_owned();
     run.about = name.to_owned();
@@ -131,6 +132,7 @@ fn the_page_works_in_a_browser() {
         let found = tried(browser, name, &page(&run)).expect("the page tried itself");
         assert!(found["charts"].as_u64() >= Some(charts), "{name}: {found}");
         assert_eq!(found["blank"], json!([]), "{name}: every chart shows something");
+        assert_eq!(found["silent"], json!([]), "{name}: every chart reads out its values");
         assert_eq!(found["unsorted"], json!([]), "{name}: every column sorts");
         assert_eq!(found["requests"], 0, "{name}: nothing is requested");
         assert_eq!(found["toggled"], true, "{name}: names switch series");

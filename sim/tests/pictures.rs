@@ -21,7 +21,9 @@ fn check(stem: &str, svg: &Svg) {
     let text = svg.document();
     assert!(!svg.title().is_empty(), "{stem} has a title");
     assert!(text.starts_with("<?xml") && text.trim_end().ends_with("</svg>"), "{stem} is whole");
-    assert!(!text.contains("NaN") && !text.contains("inf"), "{stem} has only numbers");
+    let marks: Vec<&str> = text.lines().filter(|line| !line.contains("base64")).collect();
+    let is_odd = |line: &&&str| line.contains("NaN") || line.contains("inf");
+    assert_eq!(marks.iter().find(is_odd), None, "{stem} has only numbers");
     let urls = text.matches("http").count();
     assert_eq!(urls, text.matches("http://www.w3.org/").count(), "{stem} names only its format");
     assert!(text.len() < 400_000, "{stem} has {} bytes", text.len());

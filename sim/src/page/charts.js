@@ -37,6 +37,12 @@ const Charts = (() => {
       (data.end < 7200 ? ":" + two(whole % 60) : "");
     return (days > 0 ? days + " d " : "") + rest;
   }
+  // Prints so that two ticks one step apart differ.
+  function precise(value, step) {
+    const decimals = Math.min(6, Math.max(0, Math.ceil(-Math.log10(step) - 1e-9)));
+    const [whole, rest] = Math.abs(value).toFixed(decimals).split(".");
+    return (value < 0 ? "\u2212" : "") + whole.replace(/\B(?=(\d{3})+$)/g, ",") + (rest ? "." + rest : "");
+  }
   const print = (spec, value) => spec.unit === "s" ? span(value)
     : short(value) + (spec.unit ? " " + spec.unit : "");
 
@@ -171,7 +177,7 @@ const Charts = (() => {
       pen.setTransform(ratio, 0, 0, ratio, 0, 0);
       pen.clearRect(0, 0, width, height);
       pen.font = "12px Inter, sans-serif";
-      this.left = width < 500 ? 46 : 58;
+      this.left = this.spec.free ? 76 : width < 500 ? 46 : 58;
       this.top = 10;
       this.width = width - this.left - 14;
       this.height = height - this.top - 24;
@@ -287,7 +293,7 @@ const Charts = (() => {
         pen.globalAlpha = 1;
         pen.fillStyle = css("--quiet");
         pen.fillText(this.spec.unit === "s" ? span(value)
-          : short(value) + (this.spec.unit === "%" ? " %" : ""), this.left - 6, y);
+          : this.low > 0 ? precise(value, this.step) : short(value), this.left - 6, y);
       }
     }
     axis(pen) {

@@ -4,7 +4,7 @@ use crate::picture::colour::{self, HEAT, LENDING, Ramp};
 use crate::picture::encode::base64;
 use crate::picture::number::{index, of_u64, of_usize, span_seconds};
 use crate::picture::series::{self, Grid};
-use crate::picture::{credit, stack};
+use crate::picture::{credit, price, stack};
 use crate::record::{RunRecord, TimelineRow};
 use gridcore::bundle::Dimension;
 use gridcore::units::Band;
@@ -25,6 +25,7 @@ pub(crate) fn json(run: &RunRecord) -> String {
         queue(run),
         waits(run),
         offers(run),
+        prices(run),
         balances(run),
         heat(run, ("pressure", "Pressure by node"), &HEAT, series::pressure),
         heat(run, ("lending", "Lent part of each node"), &LENDING, series::lending),
@@ -178,6 +179,18 @@ fn offers(run: &RunRecord) -> Option<Value> {
     }
     let times = series::times(run, size);
     Some(chart(("offers", "Offers since the start, by fate", "line"), "", &times, lines))
+}
+
+/// The price of CPU, where it moves.
+fn prices(run: &RunRecord) -> Option<Value> {
+    if !price::moves(run) {
+        return None;
+    }
+    let size = series::group(run.timeline.len(), POINTS);
+    let values = series::means(&run.timeline, size, price::multiple);
+    let lines = vec![line("price", &colour::hex(colour::BLUE), &values)];
+    let title = "Price of CPU (multiple of the static rate)";
+    Some(chart(("price", title, "line"), "", &series::times(run, size), lines))
 }
 
 /// Credit of each account.

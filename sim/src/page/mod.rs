@@ -20,8 +20,8 @@ const TEMPLATE: &str = include_str!("page.html");
 
 /// Draws the page of a run.
 ///
-/// `summary` is what `summary.json` holds, `rows` its human form (name, value), `pictures` are shown
-/// in their order; [`crate::picture::ALL`] has those of one run.
+/// `summary` is what `summary.json` holds, `rows` its human form (name, value), `pictures` are
+/// shown in their order; [`crate::picture::ALL`] has those of one run.
 #[must_use]
 pub fn render(
     run: &RunRecord,
@@ -101,7 +101,7 @@ fn key_figures(run: &RunRecord) -> Vec<(String, String)> {
         let completed = count(JobState::Completed);
         let part = 100.0 * ratio(of_usize(completed), of_usize(run.jobs.len()));
         let whole = grouped(u64::try_from(completed).unwrap_or(u64::MAX));
-        add(&format!("jobs completed ({} %)", fixed(part, 1)), whole);
+        add(&format!("jobs completed ({}\u{a0}%)", fixed(part, 1)), whole);
         let mut waits: Vec<f64> = run.jobs.iter().filter_map(wait).collect();
         waits.sort_by(f64::total_cmp);
         add("wait, median", duration(quantile(&waits, 0.5)));

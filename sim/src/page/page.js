@@ -59,7 +59,8 @@
 
   // Opened with #selftest, the page tries itself out and writes what it found into its root.
   function selftest() {
-    const found = { charts: 0, blank: [], unsorted: [], requests: 0, zoomed: false, toggled: true };
+    const found = { charts: 0, blank: [], unsorted: [], requests: 0, zoomed: false, toggled: true,
+      silent: [] };
     const isBlank = (canvas) => {
       const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
       const colours = new Set();
@@ -69,6 +70,11 @@
     for (const chart of Charts.charts) {
       found.charts += 1;
       if (isBlank(chart.canvas)) found.blank.push(chart.spec.id);
+      const box = chart.canvas.getBoundingClientRect();
+      chart.canvas.dispatchEvent(new PointerEvent("pointermove", {
+        clientX: box.left + box.width / 2, clientY: box.top + box.height / 2 }));
+      chart.draw();
+      if (!/\d/.test(chart.read.textContent)) found.silent.push(chart.spec.id);
       const toggle = chart.card.querySelector(".legend button");
       if (toggle) {
         toggle.click();
@@ -76,6 +82,7 @@
         toggle.click();
       }
     }
+    Charts.view.cursor = null;
     if (Charts.charts.length > 0) {
       const end = Charts.view.to;
       Charts.zoom(end / 4, end / 2);

@@ -60,7 +60,8 @@ impl Table {
             let name = escape(name);
             let _written = write!(
                 out,
-                "<th scope=\"col\" aria-sort=\"none\"{class}><button type=\"button\">{name}</button></th>"
+                "<th scope=\"col\" aria-sort=\"none\"{class}><button type=\"button\">{name}\
+                 </button></th>"
             );
         }
         out.push_str("</tr></thead><tbody>\n");

@@ -13,7 +13,7 @@ use gridcore::units::MicroAtp;
 use std::collections::BTreeMap;
 
 /// Room at the left for numbers and at the right for labels.
-const SIDES: (f64, f64) = (52.0, 176.0);
+const SIDES: (f64, f64) = (68.0, 186.0);
 /// How many accounts have a colour and a label of their own.
 const COLOURED: usize = 8;
 /// How many accounts have a label.
@@ -84,7 +84,8 @@ pub fn credit(run: &RunRecord) -> Option<Svg> {
     let y =
         ends.map_or(Axis::linear(1.0), |(low, high)| Axis { low: *low, high: *high, log: false });
     let panel = Panel { area, x: Axis::linear(series::end(run)), y };
-    let digits = if is_zoomed { precise } else { short };
+    let step = marks.first().zip(marks.get(1)).map_or(1.0, |(a, b)| b - a);
+    let digits = |v: f64| if is_zoomed { precise(v, step) } else { short(v) };
     let labelled: Vec<(f64, String)> = marks.iter().map(|v| (*v, digits(*v))).collect();
     panel.grid(&mut figure.canvas, &labelled);
     let ranks = by_range(&balances);
@@ -154,7 +155,12 @@ pub fn flows(run: &RunRecord) -> Option<Svg> {
         (Some(from), Some(to)) => from != to,
         _ => false,
     };
-    let title = format!("Accounts paid each other {} ATP", short(sum_of(&between)));
+    let paid = sum_of(&between);
+    let title = if paid > 0.0 {
+        format!("Accounts paid each other {} ATP", short(paid))
+    } else {
+        "No account paid another".to_owned()
+    };
     let note = format!(
         "Rows pay, columns receive, in ATP; fees to the treasury {}, minted {}, refunded {}, \
          burned {}; movements between an account's own credit and holds are left out",

@@ -36,6 +36,7 @@ impl Indexed {
     }
 
     /// Returns how many columns there are.
+    #[cfg(feature = "png")]
     pub(crate) fn width(&self) -> usize {
         self.width
     }

@@ -73,7 +73,8 @@ fn foot(canvas: &mut Canvas, panel: &Panel, name: &str) {
     panel.foot(canvas, &feet, name);
 }
 
-/// One curve: its name, its colour, how far it is below the dashed line at evenly spaced demands from zero to `high`.
+/// One curve: its name, its colour, how far it is below the dashed line at evenly spaced demands
+/// from zero to `high`.
 pub(crate) struct Curve {
     pub name: String,
     pub colour: Colour,

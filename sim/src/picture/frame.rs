@@ -246,7 +246,7 @@ pub(crate) fn colour_key(
     let style = Style::new(SMALL, QUIET);
     let width = text::width(high, SMALL, Weight::Regular);
     canvas.text((right, y), high, style.anchored(Anchor::End));
-    let left = right - width - 8.0 - 120.0;
+    let left = (right - width - 8.0 - 120.0).round();
     for i in 0..40_u64 {
         let place = of_u64(i);
         let area = Area { left: left + place * 3.0, top: y - 9.0, width: 3.0, height: 10.0 };

@@ -16,6 +16,7 @@ mod frame;
 mod gantt;
 mod heat;
 pub(crate) mod number;
+pub(crate) mod price;
 #[cfg(feature = "png")]
 mod raster;
 pub(crate) mod series;
@@ -32,6 +33,7 @@ pub use credit::{credit, flows};
 pub use fill::fill;
 pub use gantt::gantt;
 pub use heat::{lending, pressure};
+pub use price::price;
 #[cfg(feature = "png")]
 pub use raster::{Letters, PngError};
 pub use stack::{offers, queue, utilisation};
@@ -41,7 +43,7 @@ pub use svg::{Svg, escape};
 pub type Draw = fn(&RunRecord) -> Option<Svg>;
 
 /// All pictures of one run with the stems of their files, in the order in which a page shows them.
-pub const ALL: [(&str, Draw); 11] = [
+pub const ALL: [(&str, Draw); 12] = [
     ("utilisation", utilisation),
     ("queue", queue),
     ("wait-cdf", wait_cdf),
@@ -51,6 +53,7 @@ pub const ALL: [(&str, Draw); 11] = [
     ("lending", lending),
     ("gantt", gantt),
     ("offers", offers),
+    ("price", price),
     ("credit", credit),
     ("flows", flows),
 ];

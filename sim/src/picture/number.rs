@@ -119,13 +119,17 @@ pub(crate) fn short(value: f64) -> String {
     format!("{}{suffix}", fixed(scaled, decimals))
 }
 
-/// Prints a number with two digits more than [`short`], for axes that do not begin at zero.
-pub(crate) fn precise(value: f64) -> String {
-    match value.abs() {
-        size if size >= 999_500.0 => format!("{}M", fixed(value / 1.0e6, 3)),
-        size if size >= 1_000.0 => format!("{}k", fixed(value / 1.0e3, 3)),
-        _ => fixed(value, 3),
-    }
+/// Prints a number so that two of them that differ by `step` differ in print, for axes that do
+/// not begin at zero.
+pub(crate) fn precise(value: f64, step: f64) -> String {
+    let (scale, suffix) = if value.abs() >= 1.0e9 { (1.0e6, "M") } else { (1.0, "") };
+    let needed = (-(step / scale).log10() - 1e-9).ceil();
+    let text = fixed(value.abs() / scale, index(needed, 6));
+    let (whole, rest) =
+        text.split_once('.').map_or((text.as_str(), String::new()), |(a, b)| (a, format!(".{b}")));
+    let whole = whole.parse().map_or_else(|_| whole.to_owned(), grouped);
+    let sign = if value < 0.0 { "\u{2212}" } else { "" };
+    format!("{sign}{whole}{rest}{suffix}")
 }
 
 /// Prints a span for people: `0.4 s`, `45 s`, `12 min`, `3.4 h`, `2.1 d`.
@@ -176,6 +180,14 @@ mod tests {
         ] {
             assert_eq!(duration(value), text);
         }
+    }
+
+    #[test]
+    fn neighbouring_ticks_differ_in_print() {
+        assert_eq!(precise(9_000_050.0, 50.0), "9,000,050");
+        assert_eq!(precise(1.25, 0.05), "1.25");
+        assert_eq!(precise(-3_000.0, 500.0), "\u{2212}3,000");
+        assert_eq!(precise(9_000_000_050_000.0, 50_000.0), "9,000,000.05M");
     }
 
     #[test]

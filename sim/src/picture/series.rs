@@ -131,7 +131,8 @@ pub(crate) struct Grid {
     pub cells: Vec<Option<f64>>,
 }
 
-/// Builds a grid of at most `columns` columns and `rows` rows, with the mean of what falls together.
+/// Builds a grid of at most `columns` columns and `rows` rows, with the mean of what falls
+/// together.
 pub(crate) fn grid(
     run: &RunRecord,
     (columns, rows): (usize, usize),

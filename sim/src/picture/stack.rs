@@ -27,10 +27,36 @@ impl Layer {
     fn is_empty(&self) -> bool {
         self.values.iter().all(|value| *value <= 0.0)
     }
+
+    fn stepped(&self) -> Self {
+        Self { name: self.name.clone(), values: held(&self.values), colour: self.colour }
+    }
+}
+
+/// Up to so many intervals are drawn as steps; with more, a step is as narrow as a pixel.
+const STEPS_MAX: usize = 240;
+
+/// Returns the beginning and the end of each interval, or, where there are many, their ends.
+fn stepped(ends: &[f64]) -> Vec<f64> {
+    if ends.len() > STEPS_MAX {
+        return ends.to_vec();
+    }
+    let begins = core::iter::once(0.0).chain(ends.iter().copied());
+    begins.zip(ends).flat_map(|(begin, end)| [begin, *end]).collect()
+}
+
+/// Returns values for the times of [`stepped`].
+fn held(values: &[f64]) -> Vec<f64> {
+    if values.len() > STEPS_MAX {
+        return values.to_vec();
+    }
+    values.iter().flat_map(|value| [*value, *value]).collect()
 }
 
 /// Draws layers on top of each other, the first at the bottom, with labels at their ends.
 fn draw_stack(canvas: &mut Canvas, panel: &Panel, times: &[f64], layers: &[Layer]) {
+    let (times, layers) = (stepped(times), layers.iter().map(Layer::stepped).collect::<Vec<_>>());
+    let (times, layers) = (times.as_slice(), layers.as_slice());
     let mut below = vec![0.0; times.len()];
     let mut tops = Vec::new();
     let mut labels = Vec::new();
@@ -116,7 +142,7 @@ fn draw_usage(canvas: &mut Canvas, area: Area, usage: &Usage, end: f64) {
     panel.grid_linear(canvas, "");
     let offered = usage.owner.iter().zip(&usage.offered).zip(&usage.capacity);
     let line: Vec<f64> = offered.map(|((own, offer), whole)| (own + offer).min(*whole)).collect();
-    canvas.line(panel.path(&usage.times, &line), INK, 0.9);
+    canvas.line(panel.path(&stepped(&usage.times), &held(&line)), INK, 0.9);
     let key = "line: owners + on offer";
     let at = (area.right(), area.top - 12.0);
     let style = crate::picture::canvas::Style::new(11.5, colour::QUIET);

@@ -56,7 +56,8 @@ pub(crate) fn width(text: &str, size: f64, weight: Weight) -> f64 {
 pub(crate) fn clean(text: &str) -> String {
     let is_bad = |c: char| {
         c.is_control()
-            || matches!(c, '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+            || matches!(c, '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}')
+            || matches!(c, '\u{2066}'..='\u{2069}')
             || matches!(c, '\u{FFFE}' | '\u{FFFF}')
     };
     text.chars().map(|c| if is_bad(c) { '\u{FFFD}' } else { c }).collect()

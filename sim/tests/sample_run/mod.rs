@@ -204,6 +204,7 @@ fn cluster(run: &RunRecord, samples: &[NodeSample], at: u64, dice: &mut Dice) ->
     }
     row.lendable = row.offered;
     let rush = office(at, 0);
+    row.price_ppm = (700_000 + rush * 1_400 + dice.roll(40_000)) as u32;
     row.queued =
         [rush / 3, rush / 5, rush / 16, rush / 120].map(|n| (n + dice.roll(n / 4 + 2)) as u32);
     row.running = (180 - rush / 8 + dice.roll(20)) as u32;
