@@ -104,7 +104,13 @@ fn tried(browser: &str, name: &str, text: &str) -> Option<Value> {
     let file = folder.join("report.html");
     std::fs::write(&file, text).expect("the page");
     let output = Command::new(browser)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"])
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--dump-dom",
+            "--window-size=500,900",
+        ])
         .arg(format!("--user-data-dir={}", folder.join("profile").display()))
         .arg(format!("file://{}#selftest", file.display()))
         .output();
@@ -134,6 +140,7 @@ fn the_page_works_in_a_browser() {
         assert_eq!(found["blank"], json!([]), "{name}: every chart shows something");
         assert_eq!(found["silent"], json!([]), "{name}: every chart reads out its values");
         assert_eq!(found["unsorted"], json!([]), "{name}: every column sorts");
+        assert_eq!(found["wide"], false, "{name}: a narrow window needs no scrolling sideways");
         assert_eq!(found["requests"], 0, "{name}: nothing is requested");
         assert_eq!(found["toggled"], true, "{name}: names switch series");
         assert!(charts == 0 || found["zoomed"] == true, "{name}: zooms and resets");

@@ -142,8 +142,11 @@ fn tiles(run: &RunRecord) -> String {
 fn figures(pictures: &[Svg]) -> String {
     let mut out = String::new();
     for picture in pictures {
-        let _written =
-            writeln!(out, "<figure class=\"card picture\">{}</figure>", picture.inline());
+        let _written = writeln!(
+            out,
+            "<figure class=\"card picture\" tabindex=\"0\">{}</figure>",
+            picture.inline()
+        );
     }
     if pictures.is_empty() {
         out.push_str("<p class=\"note\">This run has nothing to draw.</p>");

@@ -60,7 +60,8 @@
   // Opened with #selftest, the page tries itself out and writes what it found into its root.
   function selftest() {
     const found = { charts: 0, blank: [], unsorted: [], requests: 0, zoomed: false, toggled: true,
-      silent: [] };
+      silent: [],
+      wide: root.scrollWidth > root.clientWidth };
     const isBlank = (canvas) => {
       const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
       const colours = new Set();

@@ -1,6 +1,6 @@
 //! Distributions over jobs: waits and slowdowns per class.
 
-use crate::picture::canvas::{Anchor, Area, Canvas, Style};
+use crate::picture::canvas::{Anchor, Canvas, Point, Style};
 use crate::picture::colour::{self, Colour, INK, QUIET};
 use crate::picture::frame::{Axis, Figure, Panel, subtitle};
 use crate::picture::number::{counted, duration, grouped, index, of_usize, short, span_seconds};
@@ -111,10 +111,10 @@ struct Look {
     print: fn(f64) -> String,
 }
 
-/// Draws the curves and, in the corner that they leave free, what they say in numbers.
+/// Draws the curves and, below them, what they say in numbers.
 fn draw(title: &str, subtitles: &[String], samples: &[Sample], look: &Look) -> Svg {
     let mut figure = Figure::new(title, subtitles);
-    let area = figure.panel("Share of jobs", SIDES, 380.0);
+    let area = figure.panel("Share of jobs", SIDES, 340.0);
     let panel = Panel { area, x: look.axis, y: Axis::linear(1.0) };
     let percents = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0];
     let label = |v: f64| (v, format!("{} %", crate::picture::number::fixed(v * 100.0, 0)));
@@ -123,9 +123,10 @@ fn draw(title: &str, subtitles: &[String], samples: &[Sample], look: &Look) -> S
         let points = curve(&panel, &sample.values);
         figure.canvas.line(points, sample.colour, 1.8);
     }
-    key(&mut figure.canvas, area, samples, look.print);
     panel.foot(&mut figure.canvas, &look.ticks, look.name);
-    figure.y += 42.0;
+    figure.y += 62.0;
+    key(&mut figure.canvas, (area.left, figure.y), samples, look.print);
+    figure.y += 19.0 * of_usize(samples.len()) + 8.0;
     figure.finish()
 }
 
@@ -156,29 +157,21 @@ fn curve(panel: &Panel, sorted: &[f64]) -> Vec<(f64, f64)> {
     points
 }
 
-/// Writes a small table of the classes into the lower right corner.
-fn key(canvas: &mut Canvas, area: Area, samples: &[Sample], print: fn(f64) -> String) {
-    let heads = [("jobs", 192.0), ("p50", 128.0), ("p95", 64.0), ("p99", 0.0)];
-    let right = area.right() - 12.0;
-    let top = area.bottom() - 16.0 - 19.0 * of_usize(samples.len());
-    let back = Area {
-        left: right - 314.0,
-        top: top - 18.0,
-        width: 326.0,
-        height: area.bottom() - top + 17.0,
-    };
-    canvas.rect(back, colour::PAPER);
+/// Writes a small table of the classes, which names the colours.
+fn key(canvas: &mut Canvas, (left, top): Point, samples: &[Sample], print: fn(f64) -> String) {
+    let heads = [("jobs", 340.0), ("p50", 240.0), ("p95", 140.0), ("p99", 40.0)];
+    let right = left + 560.0;
     let quiet = Style::new(11.5, QUIET).anchored(Anchor::End);
     for (head, shift) in heads {
         canvas.text((right - shift, top), head, quiet);
     }
     for (i, sample) in samples.iter().enumerate() {
         let y = top + 19.0 * of_usize(i + 1);
-        let line = vec![(right - 306.0, y - 4.0), (right - 288.0, y - 4.0)];
+        let line = vec![(left, y - 4.0), (left + 18.0, y - 4.0)];
         canvas.line(line, sample.colour, 3.0);
-        canvas.text((right - 282.0, y), sample.name, Style::new(11.5, INK));
+        canvas.text((left + 26.0, y), sample.name, Style::new(11.5, INK));
         let cells = [
-            short(of_usize(sample.values.len())),
+            grouped(u64::try_from(sample.values.len()).unwrap_or(u64::MAX)),
             print(quantile(&sample.values, 0.5)),
             print(quantile(&sample.values, 0.95)),
             print(quantile(&sample.values, 0.99)),

@@ -108,7 +108,7 @@ pub(crate) fn on_ramp(ramp: &Ramp, value: f64) -> Colour {
 
 /// Returns whether dark text is readable on the colour (weights of ITU-R BT.601).
 pub(crate) fn is_light((red, green, blue): Colour) -> bool {
-    f64::from(red) * 0.299 + f64::from(green) * 0.587 + f64::from(blue) * 0.114 > 150.0
+    f64::from(red) * 0.299 + f64::from(green) * 0.587 + f64::from(blue) * 0.114 > 115.0
 }
 
 #[cfg(test)]

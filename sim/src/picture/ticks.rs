@@ -94,10 +94,8 @@ pub(crate) fn time(end: f64) -> Vec<(f64, String)> {
 
 /// Returns well-known spans between two spans in seconds, for an axis of equal ratios.
 pub(crate) fn spans(low: f64, high: f64) -> Vec<(f64, String)> {
-    const ROUND: [u64; 15] = [
-        1, 3, 10, 30, 60, 300, 900, 3_600, 10_800, 36_000, 86_400, 259_200, 864_000, 2_592_000,
-        31_104_000,
-    ];
+    const ROUND: [u64; 11] =
+        [1, 10, 60, 600, 3_600, 21_600, 86_400, 604_800, 2_592_000, 31_104_000, 311_040_000];
     ROUND
         .into_iter()
         .map(of_u64)
