@@ -1,2 +1,5 @@
-//! gridsim
-fn main() {}
+//! The command line of the simulator; everything it does is in the library.
+
+fn main() -> std::process::ExitCode {
+    gridsim::cli::main()
+}

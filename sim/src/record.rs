@@ -2,7 +2,7 @@
 //! made. Rows hold integers; only a picture or a mean turns them into decimals.
 
 use gridcore::bundle::Bundle;
-use gridcore::units::{BasisPoints, Band, MicroAtp, Span, Time};
+use gridcore::units::{Band, BasisPoints, MicroAtp, Span, Time};
 
 /// Everything that one run leaves.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +37,8 @@ pub struct RunRecord {
     pub node_samples: Vec<NodeSample>,
     /// Transfers of credit in order.
     pub transfers: Vec<TransferRow>,
+    /// Every start and eviction, when a run was asked to keep them.
+    pub decisions: Vec<DecisionRow>,
     /// The fill curve of runs without departures: arrived GPU request against allocated GPUs.
     pub fill: Vec<FillPoint>,
 }
@@ -64,6 +66,8 @@ pub enum JobState {
     Running,
     /// Did its work.
     Completed,
+    /// Ended itself with an error.
+    Failed,
     /// Ran into its limit.
     Timeout,
     /// Taken back by its owner.
@@ -76,6 +80,25 @@ pub enum JobState {
     OutOfBudget,
     /// Refused at submission.
     Refused,
+}
+
+impl JobState {
+    /// Returns the name that users meet.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Timeout => "timeout",
+            Self::Cancelled => "cancelled",
+            Self::Preempted => "preempted",
+            Self::NodeFail => "node_fail",
+            Self::OutOfBudget => "out_of_budget",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 /// One job.
@@ -228,6 +251,23 @@ pub struct TransferRow {
     pub kind: &'static str,
     /// The lease it belongs to, or none.
     pub lease: Option<u64>,
+}
+
+/// One decision of the core.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecisionRow {
+    /// When.
+    pub at: Time,
+    /// `place` or `evict`.
+    pub kind: &'static str,
+    /// The job.
+    pub job: u64,
+    /// Its lease.
+    pub lease: u64,
+    /// The nodes of the lease.
+    pub nodes: Vec<u32>,
+    /// The strategy that placed it, or why it was evicted.
+    pub reason: String,
 }
 
 /// One side of a transfer.

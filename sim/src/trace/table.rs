@@ -82,6 +82,7 @@ pub fn jobs_from(lines: Lines) -> Result<Imported, TraceError> {
             gpu_models: models(table.text(14)),
             refuse_if_busy: refuse_if_busy(&table)?,
             checkpoint: table.some_amount(13, 1_000)?.map(Span::new),
+            extra: None,
         });
     }
     if imported.workload.jobs.is_empty() {

@@ -42,6 +42,9 @@ pub struct Progress {
     pub ended: u64,
 }
 
+/// Sees every entry.
+pub type Watch = Box<dyn FnMut(&Entry<Command>)>;
+
 /// How many events lie between two looks at the outside.
 const LOOK: u64 = 4_096;
 
@@ -70,8 +73,9 @@ pub struct World {
     observer: observe::Observer,
     record: RunRecord,
     counts: Counts,
-    journal: Option<Box<dyn FnMut(&Entry<Command>)>>,
+    watch: Option<Watch>,
     check: bool,
+    decisions: bool,
     arrived_gpu: u128,
     capacity_gpu: u64,
 }
@@ -98,7 +102,7 @@ pub struct Finished {
     /// The sums over time.
     pub tally: Tally,
     /// What the observer counted.
-    pub harm: observe::Harm,
+    pub harm: Harm,
     /// What was counted.
     pub counts: Counts,
 }
@@ -141,8 +145,9 @@ impl World {
             observer: observe::Observer::new(record),
             record: rows,
             counts: Counts::default(),
-            journal: None,
+            watch: None,
             check: false,
+            decisions: false,
             arrived_gpu: 0,
             capacity_gpu,
         };
@@ -150,9 +155,14 @@ impl World {
         Ok(world)
     }
 
-    /// Hands every entry to `journal` before it is applied.
-    pub fn keep_journal(&mut self, journal: Box<dyn FnMut(&Entry<Command>)>) {
-        self.journal = Some(journal);
+    /// Hands every entry to `watch` before it is applied: the history that a replay needs.
+    pub fn watch(&mut self, watch: Watch) {
+        self.watch = Some(watch);
+    }
+
+    /// Keeps a row of every start and eviction.
+    pub fn keep_decisions(&mut self) {
+        self.decisions = true;
     }
 
     /// Checks every invariant after every entry; slow.
@@ -242,8 +252,8 @@ impl World {
         self.seq = self.seq.next();
         self.counts.entries += 1;
         let entry = Entry { seq: self.seq, at: self.now, command };
-        if let Some(journal) = &mut self.journal {
-            journal(&entry);
+        if let Some(watch) = &mut self.watch {
+            watch(&entry);
         }
         let mut effects = std::mem::take(&mut self.effects);
         let before = self.check.then(|| self.grid.state().clone());

@@ -2,7 +2,7 @@
 
 use super::World;
 use crate::kernel::Class;
-use crate::record::{JobState, LeaseRow, Party, TransferRow};
+use crate::record::{DecisionRow, JobState, LeaseRow, Party, TransferRow};
 use crate::work::JobRecord;
 use gridcore::command::{Outcome, Report};
 use gridcore::deny::Denied;
@@ -39,7 +39,6 @@ impl JobProgress {
 /// A process tree: one lease's.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Process {
-    job: JobId,
     epoch: Epoch,
     /// When it ends, as things stand.
     ends: Time,
@@ -99,9 +98,18 @@ impl World {
     /// Performs one effect of the core.
     pub(super) fn perform(&mut self, effect: &Effect) {
         match effect {
-            Effect::Start { lease, epoch, job } => self.start(*lease, *epoch, *job),
-            Effect::Notice { lease, kill_at, .. } => self.notice(*lease, *kill_at),
-            Effect::Kill { lease, .. } => self.stop_at(*lease, self.now),
+            Effect::Start { lease, epoch, job } => {
+                self.start(*lease, *epoch, *job);
+                self.decide("place", *lease);
+            }
+            Effect::Notice { lease, kill_at, .. } => {
+                self.decide("evict", *lease);
+                self.notice(*lease, *kill_at);
+            }
+            Effect::Kill { lease, .. } => {
+                self.decide("kill", *lease);
+                self.stop_at(*lease, self.now);
+            }
             Effect::Closed(end) => self.closed(end),
             Effect::Finished(end) => self.finished(end),
             Effect::Requeued { job, lost, .. } => self.requeued(*job, *lost),
@@ -152,10 +160,26 @@ impl World {
         let done = self.now.after(left);
         let ends = granted.limit_at.map_or(done, |limit| limit.min(done));
         debug_assert_eq!(self.processes.len() as u64, lease.get(), "lease numbers have no gap");
-        self.processes.push(Process { job, epoch, ends, done, alive: true });
+        self.processes.push(Process { epoch, ends, done, alive: true });
         if ends < Time::MAX {
             self.events.push(ends, Class::End, lease.get());
         }
+    }
+
+    /// Keeps a row of a decision, where the run was asked to.
+    fn decide(&mut self, kind: &'static str, id: LeaseId) {
+        let Some(lease) = self.grid.state().leases.get(&id).filter(|_| self.decisions) else {
+            return;
+        };
+        let strategy = || self.record.rules.get(1).cloned().unwrap_or_default();
+        self.record.decisions.push(DecisionRow {
+            at: self.now,
+            kind,
+            job: lease.job.get(),
+            lease: id.get(),
+            nodes: lease.members.iter().map(|member| member.node.get()).collect(),
+            reason: lease.reason.map_or_else(strategy, |reason| reason.name().to_owned()),
+        });
     }
 
     /// Returns a lease's process.

@@ -1,0 +1,94 @@
+//! One run, from a scenario to its results.
+
+use crate::clock::{Stopwatch, process_usage};
+use crate::json::{Json, object};
+use crate::metrics::{LittleError, summary};
+use crate::output::{OutputError, Staging, Wanted, write_run};
+use crate::scenario::build::build;
+use crate::scenario::{Loaded, ScenarioError};
+use crate::world::{Finished, Progress, World};
+use std::path::Path;
+use std::time::Duration;
+
+/// Why a run has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The scenario cannot be used.
+    #[error(transparent)]
+    Scenario(#[from] ScenarioError),
+    /// The core refuses the configuration.
+    #[error("the configuration is refused: {0}")]
+    Config(#[from] gridcore::config::ConfigError),
+    /// The run contradicts itself.
+    #[error(transparent)]
+    Little(#[from] LittleError),
+    /// Results cannot be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+/// A run with its summary and what it took.
+pub struct Outcome {
+    /// The run.
+    pub run: Finished,
+    /// Its summary.
+    pub summary: Json,
+    /// Wall time of the simulation itself.
+    pub wall: Duration,
+}
+
+/// Runs a scenario with one seed.
+///
+/// # Errors
+/// When it cannot be built, or its result contradicts itself.
+pub fn simulate(
+    loaded: &Loaded,
+    seed: u64,
+    decisions: bool,
+    look: impl FnMut(Progress) -> bool,
+) -> Result<Outcome, RunError> {
+    let mut world = World::new(build(loaded, seed)?)?;
+    if decisions {
+        world.keep_decisions();
+    }
+    let watch = Stopwatch::start();
+    let run = world.run(look);
+    let wall = watch.elapsed();
+    let summary = summary(&run)?;
+    Ok(Outcome { run, summary, wall })
+}
+
+/// Writes a run's files into a folder.
+///
+/// # Errors
+/// When a file cannot be written; then none is left behind.
+pub fn write(result: &Outcome, folder: &Path, wanted: Wanted) -> Result<(), RunError> {
+    let mut staging = Staging::begin(folder)?;
+    write_run(&mut staging, &result.run.record, &result.summary, wanted)?;
+    let speed = speed(result).text();
+    staging.write("speed.json", |out| out.write_all(speed.as_bytes()))?;
+    staging.finish()?;
+    Ok(())
+}
+
+/// What a run took: what may differ between two runs.
+fn speed(result: &Outcome) -> Json {
+    let counts = result.run.counts;
+    let micros = result.wall.as_micros().max(1);
+    let per_second = |count: u64| {
+        let rate = u128::from(count) * 1_000_000 / micros;
+        Json::Int(i128::try_from(rate).unwrap_or(i128::MAX))
+    };
+    let (cpu_ms, peak_kib) = process_usage();
+    let some = |value: Option<u64>| value.map_or(Json::Null, |v| Json::Int(i128::from(v)));
+    let cpu = cpu_ms.map_or(Json::Null, |ms| Json::Fixed(i128::from(ms) * 1_000));
+    object([
+        ("simulation_wall_s", Json::Fixed(i128::try_from(micros).unwrap_or(i128::MAX))),
+        ("process_cpu_s", cpu),
+        ("events", Json::Int(i128::from(counts.events))),
+        ("events_per_s", per_second(counts.events)),
+        ("entries", Json::Int(i128::from(counts.entries))),
+        ("decisions_per_s", per_second(counts.entries)),
+        ("peak_memory_kib", some(peak_kib)),
+    ])
+}
