@@ -440,6 +440,9 @@ fn jobs(
             let wrong = |e: generate::GenerateError| {
                 ScenarioError::Key(loaded.path.clone(), at("jobs.generator", e.to_string()))
             };
+            // Without a horizon a number of jobs ends the stream.
+            let endless = loaded.scenario.horizon_seconds.is_none() && generator.jobs.is_some();
+            let span = if endless { Span::MAX } else { span };
             let (accounts, jobs) = stream_jobs(generator, seed, span).map_err(wrong)?;
             Ok((Box::new(jobs), accounts))
         }
