@@ -71,6 +71,8 @@ pub struct Node {
     pub idle_since: Option<Time>,
     /// Whether its owner's use has outgrown what is left beside the leases.
     pub reclaiming: bool,
+    /// When its offer is checked next.
+    pub next_check: Option<Time>,
 }
 
 /// What is known of an owner's use of one node.
@@ -190,6 +192,7 @@ impl Node {
             load: None,
             idle_since: None,
             reclaiming: false,
+            next_check: None,
         }
     }
 

@@ -49,8 +49,16 @@ impl Work<'_> {
             }
         }
         if first {
-            self.state.timers.set(now, Due::Check(id));
+            self.check_at(id, now);
         }
+    }
+
+    /// Sets when a node's offer is checked next; there is one such timer per node.
+    fn check_at(&mut self, id: NodeId, at: Time) {
+        if let Some(old) = self.state.nodes[id].next_check.replace(at) {
+            self.state.timers.clear(old, Due::Check(id));
+        }
+        self.state.timers.set(at, Due::Check(id));
     }
 
     /// Checks what a node offers: renews it, lets it grow by a step, or opens a new offer.
@@ -75,7 +83,7 @@ impl Work<'_> {
         let ends = if dedicated { Time::MAX } else { now.after(rules.offering.offer_expiry) };
         if !dedicated && node.load.is_some() {
             let next = now.after(rules.offering.check_interval);
-            self.state.timers.set(next, Due::Check(id));
+            self.check_at(id, next);
         }
         if exceeds(&self.state.nodes[id], &lendable) {
             self.state.timers.set(now, Due::Reclaim(id));
@@ -238,7 +246,7 @@ impl Work<'_> {
             return;
         }
         self.state.nodes[id].up = true;
-        self.state.timers.set(self.state.now, Due::Check(id));
+        self.check_at(id, self.state.now);
     }
 }
 
