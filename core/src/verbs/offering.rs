@@ -96,23 +96,22 @@ impl Work<'_> {
     }
 
     /// Renews a node's offer or opens a new one.
-    fn renew_offer(&mut self, id: NodeId, total: Bundle, ends: Time) {
+    fn renew_offer(&mut self, id: NodeId, total: Bundle, mut ends: Time) {
         let now = self.state.now;
+        // Even at an equal total, other devices may be open now.
+        self.state.changed.note(id);
         let node = &mut self.state.nodes[id];
         if let Some(offer) = &mut node.offer {
             self.state.timers.clear(offer.ends, Due::OfferEnd(id));
-            let before = offer.total;
+            // A shorter expiry holds for new offers; this one was promised until its end.
+            ends = ends.max(offer.ends);
             offer.renew(total, ends);
-            if before != total {
-                self.state.changed.note(id);
-            }
         } else {
             let offer = self.state.next.offer;
             self.state.next.offer = offer.next();
             node.offer = Some(Offer { id: offer, version: 0, total, opened: now, ends, leased: false });
             self.state.fates.count(OfferFate::Opened);
             self.effects.push(Effect::Offer { offer, node: id, fate: OfferFate::Opened });
-            self.state.changed.note(id);
         }
         self.state.timers.set(ends, Due::OfferEnd(id));
     }

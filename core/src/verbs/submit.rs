@@ -138,8 +138,9 @@ impl Work<'_> {
             return Err(Denied::NoNode(node));
         }
         // Nothing below can be refused.
-        self.state.nodes[node].draining = None;
-        self.check_offer(node);
+        if self.state.nodes[node].draining.take().is_some() {
+            self.check_offer(node);
+        }
         Ok(Reply::Done)
     }
 
