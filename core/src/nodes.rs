@@ -355,8 +355,11 @@ impl Node {
     fn capped(&self, bundle: Bundle, gpus: u64) -> Lendable {
         let devices = self.spec.share_max.gpu.get() / 1_000;
         let mut kept = 0_u64;
-        for i in (0..self.gpus.len()).filter(|i| gpus & (1 << i) != 0) {
-            // A device that already works for the pool is kept before an unused one.
+        // A device that already works for the pool is kept before an unused one.
+        let idle = |i: &usize| self.gpus.get(*i).is_some_and(|gpu| gpu.used.is_zero());
+        let working = (0..self.gpus.len()).filter(|i| !idle(i));
+        let order = working.chain((0..self.gpus.len()).filter(idle));
+        for i in order.filter(|i| gpus & (1 << i) != 0) {
             if u64::from(kept.count_ones()) < devices {
                 kept |= 1 << i;
             }
