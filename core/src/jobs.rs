@@ -169,6 +169,8 @@ pub struct Job {
     pub refunded: MicroAtp,
     /// Before then it does not preempt again.
     pub preempt_after: Time,
+    /// Whether its account took it back while it was running: it does not wait again.
+    pub cancelled: bool,
 }
 
 impl Job {
@@ -190,6 +192,7 @@ impl Job {
             charged: MicroAtp::ZERO,
             refunded: MicroAtp::ZERO,
             preempt_after: Time::ZERO,
+            cancelled: false,
         }
     }
 

@@ -117,8 +117,10 @@ pub fn return_capacity(work: &mut Work<'_>, id: LeaseId) {
 fn end_attempt(work: &mut Work<'_>, lease: &Lease, outcome: Outcome, lost: Span) {
     let id = lease.job;
     let requeue = work.state.rules.preemption.requeue;
+    let cancelled = work.state.job(id).cancelled;
     let end = match (outcome, lease.reason) {
         (Outcome::Completed, _) => FinalState::Completed,
+        (Outcome::Stopped, Some(_)) if cancelled => FinalState::Cancelled,
         (Outcome::Failed, _) | (Outcome::Stopped, None) => FinalState::Failed,
         (Outcome::Stopped, Some(reason)) => {
             let (again, end) = fate(reason, requeue, work.requeues_when_exhausted());

@@ -71,6 +71,7 @@ impl Work<'_> {
         match job.state {
             JobState::Running(lease) => {
                 let grace = self.state.rules.preemption.grace;
+                self.state.job_mut(id).cancelled = true;
                 begin_release(self, lease, EvictionReason::UserRequest, grace);
             }
             JobState::Nominated => {
