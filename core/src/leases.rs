@@ -71,6 +71,8 @@ pub struct Lease {
     pub reason: Option<EvictionReason>,
     /// Whose return or failure made it leave.
     pub blame: Option<NodeId>,
+    /// The nodes among its members' that failed under it.
+    pub lost: BTreeSet<NodeId>,
     /// When it was first told to leave.
     pub noticed: Option<Time>,
     /// When it is killed if it has not left.

@@ -207,6 +207,7 @@ fn new_lease(state: &State, id: JobId, members: Vec<Member>) -> Lease {
         share,
         reason: None,
         blame: None,
+        lost: BTreeSet::new(),
         noticed: None,
         kill_at: None,
         cover: None,

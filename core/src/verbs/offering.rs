@@ -207,7 +207,10 @@ impl Work<'_> {
         node.load = None;
         node.idle_since = None;
         node.reclaiming = false;
-        let leases: Vec<LeaseId> = node.leases.iter().copied().collect();
+        // A lease whose limit was just reached is no longer counted on its nodes.
+        let leases = self.state.leases.values();
+        let leases = leases.filter(|l| l.members.iter().any(|member| member.node == id));
+        let leases: Vec<LeaseId> = leases.map(|lease| lease.id).collect();
         for lease in leases {
             self.lose(lease, id, heard);
         }
@@ -224,15 +227,17 @@ impl Work<'_> {
     /// Loses one lease with its node; members on other nodes are killed and report their own end.
     fn lose(&mut self, id: LeaseId, node: NodeId, heard: Time) {
         let lease = self.state.lease_mut(id);
-        lease.blame = Some(node);
-        let alone = lease.members.iter().all(|member| member.node == node);
+        lease.lost.insert(node);
+        let gone = lease.members.iter().all(|member| lease.lost.contains(&member.node));
         if lease.state == LeaseState::Active {
+            // Who was already told to leave pays or is paid by that reason, not by this failure too.
+            lease.blame = Some(node);
             begin_release(self, id, EvictionReason::NodeFailure, Span::ZERO);
-        } else if !alone {
-            let epoch = self.state.lease(id).epoch;
+        } else if !gone {
+            let epoch = lease.epoch;
             self.effects.push(Effect::Kill { lease: id, epoch });
         }
-        if alone {
+        if gone {
             let until = heard.max(self.state.lease(id).term_began);
             close_until(self, id, Outcome::Stopped, until);
         }
