@@ -24,6 +24,8 @@ pub const POOLS_MAX: usize = 1_000;
 pub const JOBS_MAX: usize = 4_000_000;
 /// Most members of one gang.
 pub const MEMBERS_MAX: u16 = 1_024;
+/// Most credit that may ever be minted: no sum of balances can pass 64 bits.
+pub const MINTED_MAX: MicroAtp = MicroAtp::new(1 << 63);
 /// Most task classes of the `fgd` strategy.
 pub const FGD_CLASSES_MAX: usize = 64;
 
@@ -532,7 +534,7 @@ impl Rules {
         range("fair_share.half_life", half_life, half_life >= 60_000, "at least 60 s (ms)")?;
         let p = &self.preemption;
         let hold = p.hold.get();
-        let least = p.grace.get() + offering.kill.get();
+        let least = p.grace.get().saturating_add(offering.kill.get());
         range("preemption.hold_seconds", hold, hold >= least, "at least grace + kill (ms)")?;
         let classes = self.scheduling.fgd_classes.len();
         let ok = classes <= FGD_CLASSES_MAX;
@@ -573,7 +575,20 @@ impl Config {
             let deposit = account.deposit.get();
             range("accounts.deposit_atp", deposit, deposit <= 1 << 62, "at most 2^62 micro-ATP")?;
         }
-        self.nodes.iter().try_for_each(|node| self.validate_node(node))
+        let deposits = self.accounts.iter().map(|a| a.deposit).fold(MicroAtp::ZERO, |sum, d| {
+            sum.saturating_add(d)
+        });
+        let ok = deposits <= MINTED_MAX;
+        range("accounts.deposit_atp", deposits.get(), ok, "at most 2^63 micro-ATP in all")?;
+        self.nodes.iter().try_for_each(|node| self.validate_node(node))?;
+        let mut total = Bundle::ZERO;
+        for node in &self.nodes {
+            let Some(sum) = total.checked_add(&node.capacity) else {
+                return range("nodes", self.nodes.len() as u64, false, "less than 2^64 of each in all");
+            };
+            total = sum;
+        }
+        Ok(())
     }
 
     /// Checks one node against the declared maxima.

@@ -98,7 +98,7 @@ pub enum Denied {
     #[error("the rules are refused: {0}")]
     Config(ConfigError),
     /// The account would hold more than it may.
-    #[error("a deposit of {amount} would raise the balance of {account} above 2^62 micro-ATP")]
+    #[error("a deposit of {amount} would raise the balance of {account} above 2^62 micro-ATP, or all credit above 2^63")]
     TooRich {
         /// The account.
         account: AccountId,

@@ -5,7 +5,7 @@
 //! settled for the actual cost, the rest restored in the same step. The ledger knows no lease, no
 //! job and no price; who is paid how much is decided elsewhere and arrives as [`Payment`]s.
 
-use crate::config::AccountSpec;
+use crate::config::{AccountSpec, MINTED_MAX};
 use crate::deny::Denied;
 use crate::effect::{Effect, Party, Transfer, TransferKind};
 use crate::ids::{AccountId, HoldId, LeaseId, Table, TransferId};
@@ -105,7 +105,8 @@ impl Ledger {
     /// Puts new credit into an account.
     ///
     /// # Errors
-    /// When the account does not exist or would hold more than [`BALANCE_MAX`].
+    /// When the account does not exist, would hold more than [`BALANCE_MAX`], or all credit ever
+    /// minted would pass [`MINTED_MAX`].
     pub fn deposit(
         &mut self,
         account: AccountId,
@@ -120,7 +121,8 @@ impl Ledger {
         if amount.is_zero() {
             return Err(Denied::Range { what: "amount", value: 0, range: "above 0" });
         }
-        if total.is_none_or(|t| t > BALANCE_MAX) {
+        let minted = i128::from(amount.get()) - self.mint;
+        if total.is_none_or(|t| t > BALANCE_MAX) || minted > i128::from(MINTED_MAX.get()) {
             return Err(Denied::TooRich { account, amount });
         }
         // Nothing below can be refused.

@@ -8,10 +8,8 @@ use crate::bundle::{Bundle, Needs};
 use crate::config::Atp;
 use crate::units::{Band, MicroAtp, Ppm, Span};
 
-/// Returns the cost of holding `needs` on one node for `span`, at the static price.
-///
-/// # Panics
-/// When the cost does not fit 64 bits, which the declared maxima rule out (invariant 16).
+/// Returns the cost of holding `needs` on one node for `span`, at the static price. A cost that does
+/// not fit 64 bits is more than any account may have, and stays at the largest that fits.
 #[must_use]
 pub fn cost(needs: &Needs, span: Span, band: Band, atp: &Atp) -> MicroAtp {
     let factor = u128::from(band.price_factor().get());
@@ -24,9 +22,7 @@ pub fn cost(needs: &Needs, span: Span, band: Band, atp: &Atp) -> MicroAtp {
         let integral = u128::from(amount) * u128::from(span.get());
         total += (integral * factor * unit).div_ceil(u128::from(rate) * unit);
     }
-    let cost = u64::try_from(total);
-    assert!(cost.is_ok(), "a term costs less than 2^64 micro-ATP inside the declared maxima");
-    MicroAtp::new(cost.unwrap_or(u64::MAX))
+    MicroAtp::new(u64::try_from(total).unwrap_or(u64::MAX))
 }
 
 /// Returns the dominant share of a bundle in a whole, weighted, in parts of 2^32.

@@ -213,7 +213,9 @@ impl Work<'_> {
         for (victim, cover) in plan.victims.into_iter().zip(covers) {
             self.state.lease_mut(victim).cover = cover;
             begin_release(self, victim, EvictionReason::PriorityPreemption, grace);
-            self.state.preempted.entry(account).or_default().push_back(now);
+            if self.state.rules.preemption.per_hour_max.is_some() {
+                self.state.preempted.entry(account).or_default().push_back(now);
+            }
         }
     }
 }
