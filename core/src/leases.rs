@@ -3,7 +3,7 @@
 //! A lease is granted, renewed and ended as one, however many members it has. It knows its own money
 //! (the open hold and what was settled) but moves none.
 
-use crate::bundle::Needs;
+use crate::bundle::{DIMENSIONS, Needs};
 use crate::effect::EvictionReason;
 use crate::ids::{AccountId, Epoch, HoldId, JobId, LeaseId, NodeId, ShapeId};
 use crate::units::{Band, MicroAtp, Priority, Span, Time};
@@ -65,8 +65,12 @@ pub struct Lease {
     pub hold: Option<HoldId>,
     /// The hold of the next term, once renewed.
     pub next_hold: Option<HoldId>,
+    /// The rates of the running term and of the next, once renewed: a term's price is fixed.
+    pub rates: [u64; DIMENSIONS],
     /// What its use was booked at: the dominant share in the pool, in parts of 2^32.
     pub share: u64,
+    /// What the running term was booked at on its account, to take back what is left of it.
+    pub booked: u128,
     /// Why it must leave.
     pub reason: Option<EvictionReason>,
     /// Whose return or failure made it leave.

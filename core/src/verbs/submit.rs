@@ -156,7 +156,9 @@ impl Work<'_> {
             let len = self.state.nodes.len();
             self.state.tie_rank = permutation(rules.scheduling.seed, len);
         }
+        let ran_in_terms = self.state.runs_in_terms();
         self.state.rules = rules;
+        self.adopt_rules(ran_in_terms);
         *self.index = Index::new(self.state);
         let accounts = self.state.ledger.accounts.ids();
         for account in accounts {
