@@ -85,6 +85,12 @@ struct Hasher {
 }
 
 impl Hasher {
+    /// Begins with digits of pi.
+    const fn new() -> Self {
+        let lanes = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344];
+        Self { lanes, pending: 0, filled: 0, length: 0 }
+    }
+
     fn word(&mut self, word: u64) {
         let [a, b] = self.lanes;
         let x = (a ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -117,17 +123,20 @@ impl Sink for Hasher {
     }
 }
 
+/// Returns the digest of bytes: that of the value whose canonical bytes they are.
+#[must_use]
+pub fn digest_of(bytes: &[u8]) -> Digest {
+    let mut hasher = Hasher::new();
+    hasher.put(bytes);
+    hasher.finish()
+}
+
 /// Returns the digest of a value's canonical bytes.
 ///
 /// # Panics
 /// When the value cannot be encoded, which no type of the state can cause.
 pub fn digest<T: Serialize>(value: &T) -> Digest {
-    let mut hasher = Hasher {
-        lanes: [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344],
-        pending: 0,
-        filled: 0,
-        length: 0,
-    };
+    let mut hasher = Hasher::new();
     let encoded = value.serialize(&mut Encoder { sink: &mut hasher });
     assert!(encoded.is_ok(), "the state holds only what the encoding knows: {encoded:?}");
     hasher.finish()
