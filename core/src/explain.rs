@@ -316,9 +316,11 @@ fn ahead(state: &State, job: &Job) -> Option<JobId> {
     let mine = state.line_of(job);
     let first = state.queue.jobs(mine).next().filter(|first| *first < job.id);
     let any = || {
-        let ranks = state.queue.ranks(pool);
-        let best = ranks.filter(|rank| rank.line != mine).min().map(|rank| rank.head);
-        best.filter(|_| state.rules.scheduling.backfill == Backfill::Strict)
+        let ranks = || state.queue.ranks(pool);
+        let here = ranks().find(|rank| rank.line == mine);
+        let best = ranks().min().filter(|best| here.is_some_and(|here| *best < here));
+        let strict = state.rules.scheduling.backfill == Backfill::Strict;
+        best.filter(|_| strict).map(|rank| rank.head)
     };
     first.or_else(any)
 }

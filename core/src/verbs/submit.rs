@@ -15,6 +15,9 @@ use crate::jobs::{Job, JobState, Shape};
 use crate::state::{State, permutation};
 use alloc::string::String;
 
+/// Most characters kept of an administrator's reason.
+const REASON_MAX: usize = 253;
+
 impl Work<'_> {
     /// Accepts a job, or refuses it with the numbers that mattered.
     ///
@@ -125,7 +128,7 @@ impl Work<'_> {
             return Err(Denied::NoNode(node));
         }
         // Nothing below can be refused.
-        self.state.nodes[node].draining = Some(String::from(reason));
+        self.state.nodes[node].draining = Some(reason.chars().take(REASON_MAX).collect());
         self.withdraw(node);
         Ok(Reply::Done)
     }
@@ -239,7 +242,10 @@ fn check_spec(state: &State, account: AccountId, spec: &JobSpec) -> Result<(), D
         return Err(Denied::Empty);
     }
     let gpus = spec.needs.gpus;
-    let bounds: [(&'static str, u64, bool, &'static str); 6] = [
+    let words = spec.labels.iter().map(|need| need.any_of.len()).max().unwrap_or(0);
+    let texts = spec.labels.iter().flat_map(|need| need.any_of.iter().chain([&need.key]));
+    let longest = texts.map(String::len).max().unwrap_or(0);
+    let bounds: [(&'static str, u64, bool, &'static str); 8] = [
         ("gpus", u64::from(gpus.count), usize::from(gpus.count) <= GPUS_MAX, "at most 64"),
         (
             "gpu_share",
@@ -251,6 +257,8 @@ fn check_spec(state: &State, account: AccountId, spec: &JobSpec) -> Result<(), D
         ("members", u64::from(spec.members), (1..=MEMBERS_MAX).contains(&spec.members), "1 to 1,024"),
         ("limit", 0, spec.limit.is_none_or(|limit| !limit.is_zero()), "above 0"),
         ("labels", spec.labels.len() as u64, spec.labels.len() <= 64, "at most 64"),
+        ("label values", words as u64, words <= 64, "at most 64"),
+        ("label length", longest as u64, longest <= 253, "at most 253"),
         ("preferred nodes", spec.preferred.len() as u64, spec.preferred.len() <= 64, "at most 64"),
     ];
     for (what, value, ok, range) in bounds {
