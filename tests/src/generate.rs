@@ -76,12 +76,32 @@ pub enum Op {
 }
 
 /// A cluster and what happens to it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Case {
     /// The cluster.
     pub config: Config,
     /// What happens.
     pub ops: Vec<Op>,
+}
+
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "rules {:?}", self.config.rules)?;
+        writeln!(f, "pools {:?}", self.config.pools)?;
+        writeln!(f, "accounts {:?}", self.config.accounts)?;
+        for node in &self.config.nodes {
+            writeln!(f, "{node:?}")?;
+        }
+        for op in &self.ops {
+            match op {
+                Op::Submit(account, spec, work) => {
+                    writeln!(f, "submit {account}\n  {spec:?}\n  {work:?}")?;
+                }
+                other => writeln!(f, "{other:?}")?,
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Case {

@@ -38,9 +38,7 @@ impl Work<'_> {
         }
         node.note_idleness(now, &rules.offering.gates);
         let lendable = node.lendable(now, &rules.offering, &rules.balance);
-        if shrink(node, &lendable) {
-            self.state.changed.note(id);
-        }
+        self.shrink_offer(id, &lendable);
         let node = &self.state.nodes[id];
         if node.offer.is_some() || !node.leases.is_empty() {
             let gone = node.offer.as_ref().is_some_and(|offer| offer.total.is_zero());
@@ -50,6 +48,24 @@ impl Work<'_> {
         }
         if first {
             self.check_at(id, now);
+        }
+    }
+
+    /// Lowers a node's offer to what it could lend now.
+    fn shrink_offer(&mut self, id: NodeId, lendable: &Lendable) {
+        if shrink(&mut self.state.nodes[id], lendable) {
+            self.state.changed.note(id);
+        }
+    }
+
+    /// Judges all offers by new rules: they fall at once, leases follow with the next entry.
+    pub fn adopt_gates(&mut self) {
+        let now = self.state.now;
+        for id in self.state.nodes.ids() {
+            let rules = &self.state.rules;
+            let lendable = self.state.nodes[id].lendable(now, &rules.offering, &rules.balance);
+            self.shrink_offer(id, &lendable);
+            self.state.timers.set(now, Due::Reclaim(id));
         }
     }
 

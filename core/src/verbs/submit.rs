@@ -168,9 +168,7 @@ impl Work<'_> {
             let usage = self.state.rank_usage(account);
             self.state.queue.rerank(account, usage);
         }
-        for node in self.state.nodes.ids() {
-            self.state.timers.set(self.state.now, Due::Reclaim(node));
-        }
+        self.adopt_gates();
         Ok(Reply::Done)
     }
 
