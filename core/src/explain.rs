@@ -8,6 +8,7 @@ use crate::ids::{JobId, NodeId};
 use crate::index::suits;
 use crate::jobs::{Job, JobState, Shape};
 use crate::leases::LeaseState;
+use crate::placement::members_on;
 use crate::preempt::is_eligible;
 use crate::state::State;
 use crate::units::MicroAtp;
@@ -216,24 +217,12 @@ fn survey(state: &State, shape: &Shape) -> Survey {
         } else if !node.takes_work(state.now) {
             survey.closed += 1;
         } else if node.fits(&shape.needs, &bundle) {
-            survey.fit += if shape.spread { 1 } else { room(state, shape, id) };
+            survey.fit += if shape.spread { 1 } else { members_on(node.clone(), shape) };
         } else {
             survey.note_short(state, shape, id);
         }
     }
     survey
-}
-
-/// Returns how many members fit on one node.
-fn room(state: &State, shape: &Shape, id: NodeId) -> u32 {
-    let mut node = state.nodes[id].clone();
-    let mut fit = 0;
-    while fit < u32::from(shape.members) && node.fits(&shape.needs, &shape.needs.bundle()) {
-        let devices = crate::placement::tightest(&node, shape.needs.gpus);
-        node.claim(&shape.needs, devices);
-        fit += 1;
-    }
-    fit
 }
 
 impl Survey {

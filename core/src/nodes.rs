@@ -196,6 +196,22 @@ impl Node {
         }
     }
 
+    /// Returns the same node as it would be with all it may lend on offer and nothing leased.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        let mut node = Self::new(self.spec.clone());
+        let all = self.spec.capacity.meet(&self.spec.share_max);
+        let mut open = all.gpu.get() / 1_000;
+        for gpu in &mut node.gpus {
+            gpu.open = open > 0;
+            open = open.saturating_sub(1);
+        }
+        let (id, opened) = (crate::ids::OfferId::default(), Time::ZERO);
+        let (version, ends, leased) = (0, Time::MAX, false);
+        node.offer = Some(Offer { id, version, total: all, opened, ends, leased });
+        node
+    }
+
     /// Returns whether new leases may start here.
     #[must_use]
     pub fn takes_work(&self, now: Time) -> bool {
@@ -241,7 +257,10 @@ impl Node {
     pub fn could_fit(&self, needs: &Needs) -> bool {
         let room = self.spec.capacity.meet(&self.spec.share_max);
         let devices = self.spec.gpus.iter().filter(|memory| **memory >= needs.gpus.memory).count();
-        needs.bundle().fits_in(&room) && devices >= usize::from(needs.gpus.count)
+        let count = u64::from(needs.gpus.count);
+        // Parts of devices may fit the share in sum, but only so many devices are lent.
+        let lent = count <= self.spec.share_max.gpu.get() / 1_000;
+        needs.bundle().fits_in(&room) && devices >= usize::from(needs.gpus.count) && lent
     }
 
     /// Returns the leased part of CPU, memory and GPUs.

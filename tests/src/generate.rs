@@ -38,7 +38,7 @@ pub struct Profile {
 impl Profile {
     /// Everything.
     pub const ALL: Self =
-        Self { owners: true, preempts: true, configures: true, fails: true, length: 60 };
+        Self { owners: true, preempts: true, configures: true, fails: true, length: 80 };
     /// What the reference model knows: dedicated nodes that do not fail, nobody makes way.
     pub const MODEL: Self =
         Self { owners: false, preempts: false, configures: false, fails: false, length: 60 };
@@ -146,7 +146,12 @@ impl Op {
                 return;
             }
             Self::Submit(account, spec, work) => {
-                let _ = world.submit(*account, spec, *work);
+                let pools = u32::try_from(world.grid.state().pools.len()).unwrap_or(1);
+                let mut spec = spec.clone();
+                if spec.pool.get() < 9 {
+                    spec.pool = PoolId::new(spec.pool.get() % pools);
+                }
+                let _ = world.submit(*account, &spec, *work);
                 return;
             }
             Self::Cancel(account, n) => {
@@ -202,9 +207,9 @@ pub fn case(profile: Profile) -> impl Strategy<Value = Case> {
 /// Generates a cluster of 1 to 8 nodes, 3 accounts and 1 or 2 pools.
 pub fn config(profile: Profile) -> impl Strategy<Value = Config> {
     let quota = option::weighted(0.3, (2..30_u64, 4..64_u32, 1..6_u64));
-    let deposits = vec(prop_oneof![Just(0), 1..50_u64, 10_000..1_000_000_u64], 3);
+    let deposits = vec(prop_oneof![1 => Just(0), 1 => 1..5_000_u64, 6 => 100_000..10_000_000_u64], 3);
     let pools = vec(quota, 1..3);
-    let nodes = vec(node(profile), 1..9);
+    let nodes = prop_oneof![3 => vec(node(profile), 1..4), 1 => vec(node(profile), 4..9)];
     (rules(profile), pools, deposits, nodes).prop_map(|(rules, pools, deposits, nodes)| {
         let mut config = Cluster::new().config;
         config.rules = rules;
@@ -237,9 +242,9 @@ pub fn config(profile: Profile) -> impl Strategy<Value = Config> {
 
 /// Generates a node.
 fn node(profile: Profile) -> impl Strategy<Value = NodeSpec> {
-    let size = (prop_oneof![1..5_u32, 8..17_u32], 4..64_u32, 0..5_u8, prop_oneof![8..25_u32]);
+    let size = (prop_oneof![1 => 1..5_u32, 3 => 8..17_u32], 8..64_u32, prop_oneof![1 => Just(0), 3 => 1..5_u8], 8..25_u32);
     let place = (0..3_u32, 0..2_u32, 0..3_u8, 0..4_u64);
-    let share = (option::weighted(0.3, 0..3_u64), any::<bool>(), 0..20_u8);
+    let share = (option::weighted(0.2, 0..3_u64), any::<bool>(), 0..20_u8);
     (size, place, share).prop_map(move |(size, place, share)| {
         let (cores, gib, gpus, vram) = size;
         let (owner, pool, zone, license) = place;
@@ -268,7 +273,7 @@ pub fn rules(profile: Profile) -> impl Strategy<Value = Rules> {
     ];
     let scheduling = (places, any::<bool>(), any::<bool>(), 0..1_000_u64);
     let money = (any::<bool>(), any::<bool>(), 0..3_u32, 10..300_u64);
-    let leave = (any::<bool>(), any::<bool>(), 0..3_u64, prop_oneof![Just(0), 5..90_u64]);
+    let leave = (0..4_u8, any::<bool>(), 0..3_u64, prop_oneof![Just(0), 5..90_u64]);
     let policies = prop_oneof![
         Just(Policy::Conservative), Just(Policy::Balanced), Just(Policy::Aggressive),
         Just(Policy::Predictive),
@@ -287,9 +292,9 @@ pub fn rules(profile: Profile) -> impl Strategy<Value = Rules> {
         rules.atp.rates[1] >>= money.2;
         rules.atp.rates[3] <<= money.2;
         rules.term.0 = Span::seconds(money.3);
-        rules.preemption.enabled = profile.preempts && leave.0;
+        rules.preemption.enabled = profile.preempts && leave.0 != 0;
         rules.preemption.requeue = leave.1;
-        rules.preemption.runtime_min = Span::seconds(leave.2 * 60);
+        rules.preemption.runtime_min = Span::seconds(leave.2 * 30);
         rules.preemption.per_hour_max = (leave.2 != 1).then_some(3);
         rules.preemption.grace = Span::seconds(leave.3);
         rules.offering.kill = Span::seconds(if leave.3.is_multiple_of(2) { 0 } else { 20 });
@@ -319,13 +324,13 @@ fn classes() -> Vec<gridcore::config::TaskClass> {
 /// Generates one step.
 fn op(profile: Profile) -> impl Strategy<Value = Op> {
     let wait = prop_oneof![
-        (0..5_u64).prop_map(Span::new),
-        (1..90_u64).prop_map(Span::seconds),
-        (100..4_000_u64).prop_map(Span::seconds),
+        2 => (0..5_u64).prop_map(Span::new),
+        4 => (1..90_u64).prop_map(Span::seconds),
+        1 => (100..2_000_u64).prop_map(Span::seconds),
     ];
     let wait = wait.prop_map(Op::Wait);
     let account = || (0..3_u32).prop_map(AccountId::new);
-    let submit = (prop_oneof![20 => account(), 1 => Just(AccountId::new(99))], job(), work());
+    let submit = (prop_oneof![50 => account(), 1 => Just(AccountId::new(99))], job(), work());
     let submit = submit.prop_map(|(account, spec, work)| Op::Submit(account, Box::new(spec), work));
     let amount = prop_oneof![
         1 => Just(MicroAtp::ZERO), 1 => Just(MicroAtp::new(1 << 62)),
@@ -367,7 +372,7 @@ fn configure(profile: Profile) -> impl Strategy<Value = Box<Rules>> {
 
 /// Generates a sample: idle, somewhat used, or busy, with foreign processes now and then.
 pub fn sample() -> impl Strategy<Value = Sample> {
-    let level = || prop_oneof![0..10_u16, 0..100_u16, 90..101_u16].prop_map(BasisPoints::percent);
+    let level = || prop_oneof![3 => 0..10_u16, 1 => 0..100_u16, 1 => 90..101_u16].prop_map(BasisPoints::percent);
     let gpu = (prop_oneof![3 => Just(0), 1 => 0..100_u16], 0..25_u32, 0..12_u8);
     let gpu = gpu.prop_map(|(busy, gib, odd)| GpuSample {
         busy: BasisPoints::percent(busy),
@@ -380,9 +385,9 @@ pub fn sample() -> impl Strategy<Value = Sample> {
 /// Generates how a job behaves.
 fn work() -> impl Strategy<Value = Work> {
     let work = prop_oneof![
-        (0..60_000_u64).prop_map(Span::new),
-        (60..4_000_u64).prop_map(Span::seconds),
-        Just(Span::seconds(1_000_000)),
+        1 => (0..60_000_u64).prop_map(Span::new),
+        2 => (60..4_000_u64).prop_map(Span::seconds),
+        2 => Just(Span::seconds(1_000_000)),
     ];
     let leaves = option::weighted(0.7, (0..40_u64).prop_map(Span::seconds));
     (work, 0..6_u8, leaves, 0..3_u64).prop_map(|(work, odd, leaves, dies)| Work {
@@ -395,8 +400,8 @@ fn work() -> impl Strategy<Value = Work> {
 
 /// Generates what a job asks for; some ask for too much, or for nothing.
 pub fn job() -> impl Strategy<Value = JobSpec> {
-    let needs = (0..5_u32, 0..9_u32, prop_oneof![3 => Just(0), 2 => 1..3_u8], 0..8_u16, 0..3_u64);
-    let gang = (prop_oneof![6 => Just(1), 2 => 2..5_u16, 1 => Just(0)], any::<bool>());
+    let needs = (prop_oneof![2 => 0..5_u32, 1 => 4..9_u32], 0..9_u32, prop_oneof![3 => Just(0), 2 => 1..3_u8], 0..8_u16, 0..3_u64);
+    let gang = (prop_oneof![30 => Just(1), 8 => 2..5_u16, 1 => Just(0)], any::<bool>());
     let priority = prop_oneof![
         Just(25), Just(50), Just(75), Just(100), 0..101_u8,
     ];

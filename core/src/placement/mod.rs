@@ -145,6 +145,19 @@ pub fn tightest_of(gpus: &[Gpu], sizes: &[Bytes], need: GpuNeed) -> Option<u64> 
     Some(chosen)
 }
 
+/// Returns how many members of a shape fit on one node together.
+#[must_use]
+pub fn members_on(mut node: Node, shape: &Shape) -> u32 {
+    let bundle = shape.needs.bundle();
+    let mut fit = 0;
+    while fit < u32::from(shape.members) && node.fits(&shape.needs, &bundle) {
+        let devices = tightest(&node, shape.needs.gpus);
+        node.claim(&shape.needs, devices);
+        fit += 1;
+    }
+    fit
+}
+
 /// The score of `pack`: full devices first, then partly used nodes, then empty ones (the GPU packing
 /// policy of the Kubernetes scheduler simulator that came with FGD). Without a GPU: 0.
 fn pack(node: &Node, need: GpuNeed) -> i64 {

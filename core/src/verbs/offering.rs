@@ -106,6 +106,7 @@ impl Work<'_> {
         }
         if total.is_zero() {
             // An offer of nothing is not renewed: it ends by its own expiry.
+            self.shrink_offer(id, &lendable);
             return;
         }
         self.renew_offer(id, total, ends);

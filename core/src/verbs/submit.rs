@@ -6,11 +6,11 @@ use crate::bundle::{Bundle, GPUS_MAX};
 use crate::command::{JobSpec, Outcome, Reply};
 use crate::config::{JOBS_MAX, MEMBERS_MAX, Rules, Strategy};
 use crate::deny::{Denied, first_short};
-use crate::due::Due;
 use crate::effect::{Effect, EvictionReason, FinalState, JobEnd};
 use crate::explain::explain;
 use crate::ids::{AccountId, JobId, NodeId, ShapeId};
 use crate::index::{Index, suits};
+use crate::placement::members_on;
 use crate::jobs::{Job, JobState, Shape};
 use crate::state::{State, permutation};
 use alloc::string::String;
@@ -278,9 +278,14 @@ fn check_room(state: &State, shape: &Shape) -> Result<(), Denied> {
         return Err(Denied::OverQuota { dimension, needed, quota });
     }
     let nodes = &state.pools[shape.pool].nodes;
-    let needed = if shape.spread { usize::from(shape.members) } else { 1 };
-    if nodes.iter().filter(|node| suits(state, shape, **node)).take(needed).count() >= needed {
-        return Ok(());
+    let mut left = u32::from(shape.members);
+    for node in nodes.iter().filter(|node| suits(state, shape, **node)) {
+        // All of one member already fits an empty node that suits.
+        let alone = shape.spread || shape.members == 1;
+        left -= if alone { 1 } else { members_on(state.nodes[*node].emptied(), shape).min(left) };
+        if left == 0 {
+            return Ok(());
+        }
     }
     let need = shape.needs.bundle();
     let rooms = nodes.iter().map(|n| {
