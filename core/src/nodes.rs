@@ -235,6 +235,13 @@ impl Node {
         }
     }
 
+    /// Returns which devices are on offer, one bit each.
+    #[must_use]
+    pub fn open_devices(&self) -> u64 {
+        let open = self.gpus.iter().enumerate().filter(|(_, gpu)| gpu.open);
+        open.fold(0, |mask, (i, _)| mask | 1 << i)
+    }
+
     /// Returns whether one device can take one device's part of a request.
     #[must_use]
     pub fn gpu_fits(&self, device: usize, need: GpuNeed) -> bool {

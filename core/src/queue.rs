@@ -1,6 +1,7 @@
 //! The queue: who goes next.
 //!
-//! Jobs of one account, shape and priority stand in one line, first come first served. Lines are
+//! Jobs of one account, shape and priority stand in one line, first come first served; a job with a
+//! budget of its own stands alone. Lines are
 //! ranked by class, then (order `fair`) by their account's decayed dominant use over weight, then by
 //! the submission of their first job. Use is booked a term ahead at the grant, which is the entry
 //! penalty at admission, and given back for what a lease did not use.
@@ -19,6 +20,8 @@ pub struct LineKey {
     pub shape: ShapeId,
     /// Its priority.
     pub priority: Priority,
+    /// The job, if it has a budget of its own: one that is used up must not keep others waiting.
+    pub alone: Option<JobId>,
 }
 
 /// Where a line stands among all: lower goes first.
@@ -279,6 +282,7 @@ mod tests {
             account: AccountId::new(account),
             shape: ShapeId::new(shape),
             priority,
+            alone: None,
         };
         let pool = PoolId::new(0);
         let mut q = Queue::default();

@@ -225,7 +225,8 @@ impl State {
     /// Returns the key of the line a job stands in.
     #[must_use]
     pub fn line_of(&self, job: &Job) -> LineKey {
-        LineKey { account: job.account, shape: job.shape, priority: job.priority }
+        let alone = job.budget.map(|_| job.id);
+        LineKey { account: job.account, shape: job.shape, priority: job.priority, alone }
     }
 
     /// Returns the use that ranks an account's lines.

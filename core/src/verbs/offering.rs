@@ -95,6 +95,7 @@ impl Work<'_> {
         }
         node.note_idleness(now, &rules.offering.gates);
         let lendable = node.lendable(now, &rules.offering, &rules.balance);
+        let before = (node.open_devices(), node.offer.as_ref().map(|offer| offer.total));
         let total = if dedicated { open_all(node, &lendable) } else { grow(node, &lendable) };
         let ends = if dedicated { Time::MAX } else { now.after(rules.offering.offer_expiry) };
         if !dedicated && node.load.is_some() {
@@ -110,13 +111,16 @@ impl Work<'_> {
             return;
         }
         self.renew_offer(id, total, ends);
+        // Even at an equal total, other devices may be open now.
+        let node = &self.state.nodes[id];
+        if before != (node.open_devices(), node.offer.as_ref().map(|offer| offer.total)) {
+            self.state.changed.note(id);
+        }
     }
 
     /// Renews a node's offer or opens a new one.
     fn renew_offer(&mut self, id: NodeId, total: Bundle, mut ends: Time) {
         let now = self.state.now;
-        // Even at an equal total, other devices may be open now.
-        self.state.changed.note(id);
         let node = &mut self.state.nodes[id];
         if let Some(offer) = &mut node.offer {
             self.state.timers.clear(offer.ends, Due::OfferEnd(id));
