@@ -194,7 +194,9 @@ impl Model {
     /// Notes that a running job was told to end.
     pub fn leave(&mut self, id: JobId, why: Leaving) {
         if let Some(task) = self.tasks.get_mut(&id) {
-            task.leaving = Some(task.leaving.unwrap_or(why));
+            // Who was taken back does not wait for credit; who has freed its place stays so.
+            let first = task.leaving.filter(|first| *first == Leaving::Limit || why != Leaving::Cancelled);
+            task.leaving = Some(first.unwrap_or(why));
         }
     }
 

@@ -115,10 +115,8 @@ impl Scorer {
         let (cpu_unit, gpu_unit) = (square(self.cpu_max), square(self.gpu_max));
         let cpu = u128::from(free.cpu.get()) * u128::from(need.cpu.get());
         let gpu = u128::from(free.gpu.get()) * u128::from(need.gpu.get());
-        // Both terms in parts of 2^40, rounded up, so that the floor below is of the exact value
-        // unless it lies within 10^-10 of an integer.
-        let term = |product: u128, unit: u128| (product << 40).div_ceil(unit);
-        let used = (50 * (term(cpu, cpu_unit) + term(gpu, gpu_unit))).div_ceil(1 << 40);
+        // floor(100 - x) = 100 - ceil(x); with 4,096 cores and 64 GPUs the products stay below 2^82.
+        let used = (50 * (cpu * gpu_unit + gpu * cpu_unit)).div_ceil(cpu_unit * gpu_unit);
         100 - i64::try_from(used).unwrap_or(100)
     }
 }
