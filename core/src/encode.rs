@@ -1,9 +1,9 @@
 //! The canonical encoding: one byte string per value, the same on every machine and build.
 //!
-//! Little-endian integers at their declared width, lengths as `u64`, enum variants by their index as
-//! `u32`, options as one byte, structs and tuples as their fields in order. Maps must be ordered,
-//! which the state guarantees by holding no hash map. There are no floats and no characters: they are
-//! refused. The [`Digest`] is a 128-bit non-cryptographic hash of these bytes.
+//! Little-endian integers at their declared width, lengths as `u64`, enum variants by their index
+//! as `u32`, options as one byte, structs and tuples as their fields in order. Maps must be
+//! ordered, which the state guarantees by holding no hash map. There are no floats and no
+//! characters: they are refused. The [`Digest`] is a 128-bit non-cryptographic hash of these bytes.
 
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -57,8 +57,8 @@ impl Grid {
         if first {
             work.open_accounts();
         }
-        // The order of samples at one instant must not matter (invariant 46): they leave what is due,
-        // among it what another sample has just made due, to that instant's wake.
+        // The order of samples at one instant must not matter (invariant 46): they leave what is
+        // due, among it what another sample has just made due, to that instant's wake.
         let sampled = matches!(entry.command, Command::Report(Report::Sample { .. }));
         if !sampled {
             run_due(&mut work);

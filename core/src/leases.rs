@@ -1,7 +1,7 @@
 //! Leases: grants to one attempt of a job, running in terms, and the claims that precede some.
 //!
-//! A lease is granted, renewed and ended as one, however many members it has. It knows its own money
-//! (the open hold and what was settled) but moves none.
+//! A lease is granted, renewed and ended as one, however many members it has. It knows its own
+//! money (the open hold and what was settled) but moves none.
 
 use crate::bundle::{DIMENSIONS, Needs};
 use crate::effect::EvictionReason;
@@ -27,8 +27,8 @@ pub enum LeaseState {
     Active,
     /// The job was told to leave, or is being killed; capacity is not free yet.
     Releasing,
-    /// The limit of a job on dedicated nodes without grace was reached: capacity is free, the end of
-    /// its process is still to be reported at this very instant.
+    /// The limit of a job on dedicated nodes without grace was reached: capacity is free, the end
+    /// of its process is still to be reported at this very instant.
     Released,
 }
 

@@ -1,9 +1,10 @@
 //! The ledger: accounts, holds and transfers, in double entry.
 //!
 //! Every change of a balance is a transfer between two parties, so the sum over all parties is
-//! always nothing (invariant 1). A hold sets credit aside for one term and is resolved exactly once:
-//! settled for the actual cost, the rest restored in the same step. The ledger knows no lease, no
-//! job and no price; who is paid how much is decided elsewhere and arrives as [`Payment`]s.
+//! always nothing (invariant 1). A hold sets credit aside for one term and is resolved exactly
+//! once: settled for the actual cost, the rest restored in the same step. The ledger knows no
+//! lease, no job and no price; who is paid how much is decided elsewhere and arrives as
+//! [`Payment`]s.
 
 use crate::config::{AccountSpec, MINTED_MAX};
 use crate::deny::Denied;
@@ -32,8 +33,8 @@ pub struct Account {
     pub earned: u128,
     /// Paid as a borrower over its lifetime.
     pub spent: u128,
-    /// Decayed dominant use over weight, for the order `fair` (see [`crate::queue::Usage`]).
-    pub usage: crate::queue::Usage,
+    /// Decayed dominant use over weight, for the order `fair` (see [`crate::usage::Usage`]).
+    pub usage: crate::usage::Usage,
 }
 
 /// Credit set aside for a term.
@@ -96,7 +97,7 @@ impl Ledger {
                 granted: 0,
                 earned: 0,
                 spent: 0,
-                usage: crate::queue::Usage::default(),
+                usage: crate::usage::Usage::default(),
             });
         }
         ledger
@@ -128,7 +129,11 @@ impl Ledger {
         // Nothing below can be refused.
         self.accounts[account].granted += u128::from(amount.get());
         let (from, to) = (Party::Mint, Party::Account(account));
-        self.transfer(Move { from, to, amount, kind: TransferKind::Deposit, lease: None }, now, effects);
+        self.transfer(
+            Move { from, to, amount, kind: TransferKind::Deposit, lease: None },
+            now,
+            effects,
+        );
         Ok(())
     }
 

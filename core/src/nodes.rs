@@ -340,8 +340,9 @@ impl Node {
         }
     }
 
-    /// Returns what the node could lend now (RULES.md section 2): capacity less the predicted owner's
-    /// peak less a buffer, nothing of a resource whose excess is too small, at most its share.
+    /// Returns what the node could lend now (RULES.md section 2): capacity less the predicted
+    /// owner's peak less a buffer, nothing of a resource whose excess is too small, at most its
+    /// share.
     #[must_use]
     pub fn lendable(&self, now: Time, offering: &Offering, balance: &Balance) -> Lendable {
         let nothing = Lendable { bundle: Bundle::ZERO, gpus: 0 };
@@ -372,9 +373,16 @@ impl Node {
             let idle = peak < gates.gpu_utilization_max && free >= gates.gpu_memory_min;
             gpus |= u64::from(idle && !sample.foreign) << i;
         }
-        let bundle =
-            Bundle { cpu: MilliCores::new(cpu), memory: Bytes::new(memory), ..*capacity };
+        let bundle = Bundle { cpu: MilliCores::new(cpu), memory: Bytes::new(memory), ..*capacity };
         self.capped(bundle, gpus)
+    }
+
+    /// Returns whether more is leased than it could lend now.
+    #[must_use]
+    pub fn exceeds(&self, lendable: &Lendable) -> bool {
+        let amounts = Bundle { gpu: lendable.bundle.gpu, ..self.leased };
+        let closed = |(i, gpu): (usize, &Gpu)| lendable.gpus & 1 << i == 0 && !gpu.used.is_zero();
+        !amounts.fits_in(&lendable.bundle) || self.gpus.iter().enumerate().any(closed)
     }
 
     /// Applies the node's own share limit and counts the devices.

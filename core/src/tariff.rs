@@ -7,8 +7,8 @@
 use crate::bundle::{Bundle, DIMENSIONS, Needs};
 use crate::units::{Band, MicroAtp, Ppm, Span};
 
-/// Returns the cost of holding `needs` on one node for `span`, at the static price. A cost that does
-/// not fit 64 bits is more than any account may have, and stays at the largest that fits.
+/// Returns the cost of holding `needs` on one node for `span`, at the static price. A cost that
+/// does not fit 64 bits is more than any account may have, and stays at the largest that fits.
 #[must_use]
 pub fn cost(needs: &Needs, span: Span, band: Band, rates: &[u64; DIMENSIONS]) -> MicroAtp {
     let factor = u128::from(band.price_factor().get());

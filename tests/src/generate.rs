@@ -207,7 +207,8 @@ pub fn case(profile: Profile) -> impl Strategy<Value = Case> {
 /// Generates a cluster of 1 to 8 nodes, 3 accounts and 1 or 2 pools.
 pub fn config(profile: Profile) -> impl Strategy<Value = Config> {
     let quota = option::weighted(0.3, (2..30_u64, 4..64_u32, 1..6_u64));
-    let deposits = vec(prop_oneof![1 => Just(0), 1 => 1..5_000_u64, 6 => 100_000..10_000_000_u64], 3);
+    let deposits =
+        vec(prop_oneof![1 => Just(0), 1 => 1..5_000_u64, 6 => 100_000..10_000_000_u64], 3);
     let pools = vec(quota, 1..3);
     let nodes = prop_oneof![3 => vec(node(profile), 1..4), 1 => vec(node(profile), 4..9)];
     (rules(profile), pools, deposits, nodes).prop_map(|(rules, pools, deposits, nodes)| {
@@ -242,7 +243,12 @@ pub fn config(profile: Profile) -> impl Strategy<Value = Config> {
 
 /// Generates a node.
 fn node(profile: Profile) -> impl Strategy<Value = NodeSpec> {
-    let size = (prop_oneof![1 => 1..5_u32, 3 => 8..17_u32], 8..64_u32, prop_oneof![1 => Just(0), 3 => 1..5_u8], 8..25_u32);
+    let size = (
+        prop_oneof![1 => 1..5_u32, 3 => 8..17_u32],
+        8..64_u32,
+        prop_oneof![1 => Just(0), 3 => 1..5_u8],
+        8..25_u32,
+    );
     let place = (0..3_u32, 0..2_u32, 0..3_u8, 0..4_u64);
     let share = (option::weighted(0.2, 0..3_u64), any::<bool>(), 0..20_u8);
     (size, place, share).prop_map(move |(size, place, share)| {
@@ -267,15 +273,23 @@ fn node(profile: Profile) -> impl Strategy<Value = NodeSpec> {
 /// Generates the rules.
 pub fn rules(profile: Profile) -> impl Strategy<Value = Rules> {
     let places = prop_oneof![
-        Just(Place::FirstFit), Just(Place::BestFit), Just(Place::WorstFit), Just(Place::Pack),
-        Just(Place::DotProduct), Just(Place::GpuClustering), Just(Place::Random),
-        Just(Place::Fgd), Just(Place::LocalFirst),
+        Just(Place::FirstFit),
+        Just(Place::BestFit),
+        Just(Place::WorstFit),
+        Just(Place::Pack),
+        Just(Place::DotProduct),
+        Just(Place::GpuClustering),
+        Just(Place::Random),
+        Just(Place::Fgd),
+        Just(Place::LocalFirst),
     ];
     let scheduling = (places, any::<bool>(), any::<bool>(), 0..1_000_u64);
     let money = (any::<bool>(), any::<bool>(), 0..3_u32, 10..300_u64);
     let leave = (0..4_u8, any::<bool>(), 0..3_u64, prop_oneof![Just(0), 5..90_u64]);
     let policies = prop_oneof![
-        Just(Policy::Conservative), Just(Policy::Balanced), Just(Policy::Aggressive),
+        Just(Policy::Conservative),
+        Just(Policy::Balanced),
+        Just(Policy::Aggressive),
         Just(Policy::Predictive),
     ];
     let lending = (policies, any::<bool>(), 0..20_u8, 3..6_u64);
@@ -372,7 +386,10 @@ fn configure(profile: Profile) -> impl Strategy<Value = Box<Rules>> {
 
 /// Generates a sample: idle, somewhat used, or busy, with foreign processes now and then.
 pub fn sample() -> impl Strategy<Value = Sample> {
-    let level = || prop_oneof![3 => 0..10_u16, 1 => 0..100_u16, 1 => 90..101_u16].prop_map(BasisPoints::percent);
+    let level = || {
+        prop_oneof![3 => 0..10_u16, 1 => 0..100_u16, 1 => 90..101_u16]
+            .prop_map(BasisPoints::percent)
+    };
     let gpu = (prop_oneof![3 => Just(0), 1 => 0..100_u16], 0..25_u32, 0..12_u8);
     let gpu = gpu.prop_map(|(busy, gib, odd)| GpuSample {
         busy: BasisPoints::percent(busy),
@@ -400,11 +417,15 @@ fn work() -> impl Strategy<Value = Work> {
 
 /// Generates what a job asks for; some ask for too much, or for nothing.
 pub fn job() -> impl Strategy<Value = JobSpec> {
-    let needs = (prop_oneof![2 => 0..5_u32, 1 => 4..9_u32], 0..9_u32, prop_oneof![3 => Just(0), 2 => 1..3_u8], 0..8_u16, 0..3_u64);
+    let needs = (
+        prop_oneof![2 => 0..5_u32, 1 => 4..9_u32],
+        0..9_u32,
+        prop_oneof![3 => Just(0), 2 => 1..3_u8],
+        0..8_u16,
+        0..3_u64,
+    );
     let gang = (prop_oneof![30 => Just(1), 8 => 2..5_u16, 1 => Just(0)], any::<bool>());
-    let priority = prop_oneof![
-        Just(25), Just(50), Just(75), Just(100), 0..101_u8,
-    ];
+    let priority = prop_oneof![Just(25), Just(50), Just(75), Just(100), 0..101_u8,];
     let span = |max: u64| option::weighted(0.5, (0..max).prop_map(Span::seconds));
     let terms = (span(900), span(300), option::weighted(0.2, 0..5_000_u64), span(60));
     let odd = (0..24_u8, any::<u16>(), 0..2_u32);
@@ -439,7 +460,8 @@ pub fn job() -> impl Strategy<Value = JobSpec> {
 
 /// Builds the needs of one member from small numbers.
 fn needs_of((cores, gib, gpus, share, license): (u32, u32, u8, u16, u64), n: u16) -> Needs {
-    let mut needs = Needs { cpu: MilliCores::whole(cores), memory: Bytes::gib(gib), ..Needs::default() };
+    let mut needs =
+        Needs { cpu: MilliCores::whole(cores), memory: Bytes::gib(gib), ..Needs::default() };
     let part = match share {
         0 => 250,
         1 => 500,

@@ -58,7 +58,8 @@ pub fn property<S: Strategy>(
     let mut runner = TestRunner::new_with_rng(config, rng);
     let counts = Counts::default();
     let outcome = runner.run(strategy, |case| test(case, &counts));
-    let tell = format!("GRID_SEED={seed} GRID_CASES={percent} cargo nextest run -p gridtests {name}");
+    let tell =
+        format!("GRID_SEED={seed} GRID_CASES={percent} cargo nextest run -p gridtests {name}");
     if let Err(error) = outcome {
         panic!("{error}\nseed {seed}; run again with\n  {tell}");
     }

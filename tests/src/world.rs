@@ -1,5 +1,5 @@
-//! A tiny world around the core: it stamps entries, answers effects as machines would, wakes the core
-//! when it asks for it, and checks every invariant after every entry.
+//! A tiny world around the core: it stamps entries, answers effects as machines would, wakes the
+//! core when it asks for it, and checks every invariant after every entry.
 //!
 //! Nothing here is drawn at random: how long a job works and how it answers a notice comes with the
 //! job. Two worlds that are told the same do the same.

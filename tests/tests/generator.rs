@@ -32,8 +32,20 @@ fn command(command: &Command) -> &'static str {
 /// The names of all refusals that a generated history can reach. Not `Full`: the list of jobs holds
 /// four million.
 const DENIALS: [&str; 14] = [
-    "NoAccount", "NoPool", "NoNode", "NoJob", "NotYours", "Empty", "Range", "NoMatchingNode",
-    "OverQuota", "Busy", "WrongState", "Config", "TooRich", "Range members",
+    "NoAccount",
+    "NoPool",
+    "NoNode",
+    "NoJob",
+    "NotYours",
+    "Empty",
+    "Range",
+    "NoMatchingNode",
+    "OverQuota",
+    "Busy",
+    "WrongState",
+    "Config",
+    "TooRich",
+    "Range members",
 ];
 
 fn denial(denied: &Denied) -> String {
@@ -94,32 +106,59 @@ fn count(world: &World, seen: &mut Seen) {
 
 fn expected() -> Vec<String> {
     let commands = [
-        "wake", "submit", "cancel", "hold", "release", "deposit", "drain", "undrain", "configure",
-        "sample", "node down", "node up", "ended", "start", "notice", "kill", "closed by itself",
-        "stale", "left pending", "left held", "left reserved", "left running",
+        "wake",
+        "submit",
+        "cancel",
+        "hold",
+        "release",
+        "deposit",
+        "drain",
+        "undrain",
+        "configure",
+        "sample",
+        "node down",
+        "node up",
+        "ended",
+        "start",
+        "notice",
+        "kill",
+        "closed by itself",
+        "stale",
+        "left pending",
+        "left held",
+        "left reserved",
+        "left running",
     ];
     let mut out: Vec<String> = commands.map(String::from).to_vec();
     out.extend(DENIALS.map(|name| format!("denied {name}")));
     out.extend(EvictionReason::ALL.map(|reason| format!("closed {}", reason.name())));
     let back = [
-        EvictionReason::OwnerReturn, EvictionReason::PriorityPreemption,
-        EvictionReason::BudgetExhausted, EvictionReason::NodeFailure,
+        EvictionReason::OwnerReturn,
+        EvictionReason::PriorityPreemption,
+        EvictionReason::BudgetExhausted,
+        EvictionReason::NodeFailure,
     ];
     out.extend(back.map(|reason| format!("requeued {}", reason.name())));
     let ends = [
-        FinalState::Completed, FinalState::Failed, FinalState::Timeout, FinalState::Cancelled,
-        FinalState::Preempted, FinalState::NodeFail, FinalState::OutOfBudget,
+        FinalState::Completed,
+        FinalState::Failed,
+        FinalState::Timeout,
+        FinalState::Cancelled,
+        FinalState::Preempted,
+        FinalState::NodeFail,
+        FinalState::OutOfBudget,
     ];
     out.extend(ends.map(|end| format!("finished {end:?}")));
     let kinds = [
-        TransferKind::Deposit, TransferKind::Hold, TransferKind::Restore, TransferKind::Settle,
-        TransferKind::Fee, TransferKind::Refund,
+        TransferKind::Deposit,
+        TransferKind::Hold,
+        TransferKind::Restore,
+        TransferKind::Settle,
+        TransferKind::Fee,
+        TransferKind::Refund,
     ];
     out.extend(kinds.map(|kind| format!("moved {}", kind.name())));
-    let fates = [
-        OfferFate::Opened, OfferFate::Leased, OfferFate::Withdrawn,
-        OfferFate::Revoked,
-    ];
+    let fates = [OfferFate::Opened, OfferFate::Leased, OfferFate::Withdrawn, OfferFate::Revoked];
     out.extend(fates.map(|fate| format!("offer {fate:?}")));
     out
 }

@@ -1,4 +1,5 @@
-//! Laws over generated histories: invariants, replay, snapshots, the index, order of samples, money.
+//! Laws over generated histories: invariants, replay, snapshots, the index, order of samples,
+//! money.
 
 use gridcore::command::{Command, Entry, Report};
 use gridcore::decode::from_bytes;
@@ -47,11 +48,16 @@ fn followed(world: &World) -> Vec<Effect> {
 
 #[test]
 fn every_invariant_holds_after_every_entry() {
-    property("every_invariant_holds_after_every_entry", 600, &case(Profile::ALL), |case, counts| {
-        let world = case.play(Checks::Every);
-        counts.case(world.entries.len());
-        Ok(())
-    });
+    property(
+        "every_invariant_holds_after_every_entry",
+        600,
+        &case(Profile::ALL),
+        |case, counts| {
+            let world = case.play(Checks::Every);
+            counts.case(world.entries.len());
+            Ok(())
+        },
+    );
 }
 
 #[test]
@@ -139,7 +145,9 @@ fn a_higher_sample_never_gives_a_larger_offer() {
     property(name, 500, &(case(Profile::ALL), pair), |(case, (low, high, n)), counts| {
         let world = case.play(Checks::Off);
         let state = world.grid.state();
-        let node = gridcore::ids::NodeId::new(u32::from(n) % u32::try_from(state.nodes.len()).unwrap_or(1));
+        let node = gridcore::ids::NodeId::new(
+            u32::from(n) % u32::try_from(state.nodes.len()).unwrap_or(1),
+        );
         let mut high = high;
         (high.cpu, high.memory) = (high.cpu.max(low.cpu), high.memory.max(low.memory));
         high.gpus.resize(5, gridcore::command::GpuSample::default());
@@ -266,9 +274,11 @@ fn the_state_stays_small_however_long_the_history() {
 
 #[test]
 fn an_entry_out_of_order_is_a_broken_promise() {
-    let case = Case { config: gridtests::cluster::Cluster::new().dedicated(1, 1, 1).config, ops: vec![] };
+    let case =
+        Case { config: gridtests::cluster::Cluster::new().dedicated(1, 1, 1).config, ops: vec![] };
     let mut grid = fresh(&case);
-    let wake = |seq, at| Entry { seq: Seq::new(seq), at: Time::from_ms(at), command: Command::Wake };
+    let wake =
+        |seq, at| Entry { seq: Seq::new(seq), at: Time::from_ms(at), command: Command::Wake };
     assert!(grid.apply(&wake(1, 5), &mut Vec::new()).is_ok());
     for (seq, at) in [(1, 6), (3, 6), (2, 4)] {
         let mut grid = grid.clone();

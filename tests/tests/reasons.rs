@@ -88,8 +88,11 @@ fn lifting_every_reason_starts_any_job_that_waits() {
             let mut world = world.clone();
             let before = world.effects.len();
             lift_all(&mut world, job.id);
-            prop_assert!(started(&world, before, job.id), "{why:?} lifted, {job:?} still waits: {:?}",
-                explain(world.grid.state(), job.id));
+            prop_assert!(
+                started(&world, before, job.id),
+                "{why:?} lifted, {job:?} still waits: {:?}",
+                explain(world.grid.state(), job.id)
+            );
             lifted.set(lifted.get() + 1);
         }
         counts.case(world.entries.len());
@@ -137,8 +140,11 @@ fn a_job_blocked_by_one_thing_starts_when_that_alone_is_lifted() {
                 if lift(&mut other, &job, only).is_none() {
                     continue;
                 }
-                prop_assert!(started(&other, world.effects.len(), job.id), "{only:?} lifted, {job:?} still waits: {:?}",
-                    explain(other.grid.state(), job.id));
+                prop_assert!(
+                    started(&other, world.effects.len(), job.id),
+                    "{only:?} lifted, {job:?} still waits: {:?}",
+                    explain(other.grid.state(), job.id)
+                );
                 *kinds.borrow_mut().entry(only.name()).or_insert(0) += 1;
             }
         }

@@ -115,7 +115,8 @@ impl Scorer {
         let (cpu_unit, gpu_unit) = (square(self.cpu_max), square(self.gpu_max));
         let cpu = u128::from(free.cpu.get()) * u128::from(need.cpu.get());
         let gpu = u128::from(free.gpu.get()) * u128::from(need.gpu.get());
-        // floor(100 - x) = 100 - ceil(x); with 4,096 cores and 64 GPUs the products stay below 2^82.
+        // floor(100 - x) = 100 - ceil(x); with 4,096 cores and 64 GPUs the products stay below
+        // 2^82.
         let used = (50 * (cpu * gpu_unit + gpu * cpu_unit)).div_ceil(cpu_unit * gpu_unit);
         100 - i64::try_from(used).unwrap_or(100)
     }
@@ -156,8 +157,8 @@ pub fn members_on(mut node: Node, shape: &Shape) -> u32 {
     fit
 }
 
-/// The score of `pack`: full devices first, then partly used nodes, then empty ones (the GPU packing
-/// policy of the Kubernetes scheduler simulator that came with FGD). Without a GPU: 0.
+/// The score of `pack`: full devices first, then partly used nodes, then empty ones (the GPU
+/// packing policy of the Kubernetes scheduler simulator that came with FGD). Without a GPU: 0.
 fn pack(node: &Node, need: GpuNeed) -> i64 {
     if need.count == 0 {
         return 0;

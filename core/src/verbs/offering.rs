@@ -42,7 +42,7 @@ impl Work<'_> {
         let node = &self.state.nodes[id];
         if node.offer.is_some() || !node.leases.is_empty() {
             let gone = node.offer.as_ref().is_some_and(|offer| offer.total.is_zero());
-            if gone || exceeds(node, &lendable) {
+            if gone || node.exceeds(&lendable) {
                 self.state.timers.set(now, Due::Reclaim(id));
             }
         }
@@ -102,7 +102,7 @@ impl Work<'_> {
             let next = now.after(rules.offering.check_interval);
             self.check_at(id, next);
         }
-        if exceeds(&self.state.nodes[id], &lendable) {
+        if self.state.nodes[id].exceeds(&lendable) {
             self.state.timers.set(now, Due::Reclaim(id));
         }
         if total.is_zero() {
@@ -130,7 +130,8 @@ impl Work<'_> {
         } else {
             let offer = self.state.next.offer;
             self.state.next.offer = offer.next();
-            node.offer = Some(Offer { id: offer, version: 0, total, opened: now, ends, leased: false });
+            node.offer =
+                Some(Offer { id: offer, version: 0, total, opened: now, ends, leased: false });
             self.state.fates.count(OfferFate::Opened);
             self.effects.push(Effect::Offer { offer, node: id, fate: OfferFate::Opened });
         }
@@ -172,11 +173,12 @@ impl Work<'_> {
             return;
         }
         let lendable = node.lendable(self.state.now, &rules.offering, &rules.balance);
-        let gone = node.offer.as_ref().is_some_and(|o| o.total.is_zero() && lendable.bundle.is_zero());
+        let gone =
+            node.offer.as_ref().is_some_and(|o| o.total.is_zero() && lendable.bundle.is_zero());
         if gone {
             self.withdraw(id);
         }
-        if self.state.nodes[id].draining.is_some() || !exceeds(&self.state.nodes[id], &lendable) {
+        if self.state.nodes[id].draining.is_some() || !self.state.nodes[id].exceeds(&lendable) {
             return;
         }
         let victims = reclaim_victims(self.state, id, &lendable.bundle, lendable.gpus);
@@ -208,7 +210,7 @@ impl Work<'_> {
             return;
         }
         let lendable = node.lendable(self.state.now, &rules.offering, &rules.balance);
-        if !exceeds(node, &lendable) {
+        if !node.exceeds(&lendable) {
             self.state.nodes[id].reclaiming = false;
             self.state.changed.note(id);
         }
@@ -251,7 +253,8 @@ impl Work<'_> {
         lease.lost.insert(node);
         let gone = lease.members.iter().all(|member| lease.lost.contains(&member.node));
         if lease.state == LeaseState::Active {
-            // Who was already told to leave pays or is paid by that reason, not by this failure too.
+            // Who was already told to leave pays or is paid by that reason, not by this failure
+            // too.
             lease.blame = Some(node);
             begin_release(self, id, EvictionReason::NodeFailure, Span::ZERO);
         } else if !gone {
@@ -273,16 +276,6 @@ impl Work<'_> {
         self.state.nodes[id].up = true;
         self.check_at(id, self.state.now);
     }
-}
-
-/// Returns whether more is leased on a node than it could lend now.
-#[must_use]
-pub fn exceeds(node: &Node, lendable: &Lendable) -> bool {
-    let amounts = Bundle { gpu: lendable.bundle.gpu, ..node.leased };
-    let closed = |(i, gpu): (usize, &crate::nodes::Gpu)| {
-        lendable.gpus & 1 << i == 0 && !gpu.used.is_zero()
-    };
-    !amounts.fits_in(&lendable.bundle) || node.gpus.iter().enumerate().any(closed)
 }
 
 /// Lowers a node's offer to what it could lend now; returns whether anything changed.

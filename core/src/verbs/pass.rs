@@ -75,8 +75,8 @@ impl Work<'_> {
         }
     }
 
-    /// Lets the first waiting job of a higher class take the place of lower ones, if that makes room
-    /// for all of it.
+    /// Lets the first waiting job of a higher class take the place of lower ones, if that makes
+    /// room for all of it.
     pub fn preempt(&mut self, pool: PoolId) {
         let rules = &self.state.rules.preemption;
         let Some(lowest) = self.state.pools[pool].running.lowest() else { return };

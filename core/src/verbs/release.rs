@@ -8,9 +8,7 @@ use crate::command::Outcome;
 use crate::due::Due;
 use crate::effect::{Effect, EvictionReason, FinalState, LeaseEnd};
 use crate::ids::{JobId, LeaseId};
-use crate::jobs::JobState;
 use crate::leases::{Claim, Lease, LeaseState};
-use crate::state::State;
 use crate::units::{MicroAtp, Span, Time};
 use alloc::vec::Vec;
 
@@ -194,19 +192,4 @@ impl Work<'_> {
             self.state.job_mut(job).preempt_after = again;
         }
     }
-}
-
-/// Returns the jobs that are neither waiting nor running nor held nor claimed: none, ever.
-#[must_use]
-pub fn strays(state: &State) -> Vec<JobId> {
-    let stray = |(id, job): (&JobId, &crate::jobs::Job)| {
-        let ok = match job.state {
-            JobState::Pending => state.queue.contains(state.line_of(job), *id),
-            JobState::Held => !state.queue.contains(state.line_of(job), *id),
-            JobState::Nominated => state.claims.contains_key(id),
-            JobState::Running(lease) => state.leases.contains_key(&lease),
-        };
-        (!ok).then_some(*id)
-    };
-    state.jobs.iter().filter_map(stray).collect()
 }

@@ -10,8 +10,8 @@ use crate::effect::{Effect, EvictionReason, FinalState, JobEnd};
 use crate::explain::explain;
 use crate::ids::{AccountId, JobId, NodeId, ShapeId};
 use crate::index::{Index, suits};
-use crate::placement::members_on;
 use crate::jobs::{Job, JobState, Shape};
+use crate::placement::members_on;
 use crate::state::{State, permutation};
 use alloc::string::String;
 
@@ -252,7 +252,12 @@ fn check_spec(state: &State, account: AccountId, spec: &JobSpec) -> Result<(), D
                 && (gpus.count == 0) == gpus.share.is_zero(),
             "1 to 1,000 thousandths with a GPU, else 0",
         ),
-        ("members", u64::from(spec.members), (1..=MEMBERS_MAX).contains(&spec.members), "1 to 1,024"),
+        (
+            "members",
+            u64::from(spec.members),
+            (1..=MEMBERS_MAX).contains(&spec.members),
+            "1 to 1,024",
+        ),
         ("limit", 0, spec.limit.is_none_or(|limit| !limit.is_zero()), "above 0"),
         ("labels", spec.labels.len() as u64, spec.labels.len() <= 64, "at most 64"),
         ("label values", words as u64, words <= 64, "at most 64"),

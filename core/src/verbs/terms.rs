@@ -30,7 +30,10 @@ impl Work<'_> {
         }
         // What the job has cost when this term ends, and the next.
         let committed = job.charged.saturating_add(amount).saturating_add(
-            lease.hold.and_then(|h| self.state.ledger.holds.get(&h)).map_or(MicroAtp::ZERO, |h| h.amount),
+            lease
+                .hold
+                .and_then(|h| self.state.ledger.holds.get(&h))
+                .map_or(MicroAtp::ZERO, |h| h.amount),
         );
         if job.budget.is_some_and(|budget| committed > budget) {
             return;
@@ -76,8 +79,8 @@ impl Work<'_> {
         self.book_term(id);
     }
 
-    /// Pays the lenders for the running term until `until`, refunding `lost` work where a node is to
-    /// blame, and restores the rest. A term is settled once.
+    /// Pays the lenders for the running term until `until`, refunding `lost` work where a node is
+    /// to blame, and restores the rest. A term is settled once.
     pub fn settle_term(&mut self, id: LeaseId, until: Time, lost: Span) {
         let lease = self.state.lease(id);
         let Some(hold) = lease.hold else { return };
@@ -158,7 +161,8 @@ impl Work<'_> {
                 continue;
             }
             if let Some(next) = lease.next_hold.take() {
-                let amount = self.state.ledger.holds.get(&next).map_or(MicroAtp::ZERO, |h| h.amount);
+                let amount =
+                    self.state.ledger.holds.get(&next).map_or(MicroAtp::ZERO, |h| h.amount);
                 let lease = self.state.lease_mut(id);
                 lease.held = lease.held.saturating_sub(amount);
                 let fee = self.state.rules.atp.fee;

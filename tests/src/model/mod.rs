@@ -1,14 +1,17 @@
 //! The slow, obvious scheduler that the core is compared with.
 //!
-//! No index, no lines, no ranks, no terms: at every pass it sorts all waiting jobs, walks all nodes,
-//! and computes the published score of each strategy anew (TRUTHS.md section 2). It knows dedicated
-//! nodes, both kinds of backfill, the orders `fifo` and `fair` (with a half-life too long to matter),
-//! and money; it knows no owner, no failure and nobody who makes way. It calls nothing of the core
-//! that decides.
+//! No index, no lines, no ranks, no terms: at every pass it sorts all waiting jobs, walks all
+//! nodes, and computes the published score of each strategy anew (TRUTHS.md section 2). It knows
+//! dedicated nodes, both kinds of backfill, the orders `fifo` and `fair` (with a half-life too long
+//! to matter), and money; it knows no owner, no failure and nobody who makes way. It calls nothing
+//! of the core that decides.
 
-use gridcore::bundle::{Bundle, Needs};
+mod money;
+mod score;
+
+use gridcore::bundle::Needs;
 use gridcore::command::JobSpec;
-use gridcore::config::{Backfill, Config, Order, Strategy};
+use gridcore::config::{Backfill, Config, Order};
 use gridcore::ids::{AccountId, JobId, NodeId};
 use gridcore::units::{Priority, Span, Time};
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,23 +90,6 @@ fn class(priority: Priority) -> u8 {
     if priority.get() > 75 { 100 } else { priority.get() }
 }
 
-/// What holding `needs` for `ms` costs: every resource rounded up for itself.
-fn cost(needs: &Needs, ms: u64, priority: Priority, rates: &[u64; 12]) -> u64 {
-    let factor = match priority.get() {
-        0..=25 => 500_000_u128,
-        26..=50 => 1_000_000,
-        51..=75 => 2_000_000,
-        _ => 4_000_000,
-    };
-    let mut total = 0;
-    for (amount, rate) in needs.bundle().amounts().into_iter().zip(rates) {
-        if *rate > 0 {
-            total += (u128::from(amount) * u128::from(ms) * factor).div_ceil(u128::from(*rate));
-        }
-    }
-    u64::try_from(total).unwrap_or(u64::MAX)
-}
-
 impl Model {
     /// Begins with an empty cluster; `rank` is the seeded order of equal nodes.
     #[must_use]
@@ -148,7 +134,17 @@ impl Model {
         let (term, limit_at, held, charged, booked) = ((0, 0, 0, 0), None, false, 0, 0);
         let (leaving, order, renewed) = (None, 0, false);
         let task = Task {
-            account, spec, places, held, term, limit_at, charged, booked, leaving, order, renewed,
+            account,
+            spec,
+            places,
+            held,
+            term,
+            limit_at,
+            charged,
+            booked,
+            leaving,
+            order,
+            renewed,
         };
         self.tasks.insert(id, task);
     }
@@ -195,7 +191,8 @@ impl Model {
     pub fn leave(&mut self, id: JobId, why: Leaving) {
         if let Some(task) = self.tasks.get_mut(&id) {
             // Who was taken back does not wait for credit; who has freed its place stays so.
-            let first = task.leaving.filter(|first| *first == Leaving::Limit || why != Leaving::Cancelled);
+            let first =
+                task.leaving.filter(|first| *first == Leaving::Limit || why != Leaving::Cancelled);
             task.leaving = Some(first.unwrap_or(why));
         }
     }
@@ -209,7 +206,8 @@ impl Model {
             let (began, ends, order) = (task.term.0, task.term.1, task.order);
             let more = terms && task.limit_at.is_none_or(|limit| ends < limit);
             let limit = task.limit_at.map(|at| (at, 0, order, *id));
-            let half = (more && !task.renewed).then_some((began + (ends - began) / 2, 1, order, *id));
+            let half =
+                (more && !task.renewed).then_some((began + (ends - began) / 2, 1, order, *id));
             [limit, half, more.then_some((ends, 2, order, *id))]
         });
         dues.flatten().min()
@@ -235,12 +233,6 @@ impl Model {
         }
     }
 
-    /// Settles a job for the last time and forgets it.
-    fn finish(&mut self, id: JobId, now: Time) {
-        self.close(id, now);
-        self.tasks.remove(&id);
-    }
-
     /// Lets a job that has ended wait again.
     pub fn requeue(&mut self, id: JobId, now: Time) {
         self.free(id);
@@ -250,55 +242,12 @@ impl Model {
         }
     }
 
-    /// Settles the running term and gives back what was set aside and booked ahead.
-    fn close(&mut self, id: JobId, now: Time) {
-        self.settle(id, now.ms());
-        let Some(task) = self.tasks.get(&id) else { return };
-        if task.places.is_none() {
-            return;
-        }
-        self.available[task.account.get() as usize] += i128::from(task.term.3);
-        let (began, ends) = (u128::from(task.term.0), u128::from(task.term.1));
-        if ends > began {
-            let unused = ends.saturating_sub(u128::from(now.ms()));
-            let back = task.booked * unused / (ends - began);
-            let usage = &mut self.usage[task.account.get() as usize];
-            *usage = usage.saturating_sub(back);
-        }
-    }
-
-    /// Pays the lenders for the running term until `until`.
-    fn settle(&mut self, id: JobId, until: u64) {
-        let rules = &self.config.rules;
-        let Some(task) = self.tasks.get_mut(&id) else { return };
-        let Some(places) = &task.places else { return };
-        let held = std::mem::take(&mut task.term.2);
-        if held == 0 {
-            return;
-        }
-        let ms = until.min(task.term.1) - task.term.0;
-        let one = cost(&task.spec.needs, ms, task.spec.priority, &rules.atp.rates);
-        let exact = |sum: u64| {
-            let fee = u128::from(sum) * u128::from(rules.atp.fee.get()) / 1_000_000;
-            i128::try_from(fee).unwrap_or(0)
-        };
-        let owners = places.iter().map(|(n, _)| self.config.nodes[n.get() as usize].owner);
-        let foreign: Vec<AccountId> = owners.filter(|owner| *owner != task.account).collect();
-        let mut sum = 0;
-        for owner in &foreign {
-            let part = exact(sum + one) - exact(sum);
-            sum += one;
-            self.available[owner.get() as usize] += i128::from(one) - part;
-            self.treasury += part;
-        }
-        task.charged += sum;
-        self.available[task.account.get() as usize] += i128::from(held) - i128::from(sum);
-    }
-
     /// Takes or gives back what one member uses of a node.
     fn give(&mut self, node: NodeId, devices: u64, needs: &Needs, back: bool) {
         let host = &mut self.hosts[node.get() as usize];
-        let step = |slot: &mut u64, amount: u64| *slot = if back { *slot + amount } else { *slot - amount };
+        let step = |slot: &mut u64, amount: u64| {
+            *slot = if back { *slot + amount } else { *slot - amount }
+        };
         for (slot, amount) in host.free.iter_mut().zip(needs.bundle().amounts()) {
             step(slot, amount);
         }
@@ -314,83 +263,6 @@ impl Model {
             *count = if back { *count - 1 } else { *count + 1 };
             host.kinds.retain(|_, count| *count > 0);
         }
-    }
-
-    /// Half of the running term has passed: sets the next one aside, if the account can.
-    fn renew(&mut self, id: JobId) {
-        let Some(task) = self.tasks.get(&id) else { return };
-        let Some(places) = task.places.clone() else { return };
-        if task.term.3 > 0 {
-            return;
-        }
-        let amount = self.price(task, &places, self.span(task.limit_at.map(|l| l - task.term.1)));
-        let budget = task.spec.budget.map_or(u64::MAX, |b| b.get());
-        let account = task.account.get() as usize;
-        if task.charged + task.term.2 + amount <= budget
-            && self.available[account] >= i128::from(amount)
-        {
-            self.available[account] -= i128::from(amount);
-            if let Some(task) = self.tasks.get_mut(&id) {
-                task.term.3 = amount;
-            }
-        }
-    }
-
-    /// The running term is over; returns whether the next one is paid for.
-    fn next_term(&mut self, id: JobId) -> bool {
-        self.renew(id);
-        let Some(task) = self.tasks.get(&id) else { return true };
-        let places = task.places.clone().unwrap_or_default();
-        let span = self.span(task.limit_at.map(|l| l - task.term.1));
-        if task.term.3 == 0 && self.price(task, &places, span) > 0 {
-            return false;
-        }
-        let ends = task.term.1;
-        self.settle(id, ends);
-        let Some(task) = self.tasks.get_mut(&id) else { return true };
-        let next = std::mem::take(&mut task.term.3);
-        (task.term, task.renewed) = ((ends, ends + span, next, 0), false);
-        self.book(id);
-        true
-    }
-
-    /// The length of a term when so much of the limit is left.
-    fn span(&self, left: Option<u64>) -> u64 {
-        left.unwrap_or(u64::MAX).min(self.config.rules.term.0.get())
-    }
-
-    /// What a term of a job costs on these nodes; its own are free.
-    fn price(&self, task: &Task, places: &[(NodeId, u64)], ms: u64) -> u64 {
-        if !self.config.rules.atp.enabled {
-            return 0;
-        }
-        let own = |node: NodeId| self.config.nodes[node.get() as usize].owner == task.account;
-        let count = places.iter().filter(|(node, _)| !own(*node)).count() as u64;
-        let rates = &self.config.rules.atp.rates;
-        cost(&task.spec.needs, ms, task.spec.priority, rates).saturating_mul(count)
-    }
-
-    /// Books a term's use: the dominant share in the pool times the term, over the weight.
-    fn book(&mut self, id: JobId) {
-        let rules = &self.config.rules;
-        if !rules.atp.enabled && rules.scheduling.order == Order::Fifo {
-            return;
-        }
-        let Some(task) = self.tasks.get_mut(&id) else { return };
-        let nodes = self.config.nodes.iter().filter(|node| node.pool == task.spec.pool);
-        let whole = nodes.fold(Bundle::ZERO, |sum, n| sum.zip(&n.capacity, |a, b| a + b)).amounts();
-        let part = task.spec.needs.bundle().amounts();
-        let mut share = 0;
-        for (dimension, weight) in [0, 1, 3].into_iter().zip(rules.fair_share.weights) {
-            let amount = u128::from(part[dimension]) * u128::from(task.spec.members);
-            let scaled = (amount * u128::from(weight)) << 32;
-            share = share.max(scaled.checked_div(u128::from(whole[dimension])).unwrap_or(0));
-        }
-        let weight = Self::of(&self.config.accounts.iter().map(|a| a.weight).collect::<Vec<_>>(), task.account);
-        // The core keeps use in units of 256.
-        let amount = share * u128::from(task.term.1 - task.term.0) / u128::from(weight) / 256 * 256;
-        task.booked = amount;
-        self.usage[task.account.get() as usize] += amount;
     }
 
     /// One scheduling pass over all pools.
@@ -446,7 +318,8 @@ impl Model {
         let Some(quota) = self.config.pools[pool].quota else { return false };
         let needs = task.spec.needs.bundle().amounts();
         let rows = self.leased[pool].iter().zip(needs).zip(quota.amounts());
-        rows.into_iter().any(|((leased, need), quota)| leased + need * u64::from(task.spec.members) > quota)
+        rows.into_iter()
+            .any(|((leased, need), quota)| leased + need * u64::from(task.spec.members) > quota)
     }
 
     /// Finds places for all members, or none.
@@ -496,126 +369,18 @@ impl Model {
         self.book(id);
         true
     }
-
-    /// The node with the highest score among those where one member fits.
-    fn best(&self, task: &Task, taken: &[NodeId]) -> Option<NodeId> {
-        let fitting = (0..self.hosts.len()).filter(|i| self.fits(*i, task));
-        let nodes = fitting.map(|i| NodeId::new(u32::try_from(i).unwrap_or(u32::MAX)));
-        let open = nodes.filter(|node| !taken.contains(node));
-        open.min_by_key(|node| {
-            let i = node.get() as usize;
-            let score = self.score(*node, task);
-            (-score, -i64::from(self.config.nodes[i].priority), self.rank[i], *node)
-        })
-    }
-
-    fn fits(&self, i: usize, task: &Task) -> bool {
-        let (host, spec) = (&self.hosts[i], &self.config.nodes[i]);
-        let labels = task.spec.labels.iter().all(|need| {
-            let value = spec.labels.get(&need.key);
-            value.is_some_and(|v| need.any_of.is_empty() || need.any_of.contains(v))
-        });
-        let amounts = task.spec.needs.bundle().amounts().into_iter().zip(host.free);
-        spec.pool == task.spec.pool
-            && !host.drained
-            && labels
-            && amounts.into_iter().all(|(need, free)| need <= free)
-            && self.tightest(NodeId::new(u32::try_from(i).unwrap_or(0)), &task.spec.needs).is_some()
-    }
-
-    /// The devices with the least left that still fit.
-    fn tightest(&self, node: NodeId, needs: &Needs) -> Option<u64> {
-        let host = &self.hosts[node.get() as usize];
-        let (share, memory) = (u64::from(needs.gpus.share.get()), needs.gpus.memory.get());
-        let all = host.devices.iter().enumerate();
-        let mut fitting: Vec<(u64, u64, usize)> = all
-            .filter(|(_, device)| device.share >= share && device.memory >= memory)
-            .map(|(i, device)| (device.share, device.memory, i))
-            .collect();
-        fitting.sort_unstable();
-        let want = usize::from(needs.gpus.count);
-        (fitting.len() >= want).then(|| fitting.iter().take(want).fold(0, |mask, f| mask | 1 << f.2))
-    }
-
-    /// The published score, the larger the better.
-    fn score(&self, node: NodeId, task: &Task) -> i64 {
-        let host = &self.hosts[node.get() as usize];
-        let (free_cpu, free_gpu) = (host.free[0], host.free[3]);
-        let needs = task.spec.needs.bundle();
-        let sizes = |f: fn(&Bundle) -> u64| {
-            self.config.nodes.iter().map(|n| f(&n.capacity)).max().unwrap_or(1).max(1)
-        };
-        let (cpu_max, gpu_max) = (sizes(|b| b.cpu.get()), sizes(|b| b.gpu.get()));
-        // 100 (1 - a/2A - b/2B) = (200 AB - 100 aB - 100 bA) / 2AB, rounded down.
-        let left = |cpu: u64, gpu: u64| {
-            let (a, b) = (i128::from(cpu), i128::from(gpu));
-            let (aa, bb) = (i128::from(cpu_max), i128::from(gpu_max));
-            let score = (200 * aa * bb - 100 * a * bb - 100 * b * aa).div_euclid(2 * aa * bb);
-            i64::try_from(score).unwrap_or(0)
-        };
-        let tight = left(free_cpu - needs.cpu.get(), free_gpu - needs.gpu.get());
-        let own = self.config.nodes[node.get() as usize].owner == task.account;
-        let score = match self.config.rules.scheduling.strategy {
-            Strategy::FirstFit | Strategy::Random | Strategy::Fgd => 0,
-            Strategy::BestFit => tight,
-            Strategy::WorstFit => -tight,
-            Strategy::LocalFirst => tight + if own { 100_000 } else { 0 },
-            Strategy::DotProduct => {
-                let (a, aa) = (i128::from(free_cpu) * i128::from(needs.cpu.get()), i128::from(cpu_max));
-                let (b, bb) = (i128::from(free_gpu) * i128::from(needs.gpu.get()), i128::from(gpu_max));
-                let (aa, bb) = (aa * aa, bb * bb);
-                let score = (200 * aa * bb - 100 * a * bb - 100 * b * aa).div_euclid(2 * aa * bb);
-                i64::try_from(score).unwrap_or(0)
-            }
-            Strategy::Pack => self.pack(node, &task.spec.needs),
-            Strategy::GpuClustering => clustering(host, &task.spec.needs),
-        };
-        score + if task.spec.preferred.contains(&node) { 1_000_000 } else { 0 }
-    }
-
-    fn pack(&self, node: NodeId, needs: &Needs) -> i64 {
-        let host = &self.hosts[node.get() as usize];
-        if needs.gpus.count == 0 {
-            return 0;
-        }
-        let whole = host.devices.iter().filter(|d| d.share == 1_000).count();
-        if whole == host.devices.len() {
-            let free = i64::try_from(whole).unwrap_or(0);
-            return (33 - free).max(free);
-        }
-        let mask = self.tightest(node, needs).unwrap_or(0);
-        let chosen = host.devices.iter().enumerate().filter(|(i, _)| mask >> i & 1 == 1);
-        let shares: Vec<u64> = chosen.map(|(_, device)| device.share).collect();
-        let fresh = shares.iter().filter(|share| **share == 1_000).count();
-        if fresh > 0 {
-            return (50 - i64::try_from(fresh).unwrap_or(0)).max(33);
-        }
-        // Free percent of each device, without fractions.
-        let percent: u64 = shares.iter().map(|share| share / 10).sum();
-        (100 - i64::try_from(percent / 10).unwrap_or(0)).max(50)
-    }
 }
 
 /// Whether two jobs stand in one line: who cannot pay keeps its equals waiting too.
 fn same_line(a: &Task, b: &Task) -> bool {
     let same = |a: &JobSpec, b: &JobSpec| {
-        (a.pool, a.needs, a.members, a.spread, a.priority) == (b.pool, b.needs, b.members, b.spread, b.priority)
+        (a.pool, a.needs, a.members, a.spread, a.priority)
+            == (b.pool, b.needs, b.members, b.spread, b.priority)
             && a.labels == b.labels
             && a.preferred == b.preferred
     };
-    a.account == b.account && same(&a.spec, &b.spec) && a.spec.budget.is_none() && b.spec.budget.is_none()
-}
-
-fn clustering(host: &Host, needs: &Needs) -> i64 {
-    if needs.gpus.count == 0 {
-        return 0;
-    }
-    let kind = if needs.gpus.share.get() < 1_000 { 255 } else { needs.gpus.count };
-    let base = match (host.kinds.len(), host.kinds.contains_key(&kind)) {
-        (0, _) => 25,
-        (1, true) => 75,
-        (_, true) => 50,
-        (_, false) => 0,
-    };
-    base + 25 * (8_000 - i64::try_from(host.free[3]).unwrap_or(0)) / 8_000
+    a.account == b.account
+        && same(&a.spec, &b.spec)
+        && a.spec.budget.is_none()
+        && b.spec.budget.is_none()
 }
