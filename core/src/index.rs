@@ -119,11 +119,11 @@ impl Index {
         let free = candidates.ranks().map(|rank| self.by_rank.get(rank).copied());
         if taken.is_empty() {
             let count = candidates.len() as u64;
-            let pick = u64::try_from(u128::from(draw) * u128::from(count) >> 64).unwrap_or(0);
+            let pick = u64::try_from((u128::from(draw) * u128::from(count)) >> 64).unwrap_or(0);
             return candidates.nth(pick).and_then(|rank| self.by_rank.get(rank).copied());
         }
         let free: Vec<NodeId> = free.flatten().filter(|node| !taken.contains(node)).collect();
-        let pick = u128::from(draw) * free.len() as u128 >> 64;
+        let pick = (u128::from(draw) * free.len() as u128) >> 64;
         free.get(usize::try_from(pick).unwrap_or(usize::MAX)).copied()
     }
 

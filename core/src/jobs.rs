@@ -82,6 +82,9 @@ impl Shapes {
     }
 
     /// Counts one user less.
+    ///
+    /// # Panics
+    /// When it is left more often than entered: our bug.
     pub fn leave(&mut self, id: ShapeId) {
         assert!(self.users[id] > 0, "a shape is left once per job");
         self.users[id] -= 1;

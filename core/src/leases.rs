@@ -129,6 +129,9 @@ impl Running {
     }
 
     /// Counts a lease out.
+    ///
+    /// # Panics
+    /// When it was not counted in: our bug.
     pub fn leave(&mut self, priority: Priority) {
         let left = self.by_class.get_mut(&priority.class());
         assert!(left.as_ref().is_some_and(|n| **n > 0), "a lease is counted out once");

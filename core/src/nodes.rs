@@ -290,6 +290,9 @@ impl Node {
     }
 
     /// Takes the use of one member out of the counts.
+    ///
+    /// # Panics
+    /// When more is given back than was taken: our bug.
     pub fn give_back(&mut self, lease: LeaseId, needs: &Needs, devices: u64) {
         self.leased.take(&needs.bundle());
         for gpu in selected(&mut self.gpus, devices) {
@@ -316,6 +319,9 @@ impl Node {
     }
 
     /// Gives up a claim.
+    ///
+    /// # Panics
+    /// When it was not claimed: our bug.
     pub fn unclaim(&mut self, needs: &Needs, devices: u64) {
         self.claimed.take(&needs.bundle());
         for gpu in selected(&mut self.gpus, devices) {

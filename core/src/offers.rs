@@ -29,6 +29,9 @@ pub struct Offer {
 
 impl Offer {
     /// Sets a new total and, for a renewal, a new end.
+    ///
+    /// # Panics
+    /// When the new end is earlier: our bug.
     pub fn renew(&mut self, total: Bundle, ends: Time) {
         assert!(ends >= self.ends, "a renewal does not bring the end forward");
         if total != self.total {

@@ -74,6 +74,9 @@ pub struct Queue {
 
 impl Queue {
     /// Puts a job into its line.
+    ///
+    /// # Panics
+    /// When the job waits already: our bug.
     pub fn enter(&mut self, job: JobId, key: LineKey, pool: PoolId, usage: u128) {
         let line = self.lines.entry(key).or_default();
         let fresh = line.jobs.insert(job);
@@ -87,6 +90,9 @@ impl Queue {
     }
 
     /// Takes a job out of its line.
+    ///
+    /// # Panics
+    /// When the job does not wait there: our bug.
     pub fn leave(&mut self, job: JobId, key: LineKey, pool: PoolId, usage: u128) {
         let Some(line) = self.lines.get_mut(&key) else { panic!("job {job} waits in a line") };
         let was = line.jobs.remove(&job);

@@ -73,7 +73,7 @@ impl Inflation {
         let curve = one + ((x * (2_819_677_000 + ((x * 1_475_290_296) >> 32))) >> 32);
         let amount = (u128::from(share) * u128::from(span.get())) / u128::from(weight.max(1));
         let shift = u32::try_from(whole.min(RENORMALISE + 1)).unwrap_or(0);
-        ((amount >> 8) * curve >> 24) << shift
+        (((amount >> 8) * curve) >> 24) << shift
     }
 }
 

@@ -93,12 +93,7 @@ impl std::fmt::Debug for Case {
             writeln!(f, "{node:?}")?;
         }
         for op in &self.ops {
-            match op {
-                Op::Submit(account, spec, work) => {
-                    writeln!(f, "submit {account}\n  {spec:?}\n  {work:?}")?;
-                }
-                other => writeln!(f, "{other:?}")?,
-            }
+            writeln!(f, "{op:?}")?;
         }
         Ok(())
     }

@@ -67,6 +67,9 @@ pub fn property<S: Strategy>(
 }
 
 /// Prints what a test did and appends it to the file that the last page of a test run sums up.
+///
+/// # Panics
+/// When that file cannot be written.
 #[expect(clippy::print_stdout, reason = "every test says what it ran")]
 pub fn record(kind: &str, name: &str, cases: u64, commands: u64) {
     println!("{name}: {cases} cases, {commands} commands");

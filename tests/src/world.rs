@@ -66,6 +66,8 @@ pub struct World {
     pub entries: Vec<Entry<Command>>,
     /// What followed from each entry, in order.
     pub effects: Vec<(Time, Effect)>,
+    /// The same as text, as it was when it happened, if the world narrates.
+    pub texts: Option<Vec<(Time, String)>>,
     /// What the refusals were.
     pub denials: Vec<Denied>,
     /// The present.
@@ -96,6 +98,7 @@ impl World {
             grid,
             entries: Vec::new(),
             effects: Vec::new(),
+            texts: None,
             denials: Vec::new(),
             now: Time::ZERO,
             checks,
@@ -111,6 +114,9 @@ impl World {
     ///
     /// # Errors
     /// The core's refusal.
+    ///
+    /// # Panics
+    /// When the core numbers jobs otherwise than in order.
     pub fn submit(
         &mut self,
         account: AccountId,
@@ -148,6 +154,9 @@ impl World {
     }
 
     /// States a fact.
+    ///
+    /// # Panics
+    /// When the core denies it.
     pub fn report(&mut self, report: Report) -> Reply {
         if let Report::NodeDown { node } = report {
             self.lose_node(node);
@@ -214,6 +223,9 @@ impl World {
         }
         self.entries.push(entry);
         for effect in effects {
+            if let Some(texts) = &mut self.texts {
+                texts.push((self.now, crate::text::effect(self.grid.state(), &effect)));
+            }
             self.perform(&effect);
             self.effects.push((self.now, effect));
         }

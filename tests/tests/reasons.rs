@@ -115,7 +115,18 @@ fn lift(world: &mut World, job: &Job, blocker: &Blocker) -> Option<()> {
             let amount = needed.saturating_sub(*available);
             world.request(Request::Deposit { account, amount })
         }
-        _ => return None,
+        Blocker::NoMatchingNode
+        | Blocker::QuotaExceeded { .. }
+        | Blocker::BudgetCommitted { .. }
+        | Blocker::NoOffers { .. }
+        | Blocker::Resources { .. }
+        | Blocker::Priority { .. }
+        | Blocker::WaitingForPreempted { .. }
+        | Blocker::GangIncomplete { .. }
+        | Blocker::NodeDraining { .. }
+        | Blocker::NodeUnreachable { .. }
+        | Blocker::WaitingForReclaim { .. }
+        | Blocker::MinRuntimeProtected { .. } => return None,
     };
     answer.is_ok().then_some(())
 }

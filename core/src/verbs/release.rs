@@ -41,6 +41,9 @@ pub fn close(work: &mut Work<'_>, id: LeaseId, outcome: Outcome) {
 }
 
 /// Closes a lease that was last known to live at `until`.
+///
+/// # Panics
+/// When the lease is not open: our bug.
 pub fn close_until(work: &mut Work<'_>, id: LeaseId, outcome: Outcome, until: Time) {
     let lease = work.state.lease(id);
     let job_id = lease.job;
@@ -50,7 +53,9 @@ pub fn close_until(work: &mut Work<'_>, id: LeaseId, outcome: Outcome, until: Ti
     } else {
         Span::ZERO
     };
-    settle_all(work, id, until, lost, evicted);
+    // What is refunded was charged: work after the last sign of life was not.
+    let charged = lost.saturating_sub(work.state.now.since(until));
+    settle_all(work, id, until, charged, evicted);
     work.unbook_term(id, until);
     clear_timers(work.state, id);
     if work.state.lease(id).state != LeaseState::Released {

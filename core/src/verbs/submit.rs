@@ -206,6 +206,9 @@ pub fn dequeue(state: &mut State, id: JobId) {
 }
 
 /// Takes a job out of the state for good.
+///
+/// # Panics
+/// When the job has ended before: our bug.
 pub fn finish(work: &mut Work<'_>, id: JobId, end: FinalState) {
     let job = work.state.jobs.remove(&id);
     assert!(job.is_some(), "job {id} ends once");
@@ -306,6 +309,9 @@ fn check_room(state: &State, shape: &Shape) -> Result<(), Denied> {
 
 impl Work<'_> {
     /// Pays out the deposits that the configuration names.
+    ///
+    /// # Panics
+    /// Never: the deposits were validated.
     pub fn open_accounts(&mut self) {
         for account in self.state.ledger.accounts.ids() {
             let amount = self.state.account(account).spec.deposit;
