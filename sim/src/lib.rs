@@ -3,12 +3,13 @@
 //! | floor | modules |
 //! |--:|---|
 //! | 7 | [`cli`] the command line |
-//! | 6 | [`compare`] several runs side by side; [`run`] one run from a file to its results |
-//! | 5 | [`output`] the files a run leaves; [`page`] its report |
-//! | 4 | [`world`] the event loop; [`metrics`] what a run comes to; [`picture`] its figures |
-//! | 3 | [`scenario`] files to everything a run needs |
-//! | 2 | [`trace`] [`generate`] work, load and faults, read or drawn |
-//! | 1 | [`kernel`] the event queue; [`rng`] [`decimal`] [`work`] [`record`] [`clock`] [`json`] |
+//! | 6 | [`run`] one run from a file to its results; [`compare`] several side by side |
+//! | 5 | [`output`] the files a run leaves |
+//! | 4 | [`page`] its report; [`metrics`] what it comes to |
+//! | 3 | [`world`] the event loop; [`picture`] figures |
+//! | 2 | [`scenario`] files to everything a run needs |
+//! | 1 | [`trace`] [`generate`] work, load and faults, read or drawn |
+//! | 0 | [`kernel`] the event queue; [`rng`] [`decimal`] [`json`] [`clock`] [`work`] [`record`] |
 #![forbid(unsafe_code)]
 
 pub mod cli;

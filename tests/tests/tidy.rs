@@ -21,12 +21,17 @@ const CORE: &[(u8, &[&str])] = &[
     (1, &["units", "ids"]),
 ];
 
-/// Floors of the simulator.
+/// Floors of the simulator, as in `sim/src/lib.rs`.
 const SIM: &[(u8, &[&str])] = &[
-    (5, &["main"]),
-    (3, &["generate", "trace"]),
-    (2, &["record", "work"]),
-    (1, &["decimal", "rng"]),
+    (8, &["main"]),
+    (7, &["cli"]),
+    (6, &["run", "compare"]),
+    (5, &["output"]),
+    (4, &["page", "metrics"]),
+    (3, &["world", "picture"]),
+    (2, &["scenario"]),
+    (1, &["trace", "generate"]),
+    (0, &["kernel", "rng", "decimal", "work", "record", "clock", "json"]),
 ];
 
 /// Floors of the daemon.

@@ -1,5 +1,5 @@
 //! Everything that is printed. A closed pipe is no error.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the terminal's module")]
+#![expect(clippy::print_stderr, reason = "this is the terminal's module")]
 
 use crate::world::Progress;
 use comfy_table::{ContentArrangement, Table, presets};

@@ -64,8 +64,7 @@ pub fn build(loaded: &Loaded, seed: u64) -> Result<Setup, ScenarioError> {
     let fault = |fault: Fault| ScenarioError::Key(loaded.path.clone(), fault);
     let horizon = scenario.horizon_seconds.map(|h| Time::ZERO.after(h.0));
     let span = horizon.map_or(LOAD_HORIZON, |h| h.since(Time::ZERO));
-    let mut config =
-        Config { rules: rules(scenario, seed).map_err(fault)?, ..Config::default() };
+    let mut config = Config { rules: rules(scenario, seed).map_err(fault)?, ..Config::default() };
     config.resources.clone_from(&scenario.resources);
     let mut names = Names::default();
     for account in &scenario.accounts {
@@ -352,7 +351,9 @@ fn add_pools(config: &mut Config, said: &[file::Pool]) -> Result<(), Fault> {
         rest = Some(PoolId::new(0));
     }
     let named: Vec<&String> = said.iter().filter_map(named_nodes).flatten().collect();
-    if let Some(twice) = named.iter().enumerate().find(|(i, n)| named.iter().take(*i).any(|m| m == *n)) {
+    if let Some(twice) =
+        named.iter().enumerate().find(|(i, n)| named.iter().take(*i).any(|m| m == *n))
+    {
         return Err(at("pools", format!("node {} is in two pools", twice.1)));
     }
     let named: std::collections::BTreeSet<&String> = named.into_iter().collect();
@@ -529,14 +530,16 @@ fn listed(
     let mut jobs = Vec::new();
     for (i, job) in list.iter().enumerate() {
         let key = format!("jobs.{i}");
-        let account: &str = if job.account.is_empty() { table::DEFAULT_ACCOUNT } else { &job.account };
+        let account: &str =
+            if job.account.is_empty() { table::DEFAULT_ACCOUNT } else { &job.account };
         let index = accounts.iter().position(|a| **a == *account).unwrap_or_else(|| {
             accounts.push(account.into());
             accounts.len() - 1
         });
         let record = listed_job(&key, job, resources)?;
         for n in 1..=job.array.unwrap_or(1) {
-            let name = if job.array.is_some() { format!("{}-{n}", job.name) } else { job.name.clone() };
+            let name =
+                if job.array.is_some() { format!("{}-{n}", job.name) } else { job.name.clone() };
             let account = u32::try_from(index).unwrap_or(u32::MAX);
             jobs.push(JobRecord { name: name.into(), account, ..record.clone() });
         }
@@ -586,7 +589,8 @@ fn read_faults(
     match &loaded.scenario.faults {
         None => Ok(Vec::new()),
         Some(file::Faults::Trace(name)) => {
-            let names: Vec<Box<str>> = config.nodes.iter().map(|n| n.name.as_str().into()).collect();
+            let names: Vec<Box<str>> =
+                config.nodes.iter().map(|n| n.name.as_str().into()).collect();
             Ok(faults::faults(&loaded.file(name), &names)?)
         }
         Some(file::Faults::Generator(process)) => {
