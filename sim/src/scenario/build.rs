@@ -62,6 +62,7 @@ const GPU_MACHINES: u64 = 1 << 32;
 pub fn build(loaded: &Loaded, seed: u64) -> Result<Setup, ScenarioError> {
     let scenario = &loaded.scenario;
     let fault = |fault: Fault| ScenarioError::Key(loaded.path.clone(), fault);
+    super::limits::check(scenario).map_err(fault)?;
     let horizon = scenario.horizon_seconds.map(|h| Time::ZERO.after(h.0));
     let span = horizon.map_or(LOAD_HORIZON, |h| h.since(Time::ZERO));
     let mut config =
@@ -93,15 +94,17 @@ pub fn build(loaded: &Loaded, seed: u64) -> Result<Setup, ScenarioError> {
         }
     }
     add_pools(&mut config, &scenario.pools).map_err(fault)?;
+    let pools = config.pools.iter().map(|pool| pool.name.as_str()).collect();
+    let nodes = config.nodes.iter().map(|node| node.name.as_str()).collect();
+    super::limits::check_names(scenario, &pools, &nodes).map_err(fault)?;
     let (jobs, accounts) = jobs(loaded, &mut config, traced.as_deref(), (seed, span))?;
     let job_accounts = accounts.iter().map(|name| names.account(name)).collect();
     config.accounts = names.specs;
     config.validate().map_err(|e| fault(at("configuration", e.to_string())))?;
     let faults = read_faults(loaded, &config, seed, span)?;
     let record = scenario.record_seconds.map_or_else(|| record_interval(horizon), |s| s.0);
-    if record < Span::seconds(1) {
-        return Err(fault(at("record_seconds", "it must be at least 1 s".to_owned())));
-    }
+    let rows = super::limits::check_rows(horizon.map(|_| span), record, config.nodes.len());
+    rows.map_err(fault)?;
     let (name, about) = (scenario.name.clone(), scenario.about.clone());
     Ok(Setup { config, jobs, job_accounts, loads, faults, horizon, record, seed, name, about })
 }

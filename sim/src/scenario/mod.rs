@@ -1,6 +1,7 @@
 //! Scenarios: reading a file, overriding keys, and building everything a run needs.
 
 pub mod build;
+pub mod limits;
 pub mod rules;
 pub mod schema;
 
@@ -87,7 +88,11 @@ pub fn load(path: &Path, sets: &[String]) -> Result<Loaded, ScenarioError> {
 /// # Errors
 /// As [`load`].
 pub fn parse(path: &Path, text: &str, sets: &[String]) -> Result<Scenario, ScenarioError> {
-    let yaml = |e: serde_saphyr::Error| ScenarioError::Yaml(path.to_owned(), e.to_string());
+    let yaml = |e: serde_saphyr::Error| {
+        let text = e.to_string();
+        let text = text.strip_prefix("error: ").unwrap_or(&text);
+        ScenarioError::Yaml(path.to_owned(), text.to_owned())
+    };
     let mut scenario: Scenario = serde_saphyr::from_str(text).map_err(yaml)?;
     if !sets.is_empty() {
         let mut tree: serde_json::Value = serde_saphyr::from_str(text).map_err(yaml)?;

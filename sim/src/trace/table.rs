@@ -270,6 +270,7 @@ mod tests {
                 gpu_models: if number % 6 == 0 { vec!["T4".into(), "G2".into()] } else { vec![] },
                 refuse_if_busy: number % 7 == 0,
                 checkpoint: (number % 8 == 0).then(|| Span::new(random.below(1 << 20))),
+                extra: None,
             });
         }
         let mut text = Vec::new();
