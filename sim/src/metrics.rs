@@ -204,13 +204,16 @@ fn metrics(run: &Finished) -> Json {
     let gpus = divide(sums.unallocated * 1_000, u128::from(record.end.ms()).max(1));
     put("unallocated_gpus", Json::Fixed(gpus));
     let fates = run.grid.state().fates;
-    put("offers", object([
-        ("opened", Json::Int(i128::from(fates.opened))),
-        ("leased", Json::Int(i128::from(fates.leased))),
-        ("expired", Json::Int(i128::from(fates.expired))),
-        ("withdrawn", Json::Int(i128::from(fates.withdrawn))),
-        ("revoked", Json::Int(i128::from(fates.revoked))),
-    ]));
+    put(
+        "offers",
+        object([
+            ("opened", Json::Int(i128::from(fates.opened))),
+            ("leased", Json::Int(i128::from(fates.leased))),
+            ("expired", Json::Int(i128::from(fates.expired))),
+            ("withdrawn", Json::Int(i128::from(fates.withdrawn))),
+            ("revoked", Json::Int(i128::from(fates.revoked))),
+        ]),
+    );
     put("atp", atp(run));
     if !record.fill.is_empty() {
         put("allocated_gpu_percent_at", fill(record));
@@ -347,7 +350,8 @@ pub fn table(summary: &Json) -> Vec<(String, String)> {
 fn flatten(value: &Json, path: &str, rows: &mut Vec<(String, String)>) {
     match value {
         Json::Object(pairs) if is_distribution(pairs) => {
-            let shown: Vec<String> = pairs.iter().map(|(k, v)| format!("{k} {}", plain(v))).collect();
+            let shown: Vec<String> =
+                pairs.iter().map(|(k, v)| format!("{k} {}", plain(v))).collect();
             rows.push((path.to_owned(), shown.join("  ")));
         }
         Json::Object(pairs) => {

@@ -62,7 +62,9 @@ impl CompareArgs {
                 for strategy in &strategies {
                     let mut label = Vec::new();
                     if self.scenarios.len() > 1 {
-                        label.push(scenario.file_stem().unwrap_or_default().to_string_lossy().into());
+                        label.push(
+                            scenario.file_stem().unwrap_or_default().to_string_lossy().into(),
+                        );
                     }
                     label.extend(policy.map(value_name));
                     label.extend(strategy.map(value_name));
@@ -98,6 +100,9 @@ pub(super) fn compare(args: &CompareArgs) -> anyhow::Result<()> {
         variants.len() > 1,
         "there is nothing to compare: name several scenarios, --policies or --strategies"
     );
+    if let Some(out) = &args.out {
+        Staging::try_out(out)?;
+    }
     let stop = interruption();
     let mut done = Vec::new();
     let mut name = String::new();
@@ -111,9 +116,10 @@ pub(super) fn compare(args: &CompareArgs) -> anyhow::Result<()> {
         let Some(first) = first else { continue };
         done.push(Done { label, spreads: spreads(&summaries), first: first.run.record });
     }
-    let folder = args.out.clone().unwrap_or_else(|| {
-        PathBuf::from("reports/out").join(format!("compare-{name}"))
-    });
+    let folder = args
+        .out
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("reports/out").join(format!("compare-{name}")));
     let count = args.seeds.to - args.seeds.from;
     let subtitle = format!("{name} \u{00B7} {count} seeds from {}", args.seeds.from);
     let json = comparison(&name, &done).text();

@@ -55,9 +55,7 @@ pub(super) fn import(args: &ImportArgs) -> anyhow::Result<()> {
             let processors = args.processors.context("an swf log needs --processors")?;
             (swf::jobs(first, processors)?, machine_yaml(processors))
         }
-        TraceFormat::Philly => {
-            (philly::jobs(first, &philly::Shape::default())?, philly_yaml())
-        }
+        TraceFormat::Philly => (philly::jobs(first, &philly::Shape::default())?, philly_yaml()),
         TraceFormat::Csv => (table::jobs(first)?, String::new()),
     };
     anyhow::ensure!(

@@ -94,7 +94,9 @@ fn replace_trace(loaded: &mut Loaded, trace: &str) -> Result<(), ScenarioError> 
         let key = if name.is_empty() { only } else { Some(name.to_owned()) };
         let names: Vec<&String> = known.files.keys().collect();
         let Some(key) = key.filter(|key| known.files.contains_key(key)) else {
-            return Err(fault(format!("this scenario's trace has the files {names:?}; write NAME=FILE")));
+            return Err(fault(format!(
+                "this scenario's trace has the files {names:?}; write NAME=FILE"
+            )));
         };
         known.files.insert(key, file);
         return Ok(());
@@ -163,7 +165,8 @@ impl std::str::FromStr for Seeds {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let hint = || format!("`{text}` is no range of seeds: write A..B, B outside, such as 0..10");
+        let hint =
+            || format!("`{text}` is no range of seeds: write A..B, B outside, such as 0..10");
         let (from, to) = text.split_once("..").ok_or_else(hint)?;
         let from = from.parse().map_err(|_| hint())?;
         let to = to.parse().map_err(|_| hint())?;

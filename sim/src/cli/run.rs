@@ -60,9 +60,11 @@ pub(super) fn interruption() -> Arc<AtomicBool> {
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<()> {
     let loaded = args.scenario.load()?;
     let stop = interruption();
-    let folder = args.out.clone().unwrap_or_else(|| {
-        PathBuf::from("reports/out").join(&loaded.scenario.name)
-    });
+    let folder = args
+        .out
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("reports/out").join(&loaded.scenario.name));
+    crate::output::Staging::try_out(&folder)?;
     if let Some(seeds) = args.seeds {
         return run_seeds(args, &loaded, seeds, &folder, &stop);
     }
@@ -85,11 +87,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<()> {
 }
 
 /// Prints the summary of one run.
-fn print_result(
-    args: &RunArgs,
-    result: &Outcome,
-    folder: &std::path::Path,
-) -> anyhow::Result<()> {
+fn print_result(args: &RunArgs, result: &Outcome, folder: &std::path::Path) -> anyhow::Result<()> {
     if args.json {
         return show::bytes(result.summary.text().as_bytes());
     }

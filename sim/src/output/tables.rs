@@ -213,7 +213,8 @@ pub fn timeline(run: &RunRecord, out: &mut dyn Write) -> io::Result<()> {
     for band in bands {
         header.push_str(&format!(",wait_{band}_s"));
     }
-    header.push_str(",offers_opened,offers_leased,offers_expired,offers_withdrawn,offers_revoked\n");
+    header
+        .push_str(",offers_opened,offers_leased,offers_expired,offers_withdrawn,offers_revoked\n");
     out.write_all(header.as_bytes())?;
     let mut line = Line::new();
     for row in &run.timeline {

@@ -65,8 +65,7 @@ pub fn build(loaded: &Loaded, seed: u64) -> Result<Setup, ScenarioError> {
     super::limits::check(scenario).map_err(fault)?;
     let horizon = scenario.horizon_seconds.map(|h| Time::ZERO.after(h.0));
     let span = horizon.map_or(LOAD_HORIZON, |h| h.since(Time::ZERO));
-    let mut config =
-        Config { rules: rules(scenario, seed).map_err(fault)?, ..Config::default() };
+    let mut config = Config { rules: rules(scenario, seed).map_err(fault)?, ..Config::default() };
     config.resources.clone_from(&scenario.resources);
     let mut names = Names::default();
     for account in &scenario.accounts {
@@ -355,7 +354,9 @@ fn add_pools(config: &mut Config, said: &[file::Pool]) -> Result<(), Fault> {
         rest = Some(PoolId::new(0));
     }
     let named: Vec<&String> = said.iter().filter_map(named_nodes).flatten().collect();
-    if let Some(twice) = named.iter().enumerate().find(|(i, n)| named.iter().take(*i).any(|m| m == *n)) {
+    if let Some(twice) =
+        named.iter().enumerate().find(|(i, n)| named.iter().take(*i).any(|m| m == *n))
+    {
         return Err(at("pools", format!("node {} is in two pools", twice.1)));
     }
     let named: std::collections::BTreeSet<&String> = named.into_iter().collect();
@@ -370,7 +371,7 @@ fn add_pools(config: &mut Config, said: &[file::Pool]) -> Result<(), Fault> {
 fn named_nodes(pool: &file::Pool) -> Option<&Vec<String>> {
     match &pool.nodes {
         file::PoolNodes::Named(names) => Some(names),
-        file::PoolNodes::All(_) => None,
+        file::PoolNodes::All => None,
     }
 }
 
@@ -451,6 +452,8 @@ fn jobs(
         }
         file::Jobs::From(file::Source::Trace(trace)) => {
             let workload = traced_jobs(loaded, trace, nodes.unwrap_or(&[]), (seed, config))?;
+            let known = super::limits::check_traced(&workload.jobs, &config.pools);
+            known.map_err(|fault| ScenarioError::Key(loaded.path.clone(), fault))?;
             Ok((Box::new(workload.jobs.into_iter()), workload.accounts))
         }
     }
@@ -532,14 +535,16 @@ fn listed(
     let mut jobs = Vec::new();
     for (i, job) in list.iter().enumerate() {
         let key = format!("jobs.{i}");
-        let account: &str = if job.account.is_empty() { table::DEFAULT_ACCOUNT } else { &job.account };
+        let account: &str =
+            if job.account.is_empty() { table::DEFAULT_ACCOUNT } else { &job.account };
         let index = accounts.iter().position(|a| **a == *account).unwrap_or_else(|| {
             accounts.push(account.into());
             accounts.len() - 1
         });
         let record = listed_job(&key, job, resources)?;
         for n in 1..=job.array.unwrap_or(1) {
-            let name = if job.array.is_some() { format!("{}-{n}", job.name) } else { job.name.clone() };
+            let name =
+                if job.array.is_some() { format!("{}-{n}", job.name) } else { job.name.clone() };
             let account = u32::try_from(index).unwrap_or(u32::MAX);
             jobs.push(JobRecord { name: name.into(), account, ..record.clone() });
         }
@@ -589,7 +594,8 @@ fn read_faults(
     match &loaded.scenario.faults {
         None => Ok(Vec::new()),
         Some(file::Faults::Trace(name)) => {
-            let names: Vec<Box<str>> = config.nodes.iter().map(|n| n.name.as_str().into()).collect();
+            let names: Vec<Box<str>> =
+                config.nodes.iter().map(|n| n.name.as_str().into()).collect();
             Ok(faults::faults(&loaded.file(name), &names)?)
         }
         Some(file::Faults::Generator(process)) => {

@@ -4,6 +4,9 @@
 use super::schema as file;
 use super::{Fault, at};
 use crate::generate::jobs::JOBS_MAX;
+use crate::trace::read::shown;
+use crate::work::JobRecord;
+use gridcore::config::PoolSpec;
 use gridcore::units::Span;
 use std::collections::BTreeSet;
 
@@ -117,8 +120,26 @@ pub(super) fn check_names(
                 pool(format!("jobs.generator.classes.{i}.pool"), class.pool.as_deref())?;
             }
         }
-        // The rows of a trace that name no pool of this cluster are refused one by one.
+        // Checked when they are read.
         file::Jobs::From(file::Source::Trace(_)) => {}
+    }
+    Ok(())
+}
+
+/// Checks that the jobs of a trace name pools that exist.
+///
+/// # Errors
+/// The first job that names an unknown one.
+pub(super) fn check_traced(jobs: &[JobRecord], pools: &[PoolSpec]) -> Result<(), Fault> {
+    let named = |job: &JobRecord| job.pool.as_ref().map(|pool| (job.name.clone(), pool.clone()));
+    let known = |pool: &str| pools.iter().any(|known| known.name == pool);
+    for (i, (name, pool)) in (1..).zip(jobs.iter().map(named)).filter_map(|(i, j)| Some((i, j?))) {
+        if !known(&pool) {
+            let (name, pool) = (shown(&name), shown(&pool));
+            let what =
+                format!("job {i} by submission (`{name}`) names pool `{pool}`: there is none");
+            return Err(at("jobs.trace.files.jobs", what));
+        }
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Scenarios: reading a file, overriding keys, and building everything a run needs.
 
 pub mod build;
+mod either;
 pub mod limits;
 pub mod rules;
 pub mod schema;

@@ -225,7 +225,10 @@ fn atp(rules: &mut Atp, said: &file::Atp, resources: &[String]) -> Result<(), Fa
         let slot = names.iter().position(|known| known == name);
         let slot = slot.and_then(|i| rules.rates.get_mut(i));
         let slot = slot.ok_or_else(|| {
-            at(&format!("atp.rates.{name}"), format!("there is no such resource; there are {names:?}"))
+            at(
+                &format!("atp.rates.{name}"),
+                format!("there is no such resource; there are {names:?}"),
+            )
         })?;
         *slot = *rate;
     }

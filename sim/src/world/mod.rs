@@ -373,7 +373,8 @@ impl World {
         self.fetch_job();
         let account = usize::try_from(job.account).ok().and_then(|i| self.job_accounts.get(i));
         let account = account.copied().unwrap_or_default();
-        let pool = job.pool.as_ref().map_or(Some(PoolId::new(0)), |p| self.pools.get(&**p).copied());
+        let pool =
+            job.pool.as_ref().map_or(Some(PoolId::new(0)), |p| self.pools.get(&**p).copied());
         let row = self.new_row(&job, account, pool.unwrap_or_default());
         let spec = pool.map(|pool| self.spec(&job, pool));
         self.record.jobs.push(row);

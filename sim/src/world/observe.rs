@@ -158,7 +158,11 @@ fn offered(node: &Node) -> Bundle {
 
 /// Returns what an oracle would lend that knew the owner's peaks until the horizon has passed:
 /// capacity less peak less buffer, within the node's own share limit.
-fn oracle(node: &Node, peaks: (BasisPoints, BasisPoints, &[BasisPoints]), gate: BasisPoints) -> Bundle {
+fn oracle(
+    node: &Node,
+    peaks: (BasisPoints, BasisPoints, &[BasisPoints]),
+    gate: BasisPoints,
+) -> Bundle {
     let capacity = &node.spec.capacity;
     if node.spec.dedicated {
         return capacity.meet(&node.spec.share_max);
