@@ -1,8 +1,8 @@
 //! A bundle: one amount per resource, with arithmetic that never goes below nothing.
 //!
 //! CPU, memory, storage, GPUs (in thousandths, summed over devices) and up to
-//! [`RESOURCES_MAX`] custom resources that the configuration names. What single devices have left is
-//! not here but with the node; [`GpuNeed`] says what a job asks of each device.
+//! [`RESOURCES_MAX`] custom resources that the configuration names. What single devices have left
+//! is not here but with the node; [`GpuNeed`] says what a job asks of each device.
 
 use crate::units::{Bytes, MilliCores, MilliGpus, PerMille};
 use serde::{Deserialize, Serialize};

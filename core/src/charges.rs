@@ -42,7 +42,7 @@ pub fn term_cost(
     }
     let foreign = |m: &&Member| state.nodes[m.node].spec.owner != job.account;
     let count = members.iter().filter(foreign).count() as u64;
-    let one = cost(&shape.needs, span, job.priority.band(), &state.rules.atp);
+    let one = cost(&shape.needs, span, job.priority.band(), &state.rules.atp.rates);
     MicroAtp::new(one.get().saturating_mul(count))
 }
 
@@ -53,7 +53,7 @@ pub fn first_hold(state: &State, job: &Job, shape: &Shape) -> MicroAtp {
         return MicroAtp::ZERO;
     }
     let span = term(state, job.limit);
-    let one = cost(&shape.needs, span, job.priority.band(), &state.rules.atp);
+    let one = cost(&shape.needs, span, job.priority.band(), &state.rules.atp.rates);
     MicroAtp::new(one.get().saturating_mul(u64::from(shape.members)))
 }
 
@@ -61,13 +61,13 @@ pub fn first_hold(state: &State, job: &Job, shape: &Shape) -> MicroAtp {
 /// that the node to blame owes for the work lost in it.
 #[must_use]
 pub fn payments(state: &State, lease: &Lease, until: Time, lost: Span) -> Vec<Payment> {
-    let atp = &state.rules.atp;
+    let rates = &lease.rates;
     let span = until.min(lease.term_ends).since(lease.term_began);
-    let amount = cost(&lease.needs, span, lease.band(), atp);
+    let amount = cost(&lease.needs, span, lease.band(), rates);
     let owner = |node: NodeId| state.nodes[node].spec.owner;
     let foreign = || lease.members.iter().filter(|m| owner(m.node) != lease.account);
     let mut left = if lease.blame.is_some() {
-        let one = cost(&lease.needs, lost.min(span), lease.band(), atp);
+        let one = cost(&lease.needs, lost.min(span), lease.band(), rates);
         MicroAtp::new(one.get().saturating_mul(foreign().count() as u64))
     } else {
         MicroAtp::ZERO
@@ -85,14 +85,14 @@ pub fn payments(state: &State, lease: &Lease, until: Time, lost: Span) -> Vec<Pa
 /// Returns the priced work that the running term of a lease would lose by `at`.
 #[must_use]
 pub fn priced_loss(state: &State, lease: &Lease, at: Time) -> MicroAtp {
-    let atp = &state.rules.atp;
-    if !atp.enabled {
+    let rates = &lease.rates;
+    if lease.hold.is_none() {
         return MicroAtp::ZERO;
     }
     let at = at.min(lease.term_ends);
     let lost = state.job(lease.job).lost_after(lease.ran(at)).min(at.since(lease.term_began));
     let owner = |node: NodeId| -> AccountId { state.nodes[node].spec.owner };
     let count = lease.members.iter().filter(|m| owner(m.node) != lease.account).count() as u64;
-    let one = cost(&lease.needs, lost, lease.band(), atp);
+    let one = cost(&lease.needs, lost, lease.band(), rates);
     MicroAtp::new(one.get().saturating_mul(count))
 }

@@ -79,8 +79,12 @@ impl<'de> serde::Deserializer<'de> for &mut Decoder<'de> {
     );
 
     refuse!(
-        deserialize_any, deserialize_f32, deserialize_f64, deserialize_char,
-        deserialize_identifier, deserialize_ignored_any
+        deserialize_any,
+        deserialize_f32,
+        deserialize_f64,
+        deserialize_char,
+        deserialize_identifier,
+        deserialize_ignored_any
     );
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, EncodeError> {
@@ -242,4 +246,3 @@ impl<'de> VariantAccess<'de> for &mut Decoder<'de> {
         serde::Deserializer::deserialize_tuple(self, fields.len(), visitor)
     }
 }
-

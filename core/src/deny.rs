@@ -44,7 +44,9 @@ pub enum Denied {
         range: &'static str,
     },
     /// No node of the pool could ever run the job.
-    #[error("no node of pool {pool} can ever run this: the closest has {dimension:?} {most} < {needed}")]
+    #[error(
+        "no node of pool {pool} can ever run this: the closest has {dimension:?} {most} < {needed}"
+    )]
     NoMatchingNode {
         /// The pool.
         pool: PoolId,
@@ -77,7 +79,7 @@ pub enum Denied {
     },
     /// The job said `if_busy: refuse` and cannot start now.
     #[error("Pool resources exhausted: {0:?}")]
-    Busy(crate::explain::Explanation),
+    Busy(crate::blocker::Explanation),
     /// A list is full.
     #[error("{what} is full: at most {max}")]
     Full {
@@ -98,7 +100,9 @@ pub enum Denied {
     #[error("the rules are refused: {0}")]
     Config(ConfigError),
     /// The account would hold more than it may.
-    #[error("a deposit of {amount} would raise the balance of {account} above 2^62 micro-ATP")]
+    #[error(
+        "a deposit of {amount} would raise {account} above 2^62 micro-ATP, or all credit above 2^63"
+    )]
     TooRich {
         /// The account.
         account: AccountId,
@@ -114,11 +118,4 @@ pub fn first_short(needs: &Bundle, room: &Bundle) -> Option<(Dimension, u64, u64
         let (need, have) = (needs.amount(d), room.amount(d));
         (need > have).then_some((d, need, have))
     })
-}
-
-/// Returns whether a name is 1 to 253 of `[A-Za-z0-9._-]` and does not begin with `-`.
-#[must_use]
-pub fn is_name(name: &str) -> bool {
-    let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    (1..=253).contains(&name.len()) && !name.starts_with('-') && name.chars().all(ok)
 }

@@ -1,7 +1,7 @@
 //! What the core wants done and wants known, as plain data.
 //!
-//! An order ([`Effect::Start`], [`Effect::Notice`], [`Effect::Kill`]) carries lease and epoch, so that
-//! performing it twice is harmless. The others are the core's log: a driver keeps them or not.
+//! An order ([`Effect::Start`], [`Effect::Notice`], [`Effect::Kill`]) carries lease and epoch, so
+//! that performing it twice is harmless. The others are the core's log: a driver keeps them or not.
 
 use crate::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, OfferId, TransferId};
 use crate::units::{MicroAtp, Span, Time};

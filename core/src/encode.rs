@@ -1,9 +1,9 @@
 //! The canonical encoding: one byte string per value, the same on every machine and build.
 //!
-//! Little-endian integers at their declared width, lengths as `u64`, enum variants by their index as
-//! `u32`, options as one byte, structs and tuples as their fields in order. Maps must be ordered,
-//! which the state guarantees by holding no hash map. There are no floats and no characters: they are
-//! refused. The [`Digest`] is a 128-bit non-cryptographic hash of these bytes.
+//! Little-endian integers at their declared width, lengths as `u64`, enum variants by their index
+//! as `u32`, options as one byte, structs and tuples as their fields in order. Maps must be
+//! ordered, which the state guarantees by holding no hash map. There are no floats and no
+//! characters: they are refused. The [`Digest`] is a 128-bit non-cryptographic hash of these bytes.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -85,6 +85,12 @@ struct Hasher {
 }
 
 impl Hasher {
+    /// Begins with digits of pi.
+    const fn new() -> Self {
+        let lanes = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344];
+        Self { lanes, pending: 0, filled: 0, length: 0 }
+    }
+
     fn word(&mut self, word: u64) {
         let [a, b] = self.lanes;
         let x = (a ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -117,17 +123,20 @@ impl Sink for Hasher {
     }
 }
 
+/// Returns the digest of bytes: that of the value whose canonical bytes they are.
+#[must_use]
+pub fn digest_of(bytes: &[u8]) -> Digest {
+    let mut hasher = Hasher::new();
+    hasher.put(bytes);
+    hasher.finish()
+}
+
 /// Returns the digest of a value's canonical bytes.
 ///
 /// # Panics
 /// When the value cannot be encoded, which no type of the state can cause.
 pub fn digest<T: Serialize>(value: &T) -> Digest {
-    let mut hasher = Hasher {
-        lanes: [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344],
-        pending: 0,
-        filled: 0,
-        length: 0,
-    };
+    let mut hasher = Hasher::new();
     let encoded = value.serialize(&mut Encoder { sink: &mut hasher });
     assert!(encoded.is_ok(), "the state holds only what the encoding knows: {encoded:?}");
     hasher.finish()

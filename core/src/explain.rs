@@ -1,131 +1,21 @@
-//! Explain, as data: every reason why a job waits, and the nearest single change that would start it
-//! (RULES.md section 8). A question to the state; it walks the nodes and is asked by people, and once
-//! per job that says `if_busy: refuse`.
+//! Explain, as data: every reason why a job waits, and the nearest single change that would start
+//! it (RULES.md section 8). A question to the state; it walks the nodes and is asked by people, and
+//! once per job that says `if_busy: refuse`.
+
+pub use crate::blocker::{Blocker, Explanation};
 
 use crate::bundle::Dimension;
+use crate::charges;
 use crate::config::Backfill;
 use crate::ids::{JobId, NodeId};
 use crate::index::suits;
 use crate::jobs::{Job, JobState, Shape};
 use crate::leases::LeaseState;
+use crate::placement::members_on;
 use crate::preempt::is_eligible;
 use crate::state::State;
-use crate::units::MicroAtp;
-use crate::charges;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use serde::{Deserialize, Serialize};
-
-/// One reason why a job waits.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Blocker {
-    /// Its account holds it.
-    Held,
-    /// No node of the pool can ever run it.
-    NoMatchingNode,
-    /// The pool's quota has no room.
-    QuotaExceeded {
-        /// The dimension.
-        dimension: Dimension,
-        /// What would be leased.
-        needed: u64,
-        /// The quota.
-        quota: u64,
-    },
-    /// The account has too little credit available.
-    AtpBudgetExceeded {
-        /// What a first term costs.
-        needed: MicroAtp,
-        /// What is available.
-        available: MicroAtp,
-    },
-    /// The job's own budget is used up.
-    BudgetCommitted {
-        /// What it would have cost with one more term.
-        needed: MicroAtp,
-        /// Its budget.
-        budget: MicroAtp,
-    },
-    /// No suitable node offers anything.
-    NoOffers {
-        /// Suitable nodes.
-        nodes: u32,
-    },
-    /// Nodes offer, but too little is free.
-    Resources {
-        /// How many nodes fall short in which dimension.
-        short: Vec<(Dimension, u32)>,
-        /// The node with the fewest dimensions short, and what it lacks.
-        nearest: Option<(NodeId, Dimension, u64)>,
-    },
-    /// It would fit, but somebody goes first.
-    Priority {
-        /// Who.
-        behind: JobId,
-    },
-    /// Its victims are leaving.
-    WaitingForPreempted {
-        /// How many.
-        leases: u32,
-    },
-    /// Some members fit, not all.
-    GangIncomplete {
-        /// How many fit.
-        fit: u32,
-        /// How many are needed.
-        needed: u32,
-    },
-    /// Suitable nodes take nothing new.
-    NodeDraining {
-        /// How many.
-        nodes: u32,
-    },
-    /// Suitable nodes are down.
-    NodeUnreachable {
-        /// How many.
-        nodes: u32,
-    },
-    /// Suitable nodes are being taken back by their owners.
-    WaitingForReclaim {
-        /// How many.
-        nodes: u32,
-    },
-    /// Victims would make room but have not run long enough.
-    MinRuntimeProtected {
-        /// How many leases.
-        leases: u32,
-    },
-}
-
-impl Blocker {
-    /// Returns the name that users meet.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Held => "Held",
-            Self::NoMatchingNode => "NoMatchingNode",
-            Self::QuotaExceeded { .. } => "QuotaExceeded",
-            Self::AtpBudgetExceeded { .. } => "AtpBudgetExceeded",
-            Self::BudgetCommitted { .. } => "BudgetCommitted",
-            Self::NoOffers { .. } => "NoOffers",
-            Self::Resources { .. } => "Resources",
-            Self::Priority { .. } => "Priority",
-            Self::WaitingForPreempted { .. } => "WaitingForPreempted",
-            Self::GangIncomplete { .. } => "GangIncomplete",
-            Self::NodeDraining { .. } => "NodeDraining",
-            Self::NodeUnreachable { .. } => "NodeUnreachable",
-            Self::WaitingForReclaim { .. } => "WaitingForReclaim",
-            Self::MinRuntimeProtected { .. } => "MinRuntimeProtected",
-        }
-    }
-}
-
-/// Why a job waits.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Explanation {
-    /// All reasons, in the order of [`Blocker`].
-    pub blockers: Vec<Blocker>,
-}
 
 /// What the suitable nodes look like to one job.
 #[derive(Default)]
@@ -216,24 +106,12 @@ fn survey(state: &State, shape: &Shape) -> Survey {
         } else if !node.takes_work(state.now) {
             survey.closed += 1;
         } else if node.fits(&shape.needs, &bundle) {
-            survey.fit += if shape.spread { 1 } else { room(state, shape, id) };
+            survey.fit += if shape.spread { 1 } else { members_on(node.clone(), shape) };
         } else {
             survey.note_short(state, shape, id);
         }
     }
     survey
-}
-
-/// Returns how many members fit on one node.
-fn room(state: &State, shape: &Shape, id: NodeId) -> u32 {
-    let mut node = state.nodes[id].clone();
-    let mut fit = 0;
-    while fit < u32::from(shape.members) && node.fits(&shape.needs, &shape.needs.bundle()) {
-        let devices = crate::placement::tightest(&node, shape.needs.gpus);
-        node.claim(&shape.needs, devices);
-        fit += 1;
-    }
-    fit
 }
 
 impl Survey {
@@ -316,9 +194,11 @@ fn ahead(state: &State, job: &Job) -> Option<JobId> {
     let mine = state.line_of(job);
     let first = state.queue.jobs(mine).next().filter(|first| *first < job.id);
     let any = || {
-        let ranks = state.queue.ranks(pool);
-        let best = ranks.filter(|rank| rank.line != mine).min().map(|rank| rank.head);
-        best.filter(|_| state.rules.scheduling.backfill == Backfill::Strict)
+        let ranks = || state.queue.ranks(pool);
+        let here = ranks().find(|rank| rank.line == mine);
+        let best = ranks().min().filter(|best| here.is_some_and(|here| *best < here));
+        let strict = state.rules.scheduling.backfill == Backfill::Strict;
+        best.filter(|_| strict).map(|rank| rank.head)
     };
     first.or_else(any)
 }

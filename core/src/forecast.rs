@@ -1,9 +1,9 @@
 //! Forecasters of an owner's load: which peak to keep free.
 //!
-//! One [`Forecast`] follows one resource of one node in basis points. It advances over runs of equal
-//! samples with the same result as sample by sample, and carries the adaptive margin whose bound
-//! RULES.md section 2 states: the share of horizons in which the owner used more than predicted
-//! stays near 1/(up + 1) for any load. It keeps no capacity and decides nothing.
+//! One [`Forecast`] follows one resource of one node in basis points. It advances over runs of
+//! equal samples with the same result as sample by sample, and carries the adaptive margin whose
+//! bound RULES.md section 2 states: the share of horizons in which the owner used more than
+//! predicted stays near 1/(up + 1) for any load. It keeps no capacity and decides nothing.
 
 use crate::config::{Balance, Policy};
 use crate::units::{BasisPoints, Span, Time};
@@ -151,7 +151,8 @@ impl Forecast {
         values.filter_map(|i| profile.slots.get(i)).copied().max().unwrap_or(0)
     }
 
-    /// Judges the last prediction when its horizon has passed, moves the margin, and makes the next.
+    /// Judges the last prediction when its horizon has passed, moves the margin, and makes the
+    /// next.
     pub fn judge(&mut self, now: Time, balance: &Balance) {
         if let Some(pending) = self.pending {
             if now < pending.ends {
@@ -169,7 +170,8 @@ impl Forecast {
             };
         }
         let predicted = self.peak(now, balance).get();
-        self.pending = Some(Pending { ends: now.after(balance.horizon), predicted, seen: self.last });
+        self.pending =
+            Some(Pending { ends: now.after(balance.horizon), predicted, seen: self.last });
     }
 
     /// Returns resolved predictions and how many of them the owner exceeded.
@@ -195,12 +197,15 @@ mod tests {
 
     #[test]
     fn a_run_of_equal_samples_counts_as_one_by_one() {
-        for policy in [Policy::Conservative, Policy::Balanced, Policy::Aggressive, Policy::Predictive]
+        for policy in
+            [Policy::Conservative, Policy::Balanced, Policy::Aggressive, Policy::Predictive]
         {
             let b = balance(policy);
             let (mut runs, mut singles) = (Forecast::default(), Forecast::default());
             let mut now = Time::ZERO;
-            for (value, count) in [(100, 7), (9_000, 1), (50, 4_000), (51, 3), (50, 1), (10_000, 90)] {
+            for (value, count) in
+                [(100, 7), (9_000, 1), (50, 4_000), (51, 3), (50, 1), (10_000, 90)]
+            {
                 for i in 1..=count {
                     let at = now.after(Span::seconds(10 * i));
                     singles.observe(BasisPoints::new(value), 1, at, &b);
@@ -226,7 +231,9 @@ mod tests {
     #[test]
     fn misses_stay_under_the_bound_for_an_adversary_too() {
         // Whenever the margin has room, the owner uses one basis point more than predicted.
-        for (policy, up) in [(Policy::Conservative, 199), (Policy::Balanced, 49), (Policy::Aggressive, 19)] {
+        for (policy, up) in
+            [(Policy::Conservative, 199), (Policy::Balanced, 49), (Policy::Aggressive, 19)]
+        {
             let b = balance(policy);
             let mut f = Forecast::default();
             let mut now = Time::ZERO;

@@ -2,7 +2,7 @@
 //!
 //! `apply` is the only way in. A tick is one call of it: what is due at or before the entry's time,
 //! then the command, then one scheduling pass. A sample only records and shrinks its own node's
-//! offer; what follows from it happens at that instant's `Wake`.
+//! offer; what is due by then, and what follows from it, happens at that instant's `Wake`.
 
 use crate::command::{Command, Entry, Reply, Report, Request};
 use crate::config::{Config, ConfigError};
@@ -57,14 +57,18 @@ impl Grid {
         if first {
             work.open_accounts();
         }
-        let due = run_due(&mut work);
+        // The order of samples at one instant must not matter (invariant 46): they leave what is
+        // due, among it what another sample has just made due, to that instant's wake.
         let sampled = matches!(entry.command, Command::Report(Report::Sample { .. }));
+        if !sampled {
+            run_due(&mut work);
+        }
         let reply = match &entry.command {
             Command::Request(request) => run_request(&mut work, request),
             Command::Report(report) => Ok(run_report(&mut work, report)),
             Command::Wake => Ok(Reply::Done),
         };
-        if due || !sampled {
+        if !sampled {
             work.pass();
         }
         reply
@@ -105,11 +109,9 @@ impl Grid {
     }
 }
 
-/// Does what is due; returns whether anything but the quiet release at a limit was.
-fn run_due(work: &mut Work<'_>) -> bool {
-    let mut any = false;
+/// Does what is due.
+fn run_due(work: &mut Work<'_>) {
     while let Some((_, due)) = work.state.timers.pop(work.state.now) {
-        any = true;
         match due {
             Due::Limit(lease) => work.limit_reached(lease),
             Due::Renew(lease) => work.renew(lease),
@@ -122,7 +124,6 @@ fn run_due(work: &mut Work<'_>) -> bool {
             Due::Retry(_) => {}
         }
     }
-    any
 }
 
 /// Runs what somebody asks for.

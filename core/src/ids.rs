@@ -1,8 +1,8 @@
 //! Identities: small counters kept in the state, and the dense table they index.
 //!
 //! An id is handed out once and never reused (invariant 23). Ids of things that live as long as the
-//! cluster (nodes, accounts, pools, shapes) index a [`Table`]; ids of things that come and go (jobs,
-//! leases, offers, holds) are keys of ordered maps.
+//! cluster (nodes, accounts, pools, shapes) index a [`Table`]; ids of things that come and go
+//! (jobs, leases, offers, holds) are keys of ordered maps.
 
 use alloc::vec::Vec;
 use core::marker::PhantomData;
@@ -13,7 +13,8 @@ macro_rules! id {
     ($(#[$doc:meta])* $name:ident($inner:ty), $letter:literal) => {
         $(#[$doc])*
         #[derive(
-            Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+            Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash,
+            Serialize, Deserialize,
         )]
         pub struct $name($inner);
 

@@ -1,9 +1,9 @@
 //! The placement index: for every shape, the nodes it fits now, best first.
 //!
 //! A decision takes the first of a set instead of walking nodes. The sets are brought up to date
-//! lazily: each shape remembers how far it has read the log of changed nodes, and scores only those.
-//! The index is derived from the state, is no part of it, and must not be able to change a decision:
-//! its content after any history equals that of an index built from the state alone.
+//! lazily: each shape remembers how far it has read the log of changed nodes, and scores only
+//! those. The index is derived from the state, is no part of it, and must not be able to change a
+//! decision: its content after any history equals that of an index built from the state alone.
 
 use crate::bundle::Bundle;
 use crate::ids::{Dense, NodeId, ShapeId, Table};
@@ -107,8 +107,8 @@ impl Index {
         candidates.len()
     }
 
-    /// Returns the best node for one more member of a shape, outside `taken`; the shape must be up to
-    /// date. Under the strategy `random`, `draw` picks.
+    /// Returns the best node for one more member of a shape, outside `taken`; the shape must be up
+    /// to date. Under the strategy `random`, `draw` picks.
     #[must_use]
     pub fn best(&self, id: ShapeId, taken: &BTreeSet<NodeId>, draw: u64) -> Option<NodeId> {
         let candidates = self.shapes.get(&id)?;
@@ -119,11 +119,11 @@ impl Index {
         let free = candidates.ranks().map(|rank| self.by_rank.get(rank).copied());
         if taken.is_empty() {
             let count = candidates.len() as u64;
-            let pick = u64::try_from(u128::from(draw) * u128::from(count) >> 64).unwrap_or(0);
+            let pick = u64::try_from((u128::from(draw) * u128::from(count)) >> 64).unwrap_or(0);
             return candidates.nth(pick).and_then(|rank| self.by_rank.get(rank).copied());
         }
         let free: Vec<NodeId> = free.flatten().filter(|node| !taken.contains(node)).collect();
-        let pick = u128::from(draw) * free.len() as u128 >> 64;
+        let pick = (u128::from(draw) * free.len() as u128) >> 64;
         free.get(usize::try_from(pick).unwrap_or(usize::MAX)).copied()
     }
 

@@ -82,6 +82,9 @@ impl Shapes {
     }
 
     /// Counts one user less.
+    ///
+    /// # Panics
+    /// When it is left more often than entered: our bug.
     pub fn leave(&mut self, id: ShapeId) {
         assert!(self.users[id] > 0, "a shape is left once per job");
         self.users[id] -= 1;
@@ -169,6 +172,8 @@ pub struct Job {
     pub refunded: MicroAtp,
     /// Before then it does not preempt again.
     pub preempt_after: Time,
+    /// Whether its account took it back while it was running: it does not wait again.
+    pub cancelled: bool,
 }
 
 impl Job {
@@ -190,6 +195,7 @@ impl Job {
             charged: MicroAtp::ZERO,
             refunded: MicroAtp::ZERO,
             preempt_after: Time::ZERO,
+            cancelled: false,
         }
     }
 

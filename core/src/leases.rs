@@ -1,9 +1,9 @@
 //! Leases: grants to one attempt of a job, running in terms, and the claims that precede some.
 //!
-//! A lease is granted, renewed and ended as one, however many members it has. It knows its own money
-//! (the open hold and what was settled) but moves none.
+//! A lease is granted, renewed and ended as one, however many members it has. It knows its own
+//! money (the open hold and what was settled) but moves none.
 
-use crate::bundle::Needs;
+use crate::bundle::{DIMENSIONS, Needs};
 use crate::effect::EvictionReason;
 use crate::ids::{AccountId, Epoch, HoldId, JobId, LeaseId, NodeId, ShapeId};
 use crate::units::{Band, MicroAtp, Priority, Span, Time};
@@ -27,8 +27,8 @@ pub enum LeaseState {
     Active,
     /// The job was told to leave, or is being killed; capacity is not free yet.
     Releasing,
-    /// The limit of a job on dedicated nodes without grace was reached: capacity is free, the end of
-    /// its process is still to be reported at this very instant.
+    /// The limit of a job on dedicated nodes without grace was reached: capacity is free, the end
+    /// of its process is still to be reported at this very instant.
     Released,
 }
 
@@ -65,12 +65,18 @@ pub struct Lease {
     pub hold: Option<HoldId>,
     /// The hold of the next term, once renewed.
     pub next_hold: Option<HoldId>,
+    /// The rates of the running term and of the next, once renewed: a term's price is fixed.
+    pub rates: [u64; DIMENSIONS],
     /// What its use was booked at: the dominant share in the pool, in parts of 2^32.
     pub share: u64,
+    /// What the running term was booked at on its account, to take back what is left of it.
+    pub booked: u128,
     /// Why it must leave.
     pub reason: Option<EvictionReason>,
     /// Whose return or failure made it leave.
     pub blame: Option<NodeId>,
+    /// The nodes among its members' that failed under it.
+    pub lost: BTreeSet<NodeId>,
     /// When it was first told to leave.
     pub noticed: Option<Time>,
     /// When it is killed if it has not left.
@@ -123,6 +129,9 @@ impl Running {
     }
 
     /// Counts a lease out.
+    ///
+    /// # Panics
+    /// When it was not counted in: our bug.
     pub fn leave(&mut self, priority: Priority) {
         let left = self.by_class.get_mut(&priority.class());
         assert!(left.as_ref().is_some_and(|n| **n > 0), "a lease is counted out once");

@@ -1,11 +1,12 @@
 //! The ledger: accounts, holds and transfers, in double entry.
 //!
 //! Every change of a balance is a transfer between two parties, so the sum over all parties is
-//! always nothing (invariant 1). A hold sets credit aside for one term and is resolved exactly once:
-//! settled for the actual cost, the rest restored in the same step. The ledger knows no lease, no
-//! job and no price; who is paid how much is decided elsewhere and arrives as [`Payment`]s.
+//! always nothing (invariant 1). A hold sets credit aside for one term and is resolved exactly
+//! once: settled for the actual cost, the rest restored in the same step. The ledger knows no
+//! lease, no job and no price; who is paid how much is decided elsewhere and arrives as
+//! [`Payment`]s.
 
-use crate::config::AccountSpec;
+use crate::config::{AccountSpec, MINTED_MAX};
 use crate::deny::Denied;
 use crate::effect::{Effect, Party, Transfer, TransferKind};
 use crate::ids::{AccountId, HoldId, LeaseId, Table, TransferId};
@@ -32,8 +33,8 @@ pub struct Account {
     pub earned: u128,
     /// Paid as a borrower over its lifetime.
     pub spent: u128,
-    /// Decayed dominant use over weight, for the order `fair` (see [`crate::queue::Usage`]).
-    pub usage: crate::queue::Usage,
+    /// Decayed dominant use over weight, for the order `fair` (see [`crate::usage::Usage`]).
+    pub usage: crate::usage::Usage,
 }
 
 /// Credit set aside for a term.
@@ -96,7 +97,7 @@ impl Ledger {
                 granted: 0,
                 earned: 0,
                 spent: 0,
-                usage: crate::queue::Usage::default(),
+                usage: crate::usage::Usage::default(),
             });
         }
         ledger
@@ -105,7 +106,8 @@ impl Ledger {
     /// Puts new credit into an account.
     ///
     /// # Errors
-    /// When the account does not exist or would hold more than [`BALANCE_MAX`].
+    /// When the account does not exist, would hold more than [`BALANCE_MAX`], or all credit ever
+    /// minted would pass [`MINTED_MAX`].
     pub fn deposit(
         &mut self,
         account: AccountId,
@@ -120,13 +122,18 @@ impl Ledger {
         if amount.is_zero() {
             return Err(Denied::Range { what: "amount", value: 0, range: "above 0" });
         }
-        if total.is_none_or(|t| t > BALANCE_MAX) {
+        let minted = i128::from(amount.get()) - self.mint;
+        if total.is_none_or(|t| t > BALANCE_MAX) || minted > i128::from(MINTED_MAX.get()) {
             return Err(Denied::TooRich { account, amount });
         }
         // Nothing below can be refused.
         self.accounts[account].granted += u128::from(amount.get());
         let (from, to) = (Party::Mint, Party::Account(account));
-        self.transfer(Move { from, to, amount, kind: TransferKind::Deposit, lease: None }, now, effects);
+        self.transfer(
+            Move { from, to, amount, kind: TransferKind::Deposit, lease: None },
+            now,
+            effects,
+        );
         Ok(())
     }
 

@@ -1,27 +1,30 @@
 //! The core of grid: who lends, who borrows, who goes first, who pays.
 //!
 //! Pure and deterministic: no clock, no randomness, no file, no float. [`grid::Grid::apply`] is the
-//! only way in; it takes one [`command::Entry`] at a time and appends what is to be done to a list of
-//! [`effect::Effect`]s. The simulator and the daemon drive the very same code. Read it from the top
-//! down:
+//! only way in; it takes one [`command::Entry`] at a time and appends what is to be done to a list
+//! of [`effect::Effect`]s. The simulator and the daemon drive the very same code. Read it from the
+//! top down:
 //!
 //! | floor | modules |
 //! |--:|---|
-//! | 9 | [`snapshot`] the state as bytes |
 //! | 8 | [`grid`] the door and the match |
 //! | 7 | [`verbs`] every way in which the state changes |
-//! | 6 | [`placement`] [`index`] where a job goes; [`preempt`] who makes way; [`charges`] what it costs; [`explain`] why it waits; [`invariants`] what must always hold |
+//! | 6 | [`placement`] [`index`] where a job goes; [`preempt`] who makes way; [`charges`] what it costs; [`explain`] why it waits; [`invariants`] what must always hold; [`snapshot`] the state as bytes |
 //! | 5 | [`state`] the tables together |
 //! | 4 | [`nodes`] [`offers`] [`jobs`] [`queue`] [`leases`] [`ledger`] [`tariff`] [`due`] |
-//! | 3 | [`config`] [`command`] [`effect`] [`deny`] [`forecast`] [`pressure`] [`trend`] [`encode`] [`decode`] |
+//! | 3 | [`config`] [`command`] [`effect`] [`deny`] [`blocker`] [`forecast`] [`pressure`] [`trend`] [`usage`] [`encode`] [`decode`] |
 //! | 2 | [`bundle`] |
 //! | 1 | [`units`] [`ids`] |
+//!
+//! A module uses only what is below it, or on its own floor without a circle; a test reads this
+//! table's twin and the imports.
 #![no_std]
 #![forbid(unsafe_code, clippy::float_arithmetic)]
 #![deny(clippy::indexing_slicing, clippy::expect_used)]
 
 extern crate alloc;
 
+pub mod blocker;
 pub mod bundle;
 pub mod charges;
 pub mod command;
@@ -51,4 +54,5 @@ pub mod state;
 pub mod tariff;
 pub mod trend;
 pub mod units;
+pub mod usage;
 pub mod verbs;

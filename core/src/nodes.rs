@@ -71,6 +71,8 @@ pub struct Node {
     pub idle_since: Option<Time>,
     /// Whether its owner's use has outgrown what is left beside the leases.
     pub reclaiming: bool,
+    /// When its offer is checked next.
+    pub next_check: Option<Time>,
 }
 
 /// What is known of an owner's use of one node.
@@ -190,7 +192,24 @@ impl Node {
             load: None,
             idle_since: None,
             reclaiming: false,
+            next_check: None,
         }
+    }
+
+    /// Returns the same node as it would be with all it may lend on offer and nothing leased.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        let mut node = Self::new(self.spec.clone());
+        let all = self.spec.capacity.meet(&self.spec.share_max);
+        let mut open = all.gpu.get() / 1_000;
+        for gpu in &mut node.gpus {
+            gpu.open = open > 0;
+            open = open.saturating_sub(1);
+        }
+        let (id, opened) = (crate::ids::OfferId::default(), Time::ZERO);
+        let (version, ends, leased) = (0, Time::MAX, false);
+        node.offer = Some(Offer { id, version, total: all, opened, ends, leased });
+        node
     }
 
     /// Returns whether new leases may start here.
@@ -216,6 +235,13 @@ impl Node {
         }
     }
 
+    /// Returns which devices are on offer, one bit each.
+    #[must_use]
+    pub fn open_devices(&self) -> u64 {
+        let open = self.gpus.iter().enumerate().filter(|(_, gpu)| gpu.open);
+        open.fold(0, |mask, (i, _)| mask | 1 << i)
+    }
+
     /// Returns whether one device can take one device's part of a request.
     #[must_use]
     pub fn gpu_fits(&self, device: usize, need: GpuNeed) -> bool {
@@ -238,7 +264,10 @@ impl Node {
     pub fn could_fit(&self, needs: &Needs) -> bool {
         let room = self.spec.capacity.meet(&self.spec.share_max);
         let devices = self.spec.gpus.iter().filter(|memory| **memory >= needs.gpus.memory).count();
-        needs.bundle().fits_in(&room) && devices >= usize::from(needs.gpus.count)
+        let count = u64::from(needs.gpus.count);
+        // Parts of devices may fit the share in sum, but only so many devices are lent.
+        let lent = count <= self.spec.share_max.gpu.get() / 1_000;
+        needs.bundle().fits_in(&room) && devices >= usize::from(needs.gpus.count) && lent
     }
 
     /// Returns the leased part of CPU, memory and GPUs.
@@ -261,6 +290,9 @@ impl Node {
     }
 
     /// Takes the use of one member out of the counts.
+    ///
+    /// # Panics
+    /// When more is given back than was taken: our bug.
     pub fn give_back(&mut self, lease: LeaseId, needs: &Needs, devices: u64) {
         self.leased.take(&needs.bundle());
         for gpu in selected(&mut self.gpus, devices) {
@@ -287,6 +319,9 @@ impl Node {
     }
 
     /// Gives up a claim.
+    ///
+    /// # Panics
+    /// When it was not claimed: our bug.
     pub fn unclaim(&mut self, needs: &Needs, devices: u64) {
         self.claimed.take(&needs.bundle());
         for gpu in selected(&mut self.gpus, devices) {
@@ -311,8 +346,9 @@ impl Node {
         }
     }
 
-    /// Returns what the node could lend now (RULES.md section 2): capacity less the predicted owner's
-    /// peak less a buffer, nothing of a resource whose excess is too small, at most its share.
+    /// Returns what the node could lend now (RULES.md section 2): capacity less the predicted
+    /// owner's peak less a buffer, nothing of a resource whose excess is too small, at most its
+    /// share.
     #[must_use]
     pub fn lendable(&self, now: Time, offering: &Offering, balance: &Balance) -> Lendable {
         let nothing = Lendable { bundle: Bundle::ZERO, gpus: 0 };
@@ -343,17 +379,27 @@ impl Node {
             let idle = peak < gates.gpu_utilization_max && free >= gates.gpu_memory_min;
             gpus |= u64::from(idle && !sample.foreign) << i;
         }
-        let bundle =
-            Bundle { cpu: MilliCores::new(cpu), memory: Bytes::new(memory), ..*capacity };
+        let bundle = Bundle { cpu: MilliCores::new(cpu), memory: Bytes::new(memory), ..*capacity };
         self.capped(bundle, gpus)
+    }
+
+    /// Returns whether more is leased than it could lend now.
+    #[must_use]
+    pub fn exceeds(&self, lendable: &Lendable) -> bool {
+        let amounts = Bundle { gpu: lendable.bundle.gpu, ..self.leased };
+        let closed = |(i, gpu): (usize, &Gpu)| lendable.gpus & 1 << i == 0 && !gpu.used.is_zero();
+        !amounts.fits_in(&lendable.bundle) || self.gpus.iter().enumerate().any(closed)
     }
 
     /// Applies the node's own share limit and counts the devices.
     fn capped(&self, bundle: Bundle, gpus: u64) -> Lendable {
         let devices = self.spec.share_max.gpu.get() / 1_000;
         let mut kept = 0_u64;
-        for i in (0..self.gpus.len()).filter(|i| gpus & (1 << i) != 0) {
-            // A device that already works for the pool is kept before an unused one.
+        // A device that already works for the pool is kept before an unused one.
+        let idle = |i: &usize| self.gpus.get(*i).is_some_and(|gpu| gpu.used.is_zero());
+        let working = (0..self.gpus.len()).filter(|i| !idle(i));
+        let order = working.chain((0..self.gpus.len()).filter(idle));
+        for i in order.filter(|i| gpus & (1 << i) != 0) {
             if u64::from(kept.count_ones()) < devices {
                 kept |= 1 << i;
             }

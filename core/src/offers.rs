@@ -1,7 +1,7 @@
 //! Offers: what a node lends to its pool until a stated end.
 //!
-//! An offer's `total` counts everything the node lends now, the leased part included. What is free is
-//! never stored: it is the total less what is leased and claimed, so it cannot be counted twice
+//! An offer's `total` counts everything the node lends now, the leased part included. What is free
+//! is never stored: it is the total less what is leased and claimed, so it cannot be counted twice
 //! (invariants 17 to 20). An offer's end takes only its unleased part; leases go on.
 
 use crate::bundle::Bundle;
@@ -29,6 +29,9 @@ pub struct Offer {
 
 impl Offer {
     /// Sets a new total and, for a renewal, a new end.
+    ///
+    /// # Panics
+    /// When the new end is earlier: our bug.
     pub fn renew(&mut self, total: Bundle, ends: Time) {
         assert!(ends >= self.ends, "a renewal does not bring the end forward");
         if total != self.total {

@@ -45,7 +45,13 @@ pub fn score(uses: [BasisPoints; 3], has_gpu: bool) -> BasisPoints {
 
 impl Pressure {
     /// Records `count` equal samples.
-    pub fn observe(&mut self, uses: [BasisPoints; 3], has_gpu: bool, count: u64, balance: &Balance) {
+    pub fn observe(
+        &mut self,
+        uses: [BasisPoints; 3],
+        has_gpu: bool,
+        count: u64,
+        balance: &Balance,
+    ) {
         let p = score(uses, has_gpu).get();
         let mean = |limits: [BasisPoints; 3]| {
             u16::try_from(limits.iter().map(|l| u32::from(l.get())).sum::<u32>() / 3)

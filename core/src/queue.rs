@@ -1,12 +1,13 @@
 //! The queue: who goes next.
 //!
-//! Jobs of one account, shape and priority stand in one line, first come first served. Lines are
-//! ranked by class, then (order `fair`) by their account's decayed dominant use over weight, then by
-//! the submission of their first job. Use is booked a term ahead at the grant, which is the entry
-//! penalty at admission, and given back for what a lease did not use.
+//! Jobs of one account, shape and priority stand in one line, first come first served; a job with a
+//! budget of its own stands alone. Lines are
+//! ranked by class, then (order `fair`) by their account's decayed dominant use over weight, then
+//! by the submission of their first job. Use is booked a term ahead at the grant, which is the
+//! entry penalty at admission, and given back for what a lease did not use.
 
 use crate::ids::{AccountId, JobId, PoolId, ShapeId};
-use crate::units::{Priority, Span, Time};
+use crate::units::Priority;
 use alloc::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,8 @@ pub struct LineKey {
     pub shape: ShapeId,
     /// Its priority.
     pub priority: Priority,
+    /// The job, if it has a budget of its own: one that is used up must not keep others waiting.
+    pub alone: Option<JobId>,
 }
 
 /// Where a line stands among all: lower goes first.
@@ -71,6 +74,9 @@ pub struct Queue {
 
 impl Queue {
     /// Puts a job into its line.
+    ///
+    /// # Panics
+    /// When the job waits already: our bug.
     pub fn enter(&mut self, job: JobId, key: LineKey, pool: PoolId, usage: u128) {
         let line = self.lines.entry(key).or_default();
         let fresh = line.jobs.insert(job);
@@ -84,6 +90,9 @@ impl Queue {
     }
 
     /// Takes a job out of its line.
+    ///
+    /// # Panics
+    /// When the job does not wait there: our bug.
     pub fn leave(&mut self, job: JobId, key: LineKey, pool: PoolId, usage: u128) {
         let Some(line) = self.lines.get_mut(&key) else { panic!("job {job} waits in a line") };
         let was = line.jobs.remove(&job);
@@ -192,86 +201,9 @@ fn remove<K: Ord, V: Ord>(map: &mut BTreeMap<K, BTreeSet<V>>, key: &K, value: &V
     }
 }
 
-/// An account's use, decayed by inflating what is booked later instead of shrinking what was booked
-/// before: all accounts share the same factor, so their order needs no work as time passes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Usage(u128);
-
-impl Usage {
-    /// Returns the inflated use.
-    #[must_use]
-    pub const fn get(self) -> u128 {
-        self.0
-    }
-
-    /// Books use.
-    pub fn book(&mut self, amount: u128) {
-        self.0 = self.0.saturating_add(amount);
-    }
-
-    /// Takes back use that was booked ahead and did not happen.
-    pub fn unbook(&mut self, amount: u128) {
-        self.0 = self.0.saturating_sub(amount);
-    }
-
-    /// Halves the use `times` times, when the common factor is brought back to one.
-    pub fn halve(&mut self, times: u32) {
-        self.0 = self.0.checked_shr(times).unwrap_or(0);
-    }
-}
-
-/// The common factor of all [`Usage`]s: it doubles every half-life.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Inflation {
-    /// Half-lives since the factor was brought back to one are counted from here.
-    origin: Time,
-}
-
-/// After this many half-lives the common factor is brought back to one.
-const RENORMALISE: u64 = 24;
-
-impl Inflation {
-    /// Returns how often all usages must be halved now, and counts from a new origin.
-    pub fn renormalise(&mut self, now: Time, half_life: Span) -> u32 {
-        let lives = now.since(self.origin).get() / half_life.get().max(1);
-        if lives < RENORMALISE {
-            return 0;
-        }
-        self.origin = self.origin.after(Span::new(half_life.get().saturating_mul(lives)));
-        u32::try_from(lives).unwrap_or(u32::MAX)
-    }
-
-    /// Returns `share` (in parts of 2^32) held for `span`, inflated to `now`, over `weight`.
-    #[must_use]
-    pub fn inflated(&self, share: u64, span: Span, now: Time, half_life: Span, weight: u32) -> u128 {
-        let elapsed = now.since(self.origin).get();
-        let life = half_life.get().max(1);
-        let (whole, part) = (elapsed / life, elapsed % life);
-        // 2^x for x in [0, 1) by 1 + x(.6565 + .3435 x): exact at both ends, within .2 % between.
-        let x = (u128::from(part) << 32) / u128::from(life);
-        let one = 1_u128 << 32;
-        let curve = one + ((x * (2_819_677_000 + ((x * 1_475_290_296) >> 32))) >> 32);
-        let amount = (u128::from(share) * u128::from(span.get())) / u128::from(weight.max(1));
-        let shift = u32::try_from(whole.min(RENORMALISE + 1)).unwrap_or(0);
-        ((amount >> 8) * curve >> 24) << shift
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn use_booked_a_half_life_later_counts_twice_as_much() {
-        let inflation = Inflation::default();
-        let life = Span::seconds(1_000);
-        let at = |s: u64| inflation.inflated(1 << 32, Span::seconds(10), Time::from_ms(s * 1_000), life, 1);
-        let ratio = |a: u128, b: u128| a * 1_000 / b;
-        assert_eq!(ratio(at(1_000), at(0)), 2_000);
-        assert_eq!(ratio(at(3_000), at(0)), 8_000);
-        let half = ratio(at(500), at(0));
-        assert!((1_411..=1_417).contains(&half), "2^0.5 is 1.414, got {half}");
-    }
 
     #[test]
     fn lines_rank_by_class_then_use_then_submission() {
@@ -279,6 +211,7 @@ mod tests {
             account: AccountId::new(account),
             shape: ShapeId::new(shape),
             priority,
+            alone: None,
         };
         let pool = PoolId::new(0);
         let mut q = Queue::default();

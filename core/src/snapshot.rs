@@ -1,7 +1,8 @@
-//! Snapshots: a state as bytes that name the rules they were made under.
+//! Snapshots: a state as bytes that name the rules they were made under, and their own digest, so
+//! that damage is found before anything is believed.
 
 use crate::decode::from_bytes;
-use crate::encode::{EncodeError, RULES_VERSION, to_bytes};
+use crate::encode::{EncodeError, RULES_VERSION, digest_of, to_bytes};
 use crate::state::State;
 use alloc::vec::Vec;
 use thiserror::Error;
@@ -29,6 +30,9 @@ pub enum SnapshotError {
         /// This program's.
         ours: u32,
     },
+    /// Its bytes are not those that were written.
+    #[error("the snapshot is damaged: its digest differs")]
+    Digest,
     /// Its bytes are no state.
     #[error("the snapshot is damaged: {0}")]
     Damaged(EncodeError),
@@ -44,7 +48,10 @@ impl Snapshot {
         let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(&RULES_VERSION.to_le_bytes());
         match to_bytes(state) {
-            Ok(encoded) => bytes.extend_from_slice(&encoded),
+            Ok(encoded) => {
+                bytes.extend_from_slice(&digest_of(&encoded).0.to_le_bytes());
+                bytes.extend_from_slice(&encoded);
+            }
             Err(error) => panic!("the state holds only what the encoding knows: {error}"),
         }
         Self { bytes }
@@ -72,6 +79,10 @@ impl Snapshot {
         let found = u32::from_le_bytes(*version);
         if found != RULES_VERSION {
             return Err(SnapshotError::Version { found, ours: RULES_VERSION });
+        }
+        let (named, rest) = rest.split_first_chunk::<16>().ok_or(SnapshotError::Magic)?;
+        if digest_of(rest).0.to_le_bytes() != *named {
+            return Err(SnapshotError::Digest);
         }
         from_bytes(rest).map_err(SnapshotError::Damaged)
     }

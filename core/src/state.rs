@@ -7,13 +7,14 @@ use crate::bundle::Bundle;
 use crate::config::{Config, Order, PoolSpec, Rules};
 use crate::due::{Due, Timers};
 use crate::ids::{AccountId, JobId, LeaseId, NodeId, OfferId, PoolId, Seq, Table};
-use crate::jobs::{Job, Shapes};
+use crate::jobs::{Job, JobState, Shapes};
 use crate::leases::{Claim, Lease, Running};
 use crate::ledger::{Account, Ledger};
 use crate::nodes::Node;
 use crate::offers::Fates;
-use crate::queue::{Inflation, LineKey, Queue};
+use crate::queue::{LineKey, Queue};
 use crate::units::Time;
+use crate::usage::Inflation;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -144,11 +145,7 @@ impl State {
             preempted: BTreeMap::new(),
             draws: 0,
             stale_reports: 0,
-            next: NextIds {
-                job: JobId::new(1),
-                lease: LeaseId::new(1),
-                offer: OfferId::new(1),
-            },
+            next: NextIds { job: JobId::new(1), lease: LeaseId::new(1), offer: OfferId::new(1) },
             changed: Changed::default(),
         };
         for spec in config.pools {
@@ -225,7 +222,8 @@ impl State {
     /// Returns the key of the line a job stands in.
     #[must_use]
     pub fn line_of(&self, job: &Job) -> LineKey {
-        LineKey { account: job.account, shape: job.shape, priority: job.priority }
+        let alone = job.budget.map(|_| job.id);
+        LineKey { account: job.account, shape: job.shape, priority: job.priority, alone }
     }
 
     /// Returns the use that ranks an account's lines.
@@ -247,6 +245,22 @@ impl State {
     #[must_use]
     pub fn tie(&self, node: NodeId) -> (i32, u32) {
         (-self.nodes[node].spec.priority.max(-i32::MAX), self.tie_rank[node])
+    }
+
+    /// Returns the jobs that are neither waiting nor running nor held nor claimed: none, ever.
+    #[must_use]
+    pub fn strays(&self) -> Vec<JobId> {
+        let stray = |(id, job): (&JobId, &Job)| {
+            let waits = self.queue.contains(self.line_of(job), *id);
+            let ok = match job.state {
+                JobState::Pending => waits,
+                JobState::Held => !waits,
+                JobState::Nominated => self.claims.contains_key(id),
+                JobState::Running(lease) => self.leases.contains_key(&lease),
+            };
+            (!ok).then_some(*id)
+        };
+        self.jobs.iter().filter_map(stray).collect()
     }
 
     /// Returns whether anything may wait for a place in a pool.
@@ -276,8 +290,8 @@ pub fn permutation(seed: u64, len: usize) -> Table<NodeId, u32> {
     table
 }
 
-/// Mixes a seed and a counter into 64 well-spread bits (the finaliser of SplitMix64; Steele, Lea and
-/// Flood, OOPSLA 2014).
+/// Mixes a seed and a counter into 64 well-spread bits (the finaliser of SplitMix64; Steele, Lea
+/// and Flood, OOPSLA 2014).
 #[must_use]
 pub fn mix(seed: u64, counter: u64) -> u64 {
     let mut z = seed.wrapping_add(counter.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));

@@ -4,29 +4,24 @@
 //! so that it is monotone in amount, time and price (invariant 12) and n terms cost at most n
 //! micro-ATP more than one (invariant 11).
 
-use crate::bundle::{Bundle, Needs};
-use crate::config::Atp;
+use crate::bundle::{Bundle, DIMENSIONS, Needs};
 use crate::units::{Band, MicroAtp, Ppm, Span};
 
-/// Returns the cost of holding `needs` on one node for `span`, at the static price.
-///
-/// # Panics
-/// When the cost does not fit 64 bits, which the declared maxima rule out (invariant 16).
+/// Returns the cost of holding `needs` on one node for `span`, at the static price. A cost that
+/// does not fit 64 bits is more than any account may have, and stays at the largest that fits.
 #[must_use]
-pub fn cost(needs: &Needs, span: Span, band: Band, atp: &Atp) -> MicroAtp {
+pub fn cost(needs: &Needs, span: Span, band: Band, rates: &[u64; DIMENSIONS]) -> MicroAtp {
     let factor = u128::from(band.price_factor().get());
     let unit = u128::from(Ppm::ONE.get());
     let mut total = 0_u128;
-    for (amount, rate) in needs.bundle().amounts().into_iter().zip(atp.rates) {
+    for (amount, rate) in needs.bundle().amounts().into_iter().zip(*rates) {
         if amount == 0 || rate == 0 {
             continue;
         }
         let integral = u128::from(amount) * u128::from(span.get());
         total += (integral * factor * unit).div_ceil(u128::from(rate) * unit);
     }
-    let cost = u64::try_from(total);
-    assert!(cost.is_ok(), "a term costs less than 2^64 micro-ATP inside the declared maxima");
-    MicroAtp::new(cost.unwrap_or(u64::MAX))
+    MicroAtp::new(u64::try_from(total).unwrap_or(u64::MAX))
 }
 
 /// Returns the dominant share of a bundle in a whole, weighted, in parts of 2^32.
@@ -48,26 +43,27 @@ pub fn dominant(part: &Bundle, whole: &Bundle, weights: [u32; 3]) -> u64 {
 mod tests {
     use super::*;
     use crate::bundle::GpuNeed;
+    use crate::config::Atp;
     use crate::units::{Bytes, MilliCores};
 
     #[test]
     fn the_documented_rates_hold() {
-        let atp = Atp::default();
+        let rates = Atp::default().rates;
         let hour = Span::minutes(60);
         let core = Needs { cpu: MilliCores::whole(1), ..Needs::default() };
-        assert_eq!(cost(&core, hour, Band::Medium, &atp), MicroAtp::whole(3_600));
+        assert_eq!(cost(&core, hour, Band::Medium, &rates), MicroAtp::whole(3_600));
         let gpu = Needs { gpus: GpuNeed::whole(1), ..Needs::default() };
-        assert_eq!(cost(&gpu, hour, Band::Medium, &atp), MicroAtp::whole(36_000));
+        assert_eq!(cost(&gpu, hour, Band::Medium, &rates), MicroAtp::whole(36_000));
         let gigabyte = Needs { memory: Bytes::new(1_000_000_000), ..Needs::default() };
-        assert_eq!(cost(&gigabyte, hour, Band::Medium, &atp), MicroAtp::whole(600));
-        assert_eq!(cost(&gigabyte, hour, Band::Urgent, &atp), MicroAtp::whole(2_400));
+        assert_eq!(cost(&gigabyte, hour, Band::Medium, &rates), MicroAtp::whole(600));
+        assert_eq!(cost(&gigabyte, hour, Band::Urgent, &rates), MicroAtp::whole(2_400));
     }
 
     #[test]
     fn the_smallest_use_costs_one_micro_atp() {
-        let atp = Atp::default();
+        let rates = Atp::default().rates;
         let byte = Needs { memory: Bytes::new(1), ..Needs::default() };
-        assert_eq!(cost(&byte, Span::new(1), Band::Low, &atp), MicroAtp::new(1));
-        assert_eq!(cost(&byte, Span::ZERO, Band::Low, &atp), MicroAtp::ZERO);
+        assert_eq!(cost(&byte, Span::new(1), Band::Low, &rates), MicroAtp::new(1));
+        assert_eq!(cost(&byte, Span::ZERO, Band::Low, &rates), MicroAtp::ZERO);
     }
 }

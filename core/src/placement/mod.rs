@@ -115,10 +115,9 @@ impl Scorer {
         let (cpu_unit, gpu_unit) = (square(self.cpu_max), square(self.gpu_max));
         let cpu = u128::from(free.cpu.get()) * u128::from(need.cpu.get());
         let gpu = u128::from(free.gpu.get()) * u128::from(need.gpu.get());
-        // Both terms in parts of 2^40, rounded up, so that the floor below is of the exact value
-        // unless it lies within 10^-10 of an integer.
-        let term = |product: u128, unit: u128| (product << 40).div_ceil(unit);
-        let used = (50 * (term(cpu, cpu_unit) + term(gpu, gpu_unit))).div_ceil(1 << 40);
+        // floor(100 - x) = 100 - ceil(x); with 4,096 cores and 64 GPUs the products stay below
+        // 2^82.
+        let used = (50 * (cpu * gpu_unit + gpu * cpu_unit)).div_ceil(cpu_unit * gpu_unit);
         100 - i64::try_from(used).unwrap_or(100)
     }
 }
@@ -145,8 +144,21 @@ pub fn tightest_of(gpus: &[Gpu], sizes: &[Bytes], need: GpuNeed) -> Option<u64> 
     Some(chosen)
 }
 
-/// The score of `pack`: full devices first, then partly used nodes, then empty ones (the GPU packing
-/// policy of the Kubernetes scheduler simulator that came with FGD). Without a GPU: 0.
+/// Returns how many members of a shape fit on one node together.
+#[must_use]
+pub fn members_on(mut node: Node, shape: &Shape) -> u32 {
+    let bundle = shape.needs.bundle();
+    let mut fit = 0;
+    while fit < u32::from(shape.members) && node.fits(&shape.needs, &bundle) {
+        let devices = tightest(&node, shape.needs.gpus);
+        node.claim(&shape.needs, devices);
+        fit += 1;
+    }
+    fit
+}
+
+/// The score of `pack`: full devices first, then partly used nodes, then empty ones (the GPU
+/// packing policy of the Kubernetes scheduler simulator that came with FGD). Without a GPU: 0.
 fn pack(node: &Node, need: GpuNeed) -> i64 {
     if need.count == 0 {
         return 0;

@@ -38,19 +38,43 @@ impl Work<'_> {
         }
         node.note_idleness(now, &rules.offering.gates);
         let lendable = node.lendable(now, &rules.offering, &rules.balance);
-        if shrink(node, &lendable) {
-            self.state.changed.note(id);
-        }
+        self.shrink_offer(id, &lendable);
         let node = &self.state.nodes[id];
         if node.offer.is_some() || !node.leases.is_empty() {
             let gone = node.offer.as_ref().is_some_and(|offer| offer.total.is_zero());
-            if gone || exceeds(node, &lendable) {
+            if gone || node.exceeds(&lendable) {
                 self.state.timers.set(now, Due::Reclaim(id));
             }
         }
         if first {
-            self.state.timers.set(now, Due::Check(id));
+            self.check_at(id, now);
         }
+    }
+
+    /// Lowers a node's offer to what it could lend now.
+    fn shrink_offer(&mut self, id: NodeId, lendable: &Lendable) {
+        if shrink(&mut self.state.nodes[id], lendable) {
+            self.state.changed.note(id);
+        }
+    }
+
+    /// Judges all offers by new rules: they fall at once, leases follow with the next entry.
+    pub fn adopt_gates(&mut self) {
+        let now = self.state.now;
+        for id in self.state.nodes.ids() {
+            let rules = &self.state.rules;
+            let lendable = self.state.nodes[id].lendable(now, &rules.offering, &rules.balance);
+            self.shrink_offer(id, &lendable);
+            self.state.timers.set(now, Due::Reclaim(id));
+        }
+    }
+
+    /// Sets when a node's offer is checked next; there is one such timer per node.
+    fn check_at(&mut self, id: NodeId, at: Time) {
+        if let Some(old) = self.state.nodes[id].next_check.replace(at) {
+            self.state.timers.clear(old, Due::Check(id));
+        }
+        self.state.timers.set(at, Due::Check(id));
     }
 
     /// Checks what a node offers: renews it, lets it grow by a step, or opens a new offer.
@@ -71,40 +95,45 @@ impl Work<'_> {
         }
         node.note_idleness(now, &rules.offering.gates);
         let lendable = node.lendable(now, &rules.offering, &rules.balance);
+        let before = (node.open_devices(), node.offer.as_ref().map(|offer| offer.total));
         let total = if dedicated { open_all(node, &lendable) } else { grow(node, &lendable) };
         let ends = if dedicated { Time::MAX } else { now.after(rules.offering.offer_expiry) };
         if !dedicated && node.load.is_some() {
             let next = now.after(rules.offering.check_interval);
-            self.state.timers.set(next, Due::Check(id));
+            self.check_at(id, next);
         }
-        if exceeds(&self.state.nodes[id], &lendable) {
+        if self.state.nodes[id].exceeds(&lendable) {
             self.state.timers.set(now, Due::Reclaim(id));
         }
         if total.is_zero() {
             // An offer of nothing is not renewed: it ends by its own expiry.
+            self.shrink_offer(id, &lendable);
             return;
         }
         self.renew_offer(id, total, ends);
+        // Even at an equal total, other devices may be open now.
+        let node = &self.state.nodes[id];
+        if before != (node.open_devices(), node.offer.as_ref().map(|offer| offer.total)) {
+            self.state.changed.note(id);
+        }
     }
 
     /// Renews a node's offer or opens a new one.
-    fn renew_offer(&mut self, id: NodeId, total: Bundle, ends: Time) {
+    fn renew_offer(&mut self, id: NodeId, total: Bundle, mut ends: Time) {
         let now = self.state.now;
         let node = &mut self.state.nodes[id];
         if let Some(offer) = &mut node.offer {
             self.state.timers.clear(offer.ends, Due::OfferEnd(id));
-            let before = offer.total;
+            // A shorter expiry holds for new offers; this one was promised until its end.
+            ends = ends.max(offer.ends);
             offer.renew(total, ends);
-            if before != total {
-                self.state.changed.note(id);
-            }
         } else {
             let offer = self.state.next.offer;
             self.state.next.offer = offer.next();
-            node.offer = Some(Offer { id: offer, version: 0, total, opened: now, ends, leased: false });
+            node.offer =
+                Some(Offer { id: offer, version: 0, total, opened: now, ends, leased: false });
             self.state.fates.count(OfferFate::Opened);
             self.effects.push(Effect::Offer { offer, node: id, fate: OfferFate::Opened });
-            self.state.changed.note(id);
         }
         self.state.timers.set(ends, Due::OfferEnd(id));
     }
@@ -144,11 +173,12 @@ impl Work<'_> {
             return;
         }
         let lendable = node.lendable(self.state.now, &rules.offering, &rules.balance);
-        let gone = node.offer.as_ref().is_some_and(|o| o.total.is_zero() && lendable.bundle.is_zero());
+        let gone =
+            node.offer.as_ref().is_some_and(|o| o.total.is_zero() && lendable.bundle.is_zero());
         if gone {
             self.withdraw(id);
         }
-        if self.state.nodes[id].draining.is_some() || !exceeds(&self.state.nodes[id], &lendable) {
+        if self.state.nodes[id].draining.is_some() || !self.state.nodes[id].exceeds(&lendable) {
             return;
         }
         let victims = reclaim_victims(self.state, id, &lendable.bundle, lendable.gpus);
@@ -180,7 +210,7 @@ impl Work<'_> {
             return;
         }
         let lendable = node.lendable(self.state.now, &rules.offering, &rules.balance);
-        if !exceeds(node, &lendable) {
+        if !node.exceeds(&lendable) {
             self.state.nodes[id].reclaiming = false;
             self.state.changed.note(id);
         }
@@ -200,7 +230,10 @@ impl Work<'_> {
         node.load = None;
         node.idle_since = None;
         node.reclaiming = false;
-        let leases: Vec<LeaseId> = node.leases.iter().copied().collect();
+        // A lease whose limit was just reached is no longer counted on its nodes.
+        let leases = self.state.leases.values();
+        let leases = leases.filter(|l| l.members.iter().any(|member| member.node == id));
+        let leases: Vec<LeaseId> = leases.map(|lease| lease.id).collect();
         for lease in leases {
             self.lose(lease, id, heard);
         }
@@ -217,15 +250,18 @@ impl Work<'_> {
     /// Loses one lease with its node; members on other nodes are killed and report their own end.
     fn lose(&mut self, id: LeaseId, node: NodeId, heard: Time) {
         let lease = self.state.lease_mut(id);
-        lease.blame = Some(node);
-        let alone = lease.members.iter().all(|member| member.node == node);
+        lease.lost.insert(node);
+        let gone = lease.members.iter().all(|member| lease.lost.contains(&member.node));
         if lease.state == LeaseState::Active {
+            // Who was already told to leave pays or is paid by that reason, not by this failure
+            // too.
+            lease.blame = Some(node);
             begin_release(self, id, EvictionReason::NodeFailure, Span::ZERO);
-        } else if !alone {
-            let epoch = self.state.lease(id).epoch;
+        } else if !gone {
+            let epoch = lease.epoch;
             self.effects.push(Effect::Kill { lease: id, epoch });
         }
-        if alone {
+        if gone {
             let until = heard.max(self.state.lease(id).term_began);
             close_until(self, id, Outcome::Stopped, until);
         }
@@ -238,18 +274,8 @@ impl Work<'_> {
             return;
         }
         self.state.nodes[id].up = true;
-        self.state.timers.set(self.state.now, Due::Check(id));
+        self.check_at(id, self.state.now);
     }
-}
-
-/// Returns whether more is leased on a node than it could lend now.
-#[must_use]
-pub fn exceeds(node: &Node, lendable: &Lendable) -> bool {
-    let amounts = Bundle { gpu: lendable.bundle.gpu, ..node.leased };
-    let closed = |(i, gpu): (usize, &crate::nodes::Gpu)| {
-        lendable.gpus & 1 << i == 0 && !gpu.used.is_zero()
-    };
-    !amounts.fits_in(&lendable.bundle) || node.gpus.iter().enumerate().any(closed)
 }
 
 /// Lowers a node's offer to what it could lend now; returns whether anything changed.

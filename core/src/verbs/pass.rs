@@ -75,8 +75,8 @@ impl Work<'_> {
         }
     }
 
-    /// Lets the first waiting job of a higher class take the place of lower ones, if that makes room
-    /// for all of it.
+    /// Lets the first waiting job of a higher class take the place of lower ones, if that makes
+    /// room for all of it.
     pub fn preempt(&mut self, pool: PoolId) {
         let rules = &self.state.rules.preemption;
         let Some(lowest) = self.state.pools[pool].running.lowest() else { return };
@@ -213,7 +213,9 @@ impl Work<'_> {
         for (victim, cover) in plan.victims.into_iter().zip(covers) {
             self.state.lease_mut(victim).cover = cover;
             begin_release(self, victim, EvictionReason::PriorityPreemption, grace);
-            self.state.preempted.entry(account).or_default().push_back(now);
+            if self.state.rules.preemption.per_hour_max.is_some() {
+                self.state.preempted.entry(account).or_default().push_back(now);
+            }
         }
     }
 }

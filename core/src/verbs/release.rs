@@ -8,9 +8,7 @@ use crate::command::Outcome;
 use crate::due::Due;
 use crate::effect::{Effect, EvictionReason, FinalState, LeaseEnd};
 use crate::ids::{JobId, LeaseId};
-use crate::jobs::JobState;
 use crate::leases::{Claim, Lease, LeaseState};
-use crate::state::State;
 use crate::units::{MicroAtp, Span, Time};
 use alloc::vec::Vec;
 
@@ -43,6 +41,9 @@ pub fn close(work: &mut Work<'_>, id: LeaseId, outcome: Outcome) {
 }
 
 /// Closes a lease that was last known to live at `until`.
+///
+/// # Panics
+/// When the lease is not open: our bug.
 pub fn close_until(work: &mut Work<'_>, id: LeaseId, outcome: Outcome, until: Time) {
     let lease = work.state.lease(id);
     let job_id = lease.job;
@@ -52,7 +53,9 @@ pub fn close_until(work: &mut Work<'_>, id: LeaseId, outcome: Outcome, until: Ti
     } else {
         Span::ZERO
     };
-    settle_all(work, id, until, lost, evicted);
+    // What is refunded was charged: work after the last sign of life was not.
+    let charged = lost.saturating_sub(work.state.now.since(until));
+    settle_all(work, id, until, charged, evicted);
     work.unbook_term(id, until);
     clear_timers(work.state, id);
     if work.state.lease(id).state != LeaseState::Released {
@@ -117,8 +120,10 @@ pub fn return_capacity(work: &mut Work<'_>, id: LeaseId) {
 fn end_attempt(work: &mut Work<'_>, lease: &Lease, outcome: Outcome, lost: Span) {
     let id = lease.job;
     let requeue = work.state.rules.preemption.requeue;
+    let cancelled = work.state.job(id).cancelled;
     let end = match (outcome, lease.reason) {
         (Outcome::Completed, _) => FinalState::Completed,
+        (Outcome::Stopped, Some(_)) if cancelled => FinalState::Cancelled,
         (Outcome::Failed, _) | (Outcome::Stopped, None) => FinalState::Failed,
         (Outcome::Stopped, Some(reason)) => {
             let (again, end) = fate(reason, requeue, work.requeues_when_exhausted());
@@ -192,19 +197,4 @@ impl Work<'_> {
             self.state.job_mut(job).preempt_after = again;
         }
     }
-}
-
-/// Returns the jobs that are neither waiting nor running nor held nor claimed: none, ever.
-#[must_use]
-pub fn strays(state: &State) -> Vec<JobId> {
-    let stray = |(id, job): (&JobId, &crate::jobs::Job)| {
-        let ok = match job.state {
-            JobState::Pending => state.queue.contains(state.line_of(job), *id),
-            JobState::Held => !state.queue.contains(state.line_of(job), *id),
-            JobState::Nominated => state.claims.contains_key(id),
-            JobState::Running(lease) => state.leases.contains_key(&lease),
-        };
-        (!ok).then_some(*id)
-    };
-    state.jobs.iter().filter_map(stray).collect()
 }

@@ -6,14 +6,17 @@ use crate::bundle::{Bundle, GPUS_MAX};
 use crate::command::{JobSpec, Outcome, Reply};
 use crate::config::{JOBS_MAX, MEMBERS_MAX, Rules, Strategy};
 use crate::deny::{Denied, first_short};
-use crate::due::Due;
 use crate::effect::{Effect, EvictionReason, FinalState, JobEnd};
 use crate::explain::explain;
 use crate::ids::{AccountId, JobId, NodeId, ShapeId};
 use crate::index::{Index, suits};
 use crate::jobs::{Job, JobState, Shape};
+use crate::placement::members_on;
 use crate::state::{State, permutation};
 use alloc::string::String;
+
+/// Most characters kept of an administrator's reason.
+const REASON_MAX: usize = 253;
 
 impl Work<'_> {
     /// Accepts a job, or refuses it with the numbers that mattered.
@@ -71,6 +74,7 @@ impl Work<'_> {
         match job.state {
             JobState::Running(lease) => {
                 let grace = self.state.rules.preemption.grace;
+                self.state.job_mut(id).cancelled = true;
                 begin_release(self, lease, EvictionReason::UserRequest, grace);
             }
             JobState::Nominated => {
@@ -124,7 +128,7 @@ impl Work<'_> {
             return Err(Denied::NoNode(node));
         }
         // Nothing below can be refused.
-        self.state.nodes[node].draining = Some(String::from(reason));
+        self.state.nodes[node].draining = Some(reason.chars().take(REASON_MAX).collect());
         self.withdraw(node);
         Ok(Reply::Done)
     }
@@ -138,8 +142,9 @@ impl Work<'_> {
             return Err(Denied::NoNode(node));
         }
         // Nothing below can be refused.
-        self.state.nodes[node].draining = None;
-        self.check_offer(node);
+        if self.state.nodes[node].draining.take().is_some() {
+            self.check_offer(node);
+        }
         Ok(Reply::Done)
     }
 
@@ -154,16 +159,16 @@ impl Work<'_> {
             let len = self.state.nodes.len();
             self.state.tie_rank = permutation(rules.scheduling.seed, len);
         }
+        let ran_in_terms = self.state.runs_in_terms();
         self.state.rules = rules;
+        self.adopt_rules(ran_in_terms);
         *self.index = Index::new(self.state);
         let accounts = self.state.ledger.accounts.ids();
         for account in accounts {
             let usage = self.state.rank_usage(account);
             self.state.queue.rerank(account, usage);
         }
-        for node in self.state.nodes.ids() {
-            self.state.timers.set(self.state.now, Due::Reclaim(node));
-        }
+        self.adopt_gates();
         Ok(Reply::Done)
     }
 
@@ -201,6 +206,9 @@ pub fn dequeue(state: &mut State, id: JobId) {
 }
 
 /// Takes a job out of the state for good.
+///
+/// # Panics
+/// When the job has ended before: our bug.
 pub fn finish(work: &mut Work<'_>, id: JobId, end: FinalState) {
     let job = work.state.jobs.remove(&id);
     assert!(job.is_some(), "job {id} ends once");
@@ -235,7 +243,10 @@ fn check_spec(state: &State, account: AccountId, spec: &JobSpec) -> Result<(), D
         return Err(Denied::Empty);
     }
     let gpus = spec.needs.gpus;
-    let bounds: [(&'static str, u64, bool, &'static str); 6] = [
+    let words = spec.labels.iter().map(|need| need.any_of.len()).max().unwrap_or(0);
+    let texts = spec.labels.iter().flat_map(|need| need.any_of.iter().chain([&need.key]));
+    let longest = texts.map(String::len).max().unwrap_or(0);
+    let bounds: [(&'static str, u64, bool, &'static str); 8] = [
         ("gpus", u64::from(gpus.count), usize::from(gpus.count) <= GPUS_MAX, "at most 64"),
         (
             "gpu_share",
@@ -244,9 +255,16 @@ fn check_spec(state: &State, account: AccountId, spec: &JobSpec) -> Result<(), D
                 && (gpus.count == 0) == gpus.share.is_zero(),
             "1 to 1,000 thousandths with a GPU, else 0",
         ),
-        ("members", u64::from(spec.members), (1..=MEMBERS_MAX).contains(&spec.members), "1 to 1,024"),
+        (
+            "members",
+            u64::from(spec.members),
+            (1..=MEMBERS_MAX).contains(&spec.members),
+            "1 to 1,024",
+        ),
         ("limit", 0, spec.limit.is_none_or(|limit| !limit.is_zero()), "above 0"),
         ("labels", spec.labels.len() as u64, spec.labels.len() <= 64, "at most 64"),
+        ("label values", words as u64, words <= 64, "at most 64"),
+        ("label length", longest as u64, longest <= 253, "at most 253"),
         ("preferred nodes", spec.preferred.len() as u64, spec.preferred.len() <= 64, "at most 64"),
     ];
     for (what, value, ok, range) in bounds {
@@ -268,9 +286,14 @@ fn check_room(state: &State, shape: &Shape) -> Result<(), Denied> {
         return Err(Denied::OverQuota { dimension, needed, quota });
     }
     let nodes = &state.pools[shape.pool].nodes;
-    let needed = if shape.spread { usize::from(shape.members) } else { 1 };
-    if nodes.iter().filter(|node| suits(state, shape, **node)).take(needed).count() >= needed {
-        return Ok(());
+    let mut left = u32::from(shape.members);
+    for node in nodes.iter().filter(|node| suits(state, shape, **node)) {
+        // All of one member already fits an empty node that suits.
+        let alone = shape.spread || shape.members == 1;
+        left -= if alone { 1 } else { members_on(state.nodes[*node].emptied(), shape).min(left) };
+        if left == 0 {
+            return Ok(());
+        }
     }
     let need = shape.needs.bundle();
     let rooms = nodes.iter().map(|n| {
@@ -286,6 +309,9 @@ fn check_room(state: &State, shape: &Shape) -> Result<(), Denied> {
 
 impl Work<'_> {
     /// Pays out the deposits that the configuration names.
+    ///
+    /// # Panics
+    /// Never: the deposits were validated.
     pub fn open_accounts(&mut self) {
         for account in self.state.ledger.accounts.ids() {
             let amount = self.state.account(account).spec.deposit;

@@ -7,10 +7,11 @@ use crate::charges::{payments, term, term_cost};
 use crate::config::Exhaustion;
 use crate::due::Due;
 use crate::effect::EvictionReason;
-use crate::ids::LeaseId;
+use crate::ids::{AccountId, LeaseId};
 use crate::leases::LeaseState;
 use crate::ledger::Hold;
 use crate::units::{MicroAtp, Span, Time};
+use alloc::vec::Vec;
 
 impl Work<'_> {
     /// Sets the next term's credit aside, from half of the running term on.
@@ -29,7 +30,10 @@ impl Work<'_> {
         }
         // What the job has cost when this term ends, and the next.
         let committed = job.charged.saturating_add(amount).saturating_add(
-            lease.hold.and_then(|h| self.state.ledger.holds.get(&h)).map_or(MicroAtp::ZERO, |h| h.amount),
+            lease
+                .hold
+                .and_then(|h| self.state.ledger.holds.get(&h))
+                .map_or(MicroAtp::ZERO, |h| h.amount),
         );
         if job.budget.is_some_and(|budget| committed > budget) {
             return;
@@ -65,16 +69,18 @@ impl Work<'_> {
         let ends = lease.term_ends;
         self.settle_term(id, ends, Span::ZERO);
         clear_timers(self.state, id);
+        let rates = self.state.rules.atp.rates;
         let lease = self.state.lease_mut(id);
         lease.hold = lease.next_hold.take();
+        lease.rates = rates;
         lease.term_began = ends;
         lease.term_ends = ends.after(span);
         set_timers(self.state, id);
         self.book_term(id);
     }
 
-    /// Pays the lenders for the running term until `until`, refunding `lost` work where a node is to
-    /// blame, and restores the rest. A term is settled once.
+    /// Pays the lenders for the running term until `until`, refunding `lost` work where a node is
+    /// to blame, and restores the rest. A term is settled once.
     pub fn settle_term(&mut self, id: LeaseId, until: Time, lost: Span) {
         let lease = self.state.lease(id);
         let Some(hold) = lease.hold else { return };
@@ -93,50 +99,81 @@ impl Work<'_> {
     /// Books the running term's use on the account and ranks its lines anew.
     pub fn book_term(&mut self, id: LeaseId) {
         if !self.state.runs_in_terms() {
+            self.state.lease_mut(id).booked = 0;
             return;
         }
+        self.renormalise();
+        let half_life = self.state.rules.fair_share.half_life;
         let lease = self.state.lease(id);
         let span = lease.term_ends.since(lease.term_began);
-        self.book(id, span, true);
+        let (account, at) = (lease.account, lease.term_began);
+        let weight = self.state.account(account).spec.weight;
+        let amount = self.state.inflation.inflated(lease.share, span, at, half_life, weight);
+        self.state.lease_mut(id).booked = amount;
+        self.state.ledger.accounts[account].usage.book(amount);
+        self.rerank(account);
     }
 
     /// Takes back the part of the running term's use that lies after `until`.
     pub fn unbook_term(&mut self, id: LeaseId, until: Time) {
-        if !self.state.runs_in_terms() {
-            return;
-        }
-        let unused = self.state.lease(id).term_ends.since(until);
-        self.book(id, unused, false);
+        self.renormalise();
+        let lease = self.state.lease_mut(id);
+        let booked = core::mem::take(&mut lease.booked);
+        let term = u128::from(lease.term_ends.since(lease.term_began).get());
+        let unused = u128::from(lease.term_ends.since(until).get()).min(term);
+        let account = lease.account;
+        // A booking is at most 2^108, a term at most 2^19 ms.
+        let amount = (booked * unused).checked_div(term).unwrap_or(0);
+        self.state.ledger.accounts[account].usage.unbook(amount);
+        self.rerank(account);
     }
 
-    /// Books use, or takes it back, at the value of the running term's beginning.
-    fn book(&mut self, id: LeaseId, span: Span, add: bool) {
-        let half_life = self.state.rules.fair_share.half_life;
-        let halvings = self.state.inflation.renormalise(self.state.now, half_life);
-        if halvings > 0 {
-            self.halve_all(halvings);
-        }
-        let lease = self.state.lease(id);
-        let account = lease.account;
-        let weight = self.state.account(account).spec.weight;
-        let (share, at) = (lease.share, lease.term_began);
-        let amount = self.state.inflation.inflated(share, span, at, half_life, weight);
-        let usage = &mut self.state.ledger.accounts[account].usage;
-        if add {
-            usage.book(amount);
-        } else {
-            usage.unbook(amount);
-        }
+    /// Ranks an account's lines by its present use.
+    fn rerank(&mut self, account: AccountId) {
         let usage = self.state.rank_usage(account);
         self.state.queue.rerank(account, usage);
     }
 
-    /// Brings the common factor of all use back to one.
-    fn halve_all(&mut self, halvings: u32) {
+    /// Brings the common factor of all use back to one when it has grown large.
+    fn renormalise(&mut self) {
+        let half_life = self.state.rules.fair_share.half_life;
+        let halvings = self.state.inflation.renormalise(self.state.now, half_life);
+        if halvings == 0 {
+            return;
+        }
         for account in self.state.ledger.accounts.ids() {
             self.state.ledger.accounts[account].usage.halve(halvings);
-            let usage = self.state.rank_usage(account);
-            self.state.queue.rerank(account, usage);
+            self.rerank(account);
+        }
+        for lease in self.state.leases.values_mut() {
+            lease.booked = lease.booked.checked_shr(halvings).unwrap_or(0);
+        }
+    }
+
+    /// Lets running leases follow other rules: what was set aside for next terms at the old price
+    /// and length is given back and set aside anew, and leases that did not run in terms begin one.
+    pub fn adopt_rules(&mut self, ran_in_terms: bool) {
+        let now = self.state.now;
+        let ids: Vec<LeaseId> = self.state.leases.keys().copied().collect();
+        for id in ids {
+            let lease = self.state.lease_mut(id);
+            if lease.state != LeaseState::Active {
+                continue;
+            }
+            if let Some(next) = lease.next_hold.take() {
+                let amount =
+                    self.state.ledger.holds.get(&next).map_or(MicroAtp::ZERO, |h| h.amount);
+                let lease = self.state.lease_mut(id);
+                lease.held = lease.held.saturating_sub(amount);
+                let fee = self.state.rules.atp.fee;
+                self.state.ledger.settle(next, &[], fee, now, self.effects);
+                self.state.timers.set(now, Due::Renew(id));
+            }
+            if !ran_in_terms && self.state.runs_in_terms() {
+                let lease = self.state.lease_mut(id);
+                (lease.term_began, lease.term_ends) = (now, now);
+                self.state.timers.set(now, Due::TermEnd(id));
+            }
         }
     }
 

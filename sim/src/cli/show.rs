@@ -32,7 +32,7 @@ pub(super) fn note(text: &str) {
 /// Prints a table.
 pub(super) fn table(header: &[&str], rows: &[Vec<String>]) {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY);
+    table.load_style(presets::UTF8_FULL_CONDENSED);
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header.to_vec());
     for row in rows {

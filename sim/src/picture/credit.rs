@@ -174,35 +174,43 @@ pub fn flows(run: &RunRecord) -> Option<Svg> {
     Some(figure.finish())
 }
 
-/// Adds up what each side paid to each other side.
+/// Adds up what each side paid to each other side; what is minted is paid by nobody.
 fn flow_cells(run: &RunRecord) -> BTreeMap<(Side, Side), f64> {
+    let counts = |t: &&TransferRow| {
+        let inside = account(t.from).is_some() && account(t.from) == account(t.to);
+        t.from != Party::Mint && !inside
+    };
+    let payers = largest(run, |t| account(t.from).filter(|_| counts(&t)));
+    let getters = largest(run, |t| account(t.to).filter(|_| counts(&t)));
+    let side = |party: Party, shown: &[usize]| match party {
+        Party::Mint => Side::Mint,
+        Party::Treasury => Side::Treasury,
+        Party::Burn => Side::Burn,
+        Party::Account(_) | Party::Held(_) => match account(party) {
+            Some(id) if shown.contains(&id) => Side::Account(id),
+            _ => Side::Others,
+        },
+    };
+    let mut cells = BTreeMap::new();
+    for transfer in run.transfers.iter().filter(counts) {
+        let pair = (side(transfer.from, &payers), side(transfer.to, &getters));
+        *cells.entry(pair).or_insert(0.0) += atp(transfer.amount);
+    }
+    cells
+}
+
+/// Returns the accounts with the largest sums, at most [`ROWS_MAX`].
+fn largest(run: &RunRecord, who: impl Fn(&TransferRow) -> Option<usize>) -> Vec<usize> {
     let mut volume = vec![MicroAtp::ZERO; run.accounts.len()];
-    let is_inside = |t: &TransferRow| account(t.from).is_some() && account(t.from) == account(t.to);
-    for transfer in run.transfers.iter().filter(|t| !is_inside(t)) {
-        for id in [transfer.from, transfer.to].into_iter().filter_map(account) {
-            if let Some(sum) = volume.get_mut(id) {
-                *sum = sum.saturating_add(transfer.amount);
-            }
+    for transfer in &run.transfers {
+        if let Some(sum) = who(transfer).and_then(|id| volume.get_mut(id)) {
+            *sum = sum.saturating_add(transfer.amount);
         }
     }
     let mut order: Vec<usize> = (0..volume.len()).collect();
     order.sort_by_key(|id| (core::cmp::Reverse(volume.get(*id).copied()), *id));
     order.truncate(ROWS_MAX);
-    let side = |party: Party| match party {
-        Party::Mint => Side::Mint,
-        Party::Treasury => Side::Treasury,
-        Party::Burn => Side::Burn,
-        Party::Account(_) | Party::Held(_) => match account(party) {
-            Some(id) if order.contains(&id) => Side::Account(id),
-            _ => Side::Others,
-        },
-    };
-    let mut cells = BTreeMap::new();
-    for transfer in run.transfers.iter().filter(|t| !is_inside(t)) {
-        *cells.entry((side(transfer.from), side(transfer.to))).or_insert(0.0) +=
-            atp(transfer.amount);
-    }
-    cells
+    order
 }
 
 /// Draws the table of flows, darker where more was paid.

@@ -1,18 +1,21 @@
 //! The rules as numbers: everything an administrator may set, in integers.
 //!
 //! [`Config`] describes a cluster once; its [`Rules`] may change while it runs (a journaled
-//! `Configure`), the rest may not. Defaults are those of RULES.md and CREDITS.md; [`Config::validate`]
-//! refuses what no rule can work with. Reading a file is not done here: the schema lives in the
-//! simulator, which turns decimals into these integers from their text.
+//! `Configure`), the rest may not. Defaults are those of RULES.md and CREDITS.md;
+//! [`Config::validate`] refuses what no rule can work with. Reading a file is not done here: the
+//! schema lives in the simulator, which turns decimals into these integers from their text.
 
-use crate::bundle::{Bundle, GPUS_MAX, RESOURCES_MAX};
+mod validate;
+
+pub use validate::{ConfigError, is_name};
+
+use crate::bundle::Bundle;
 use crate::ids::{AccountId, PoolId};
 use crate::units::{BasisPoints, Bytes, MicroAtp, MilliCores, Ppm, Span};
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 /// Most nodes of one cluster.
 pub const NODES_MAX: usize = 100_000;
@@ -24,6 +27,8 @@ pub const POOLS_MAX: usize = 1_000;
 pub const JOBS_MAX: usize = 4_000_000;
 /// Most members of one gang.
 pub const MEMBERS_MAX: u16 = 1_024;
+/// Most credit that may ever be minted: no sum of balances can pass 64 bits.
+pub const MINTED_MAX: MicroAtp = MicroAtp::new(1 << 63);
 /// Most task classes of the `fgd` strategy.
 pub const FGD_CLASSES_MAX: usize = 64;
 
@@ -32,7 +37,7 @@ pub const FGD_CLASSES_MAX: usize = 64;
 pub struct Config {
     /// The rules, which may change under way.
     pub rules: Rules,
-    /// Names of the custom resources, at most [`RESOURCES_MAX`].
+    /// Names of the custom resources, at most [`crate::bundle::RESOURCES_MAX`].
     pub resources: Vec<String>,
     /// The pools; a node lends to the one it names.
     pub pools: Vec<PoolSpec>,
@@ -437,170 +442,5 @@ pub struct Term(pub Span);
 impl Default for Term {
     fn default() -> Self {
         Self(Span::seconds(300))
-    }
-}
-
-/// Why a configuration is refused.
-#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
-pub enum ConfigError {
-    /// There is nothing to lend, or nowhere to lend it.
-    #[error("a cluster needs at least one {0}")]
-    Missing(String),
-    /// A name stands twice.
-    #[error("{what} {name} is named twice")]
-    Duplicate {
-        /// What kind of thing.
-        what: String,
-        /// Its name.
-        name: String,
-    },
-    /// A node's name could be mistaken for something else.
-    #[error("node name {0:?} must be 1 to 253 of [A-Za-z0-9._-] and not begin with -")]
-    Name(String),
-    /// A number is outside its range.
-    #[error("{key} is {value}; it must be {range}")]
-    Range {
-        /// The key.
-        key: String,
-        /// The value given.
-        value: u64,
-        /// The range in words.
-        range: String,
-    },
-    /// A node names an account or a pool that does not exist.
-    #[error("node {node} names {what} {index}, which does not exist")]
-    Dangling {
-        /// The node.
-        node: String,
-        /// What is missing.
-        what: String,
-        /// Its index.
-        index: u32,
-    },
-}
-
-/// Refuses a number outside its range.
-fn range(key: &str, value: u64, ok: bool, range: &str) -> Result<(), ConfigError> {
-    if ok {
-        return Ok(());
-    }
-    Err(ConfigError::Range { key: String::from(key), value, range: String::from(range) })
-}
-
-/// Refuses a name that stands twice.
-fn unique<'a>(what: &str, names: impl Iterator<Item = &'a String>) -> Result<(), ConfigError> {
-    let mut seen = BTreeSet::new();
-    for name in names {
-        if !seen.insert(name) {
-            let what = String::from(what);
-            return Err(ConfigError::Duplicate { what, name: name.clone() });
-        }
-    }
-    Ok(())
-}
-
-impl Rules {
-    /// Checks every range.
-    ///
-    /// # Errors
-    /// The first number that no rule can work with, by key.
-    pub fn validate(&self) -> Result<(), ConfigError> {
-        let offering = &self.offering;
-        let check = offering.check_interval.get();
-        range("resource_sharing.check_interval", check, check >= 1_000, "at least 1 s")?;
-        let expiry = offering.offer_expiry.get();
-        let enough = expiry >= check.saturating_mul(3);
-        range("resource_sharing.offer_expiry", expiry, enough, "at least 3 x check_interval (ms)")?;
-        let offers = u64::from(offering.offers_max);
-        range("resource_sharing.max_offers_per_node", offers, offers >= 1, "at least 1")?;
-        let monitor = self.balance.monitoring_interval.get();
-        let key = "execution.resource_sharing.monitoring_interval_seconds";
-        range(key, monitor, monitor >= 1_000, "at least 1 s")?;
-        let horizon = self.balance.horizon.get();
-        range("horizon_seconds", horizon, horizon >= monitor, "at least one monitoring interval")?;
-        for (high, low) in self.balance.high.iter().zip(self.balance.low) {
-            let value = u64::from(high.get());
-            let ok = *high <= BasisPoints::ALL && low < *high;
-            range("thresholds.*_pressure_high", value, ok, "above *_pressure_low, at most 1")?;
-        }
-        let term = self.term.0.get();
-        let ok = (10_000..=300_000).contains(&term);
-        range("lease.term_seconds", term, ok, "between 10 and 300 s (ms)")?;
-        let fee = u64::from(self.atp.fee.get());
-        range("atp.fee", fee, fee <= 1_000_000, "between 0 and 1 (ppm)")?;
-        let half_life = self.fair_share.half_life.get();
-        range("fair_share.half_life", half_life, half_life >= 60_000, "at least 60 s (ms)")?;
-        let p = &self.preemption;
-        let hold = p.hold.get();
-        let least = p.grace.get() + offering.kill.get();
-        range("preemption.hold_seconds", hold, hold >= least, "at least grace + kill (ms)")?;
-        let classes = self.scheduling.fgd_classes.len();
-        let ok = classes <= FGD_CLASSES_MAX;
-        range("scheduling.fgd_classes", classes as u64, ok, "at most 64 classes")
-    }
-}
-
-impl Config {
-    /// Checks every range and name.
-    ///
-    /// # Errors
-    /// The first thing that no rule can work with.
-    pub fn validate(&self) -> Result<(), ConfigError> {
-        self.rules.validate()?;
-        for (what, len) in
-            [("pool", self.pools.len()), ("account", self.accounts.len()), ("node", self.nodes.len())]
-        {
-            if len == 0 {
-                return Err(ConfigError::Missing(String::from(what)));
-            }
-        }
-        let counts = [
-            ("resources", self.resources.len(), RESOURCES_MAX),
-            ("pools", self.pools.len(), POOLS_MAX),
-            ("accounts", self.accounts.len(), ACCOUNTS_MAX),
-            ("nodes", self.nodes.len(), NODES_MAX),
-        ];
-        for (key, len, max) in counts {
-            range(key, len as u64, len <= max, "at most the declared maximum")?;
-        }
-        unique("pool", self.pools.iter().map(|p| &p.name))?;
-        unique("account", self.accounts.iter().map(|a| &a.name))?;
-        unique("node", self.nodes.iter().map(|n| &n.name))?;
-        unique("resource", self.resources.iter())?;
-        for account in &self.accounts {
-            let weight = u64::from(account.weight);
-            range("accounts.weight", weight, weight >= 1, "at least 1")?;
-            let deposit = account.deposit.get();
-            range("accounts.deposit_atp", deposit, deposit <= 1 << 62, "at most 2^62 micro-ATP")?;
-        }
-        self.nodes.iter().try_for_each(|node| self.validate_node(node))
-    }
-
-    /// Checks one node against the declared maxima.
-    fn validate_node(&self, node: &NodeSpec) -> Result<(), ConfigError> {
-        if !crate::deny::is_name(&node.name) {
-            return Err(ConfigError::Name(node.name.clone()));
-        }
-        let dangling = |what: &str, index| {
-            Err(ConfigError::Dangling { node: node.name.clone(), what: String::from(what), index })
-        };
-        if usize::try_from(node.owner.get()).map_or(true, |i| i >= self.accounts.len()) {
-            return dangling("account", node.owner.get());
-        }
-        if usize::try_from(node.pool.get()).map_or(true, |i| i >= self.pools.len()) {
-            return dangling("pool", node.pool.get());
-        }
-        let gpus = node.gpus.len();
-        range("nodes.gpus", gpus as u64, gpus <= GPUS_MAX, "at most 64")?;
-        let milli = node.capacity.gpu.get();
-        range("nodes.gpus", milli, milli == gpus as u64 * 1_000, "1,000 thousandths per device")?;
-        let cpu = node.capacity.cpu.get();
-        range("nodes.cores", cpu, cpu <= 4_096_000, "at most 4,096 cores")?;
-        let memory = node.capacity.memory.get();
-        range("nodes.memory_gb", memory, memory <= 64 << 40, "at most 64 TiB")?;
-        let storage = node.capacity.storage.get();
-        range("nodes.storage_gb", storage, storage <= 1 << 50, "at most 1 PiB")?;
-        let custom = node.capacity.custom.iter().copied().max().unwrap_or(0);
-        range("nodes.resources", custom, custom <= 1 << 50, "at most 2^50")
     }
 }

@@ -1,0 +1,118 @@
+//! Reasons why a job waits, as data (RULES.md section 8). Who finds them is [`crate::explain`].
+
+use crate::bundle::Dimension;
+use crate::ids::{JobId, NodeId};
+use crate::units::MicroAtp;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// One reason why a job waits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Blocker {
+    /// Its account holds it.
+    Held,
+    /// No node of the pool can ever run it.
+    NoMatchingNode,
+    /// The pool's quota has no room.
+    QuotaExceeded {
+        /// The dimension.
+        dimension: Dimension,
+        /// What would be leased.
+        needed: u64,
+        /// The quota.
+        quota: u64,
+    },
+    /// The account has too little credit available.
+    AtpBudgetExceeded {
+        /// What a first term costs.
+        needed: MicroAtp,
+        /// What is available.
+        available: MicroAtp,
+    },
+    /// The job's own budget is used up.
+    BudgetCommitted {
+        /// What it would have cost with one more term.
+        needed: MicroAtp,
+        /// Its budget.
+        budget: MicroAtp,
+    },
+    /// No suitable node offers anything.
+    NoOffers {
+        /// Suitable nodes.
+        nodes: u32,
+    },
+    /// Nodes offer, but too little is free.
+    Resources {
+        /// How many nodes fall short in which dimension.
+        short: Vec<(Dimension, u32)>,
+        /// The node with the fewest dimensions short, and what it lacks.
+        nearest: Option<(NodeId, Dimension, u64)>,
+    },
+    /// It would fit, but somebody goes first.
+    Priority {
+        /// Who.
+        behind: JobId,
+    },
+    /// Its victims are leaving.
+    WaitingForPreempted {
+        /// How many.
+        leases: u32,
+    },
+    /// Some members fit, not all.
+    GangIncomplete {
+        /// How many fit.
+        fit: u32,
+        /// How many are needed.
+        needed: u32,
+    },
+    /// Suitable nodes take nothing new.
+    NodeDraining {
+        /// How many.
+        nodes: u32,
+    },
+    /// Suitable nodes are down.
+    NodeUnreachable {
+        /// How many.
+        nodes: u32,
+    },
+    /// Suitable nodes are being taken back by their owners.
+    WaitingForReclaim {
+        /// How many.
+        nodes: u32,
+    },
+    /// Victims would make room but have not run long enough.
+    MinRuntimeProtected {
+        /// How many leases.
+        leases: u32,
+    },
+}
+
+impl Blocker {
+    /// Returns the name that users meet.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Held => "Held",
+            Self::NoMatchingNode => "NoMatchingNode",
+            Self::QuotaExceeded { .. } => "QuotaExceeded",
+            Self::AtpBudgetExceeded { .. } => "AtpBudgetExceeded",
+            Self::BudgetCommitted { .. } => "BudgetCommitted",
+            Self::NoOffers { .. } => "NoOffers",
+            Self::Resources { .. } => "Resources",
+            Self::Priority { .. } => "Priority",
+            Self::WaitingForPreempted { .. } => "WaitingForPreempted",
+            Self::GangIncomplete { .. } => "GangIncomplete",
+            Self::NodeDraining { .. } => "NodeDraining",
+            Self::NodeUnreachable { .. } => "NodeUnreachable",
+            Self::WaitingForReclaim { .. } => "WaitingForReclaim",
+            Self::MinRuntimeProtected { .. } => "MinRuntimeProtected",
+        }
+    }
+}
+
+/// Why a job waits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// All reasons, in the order of [`Blocker`].
+    pub blockers: Vec<Blocker>,
+}

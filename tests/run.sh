@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# The one test command. Works on a clean clone, as root or not, without a terminal; needs no network
+# but the package registries. Says at the end what ran, and fails when nothing of a kind did.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TERM_COLOR=never
+say() { printf '\n== %s\n' "$*"; }
+
+say "tools"
+rustup component add rustfmt clippy >/dev/null 2>&1 || true
+cargo --version
+skipped=()
+if ! cargo nextest --version >/dev/null 2>&1; then
+    cargo install cargo-nextest --locked </dev/null || skipped+=("cargo-nextest (cargo test runs instead)")
+fi
+if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null &&
+    ! command -v google-chrome >/dev/null; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        export DEBIAN_FRONTEND=noninteractive
+        { apt-get update -qq && apt-get install -y -qq chromium fonts-dejavu-core; } \
+            </dev/null >/dev/null 2>&1 || skipped+=("chromium (pages are not opened)")
+    else
+        skipped+=("chromium (pages are not opened)")
+    fi
+fi
+
+say "format"
+cargo fmt --all --check
+say "lints"
+cargo clippy --workspace --all-targets --locked -- -D warnings
+say "the simulator alone"
+cargo build -p gridsim --locked
+say "the workspace"
+cargo build --workspace --all-targets --locked
+
+say "tests"
+mkdir -p target
+export GRID_COUNTS="$PWD/target/grid-counts.txt"
+rm -f "$GRID_COUNTS"
+log="$PWD/target/grid-tests.log"
+if cargo nextest --version >/dev/null 2>&1; then
+    cargo nextest run --workspace --locked --no-fail-fast </dev/null 2>&1 | tee "$log"
+    tests=$(sed -n 's/.* \([0-9][0-9]*\) passed.*/\1/p' "$log" | tail -1)
+else
+    cargo test --workspace --locked --no-fail-fast --lib --bins --tests </dev/null 2>&1 | tee "$log"
+    tests=$(sed -n 's/.*result: ok\. \([0-9][0-9]*\) passed.*/\1/p' "$log" |
+        awk '{ n += $1 } END { print n + 0 }')
+fi
+
+sum() { awk -v kind="$1" -v field="$2" '$1 == kind { n += $field } END { print n + 0 }' "$GRID_COUNTS"; }
+cases=$(sum property 3)
+commands=$(sum property 4)
+scripts=$(sum scripts 3)
+say "what ran"
+echo "tests passed      ${tests:-0}"
+echo "property cases    $cases"
+echo "commands applied  $commands"
+echo "golden scripts    $scripts"
+for what in "${skipped[@]}"; do
+    echo "!! SKIPPED: $what"
+done
+for count in "${tests:-0}" "$cases" "$commands" "$scripts"; do
+    if [ "$count" -eq 0 ]; then
+        echo "!! a count is zero: something did not run"
+        exit 1
+    fi
+done
+echo "all passed"

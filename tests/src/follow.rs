@@ -1,0 +1,181 @@
+//! Plays a history on the core and on the model side by side, and compares them after every entry.
+
+use crate::model::{Leaving, Model};
+use gridcore::command::{Command, Entry, Outcome, Reply, Report, Request};
+use gridcore::config::{Config, Exhaustion};
+use gridcore::deny::Denied;
+use gridcore::grid::Grid;
+use gridcore::ids::{AccountId, JobId};
+use gridcore::jobs::JobState;
+use gridcore::state::State;
+use gridcore::units::Time;
+
+/// The core and the model of one cluster.
+#[derive(Debug)]
+pub struct Pair {
+    grid: Grid,
+    model: Model,
+    pause: bool,
+}
+
+/// What an entry means to the model, read before the core applies it.
+enum Meaning {
+    Nothing,
+    Ended(JobId, Outcome),
+    Cancel(JobId),
+}
+
+impl Pair {
+    /// Builds both; the order of equal nodes is the core's.
+    ///
+    /// # Panics
+    /// When the configuration is refused.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let grid = match Grid::new(config.clone(), Time::ZERO) {
+            Ok(grid) => grid,
+            Err(error) => panic!("a test's configuration is accepted: {error}"),
+        };
+        let rank = grid.state().tie_rank.iter().map(|(_, rank)| *rank).collect();
+        let pause = config.rules.atp.on_exhaustion == Exhaustion::Pause;
+        Self { model: Model::new(config, rank), grid, pause }
+    }
+
+    /// Applies an entry to both.
+    ///
+    /// # Errors
+    /// The first difference, in words.
+    pub fn apply(&mut self, entry: &Entry<Command>) -> Result<(), String> {
+        let meaning = self.meaning(&entry.command);
+        let answer = self.grid.apply(entry, &mut Vec::new());
+        let now = entry.at;
+        self.model.run_due(now);
+        match meaning {
+            Meaning::Nothing => {}
+            Meaning::Ended(job, outcome) => self.ended(job, outcome, now),
+            Meaning::Cancel(job) if answer.is_ok() => {
+                let running = self.model.tasks.get(&job).is_some_and(|t| t.places.is_some());
+                if running {
+                    self.model.leave(job, Leaving::Cancelled);
+                } else {
+                    self.model.tasks.remove(&job);
+                }
+            }
+            Meaning::Cancel(_) => {}
+        }
+        if let Command::Request(request) = &entry.command {
+            self.request(request, &answer, now)?;
+        }
+        self.model.pass(now);
+        differences(self.grid.state(), &self.model).map_or(Ok(()), Err)
+    }
+
+    fn meaning(&self, command: &Command) -> Meaning {
+        match command {
+            Command::Report(Report::Ended { lease, epoch, outcome }) => {
+                let open = self.grid.state().leases.get(lease);
+                let open = open.filter(|open| open.epoch == *epoch);
+                open.map_or(Meaning::Nothing, |open| Meaning::Ended(open.job, *outcome))
+            }
+            Command::Request(Request::CancelJob { job, .. }) => Meaning::Cancel(*job),
+            Command::Request(_) | Command::Report(_) | Command::Wake => Meaning::Nothing,
+        }
+    }
+
+    fn ended(&mut self, job: JobId, outcome: Outcome, now: Time) {
+        let leaving = self.model.tasks.get(&job).and_then(|task| task.leaving);
+        if outcome == Outcome::Stopped && leaving == Some(Leaving::Budget) && self.pause {
+            self.model.requeue(job, now);
+        } else {
+            self.model.end(job, now);
+        }
+    }
+
+    fn request(
+        &mut self,
+        request: &Request,
+        answer: &Result<Reply, Denied>,
+        now: Time,
+    ) -> Result<(), String> {
+        match (request, answer) {
+            (Request::SubmitJob { account, job }, Ok(Reply::Submitted(id))) => {
+                self.model.submit(*id, *account, job);
+                if job.refuse_if_busy {
+                    self.model.pass_pool(job.pool.get() as usize, now);
+                    if self.model.tasks.get(id).is_none_or(|task| task.places.is_none()) {
+                        return Err(format!("{id} starts at once in the core only"));
+                    }
+                }
+            }
+            (Request::SubmitJob { account, job }, Err(Denied::Busy(_))) => {
+                let id = self.grid.state().next.job;
+                self.model.submit(id, *account, job);
+                self.model.pass_pool(job.pool.get() as usize, now);
+                let refused = self.model.tasks.remove(&id);
+                if refused.is_some_and(|task| task.places.is_some()) {
+                    return Err(format!("{id} starts at once in the model only"));
+                }
+            }
+            (Request::HoldJob { job, .. } | Request::ReleaseJob { job, .. }, Ok(_)) => {
+                let held = matches!(request, Request::HoldJob { .. });
+                self.model.tasks.get_mut(job).into_iter().for_each(|task| task.held = held);
+            }
+            (Request::Deposit { account, amount }, Ok(_)) => {
+                self.model.deposit(*account, amount.get());
+            }
+            (Request::Drain { node, .. }, Ok(_)) => self.model.drain(*node, true),
+            (Request::Undrain { node }, Ok(_)) => self.model.drain(*node, false),
+            (_, _) => {}
+        }
+        Ok(())
+    }
+}
+
+/// Returns the first difference between the core and the model, in words.
+fn differences(state: &State, model: &Model) -> Option<String> {
+    let jobs: Vec<JobId> = state.jobs.keys().copied().collect();
+    let tasks: Vec<JobId> = model.tasks.keys().copied().collect();
+    if jobs != tasks {
+        return Some(format!("the core has jobs {jobs:?}, the model {tasks:?}"));
+    }
+    for (id, job) in &state.jobs {
+        let task = &model.tasks[id];
+        let core = match job.state {
+            JobState::Running(lease) => {
+                let members = &state.lease(lease).members;
+                Some(members.iter().map(|m| (m.node, m.devices)).collect::<Vec<_>>())
+            }
+            JobState::Pending | JobState::Held | JobState::Nominated => None,
+        };
+        if core != task.places || (job.state == JobState::Held) != task.held {
+            return Some(format!("{id} is {:?} on {core:?}, in the model {task:?}", job.state));
+        }
+    }
+    for (id, account) in state.ledger.accounts.iter() {
+        let AccountIndex(i) = id.into();
+        let (core, model) = (i128::from(account.available.get()), model.available[i]);
+        if core != model {
+            return Some(format!("{id} has {core} available, in the model {model}"));
+        }
+    }
+    let treasury = i128::from(state.ledger.treasury.get());
+    if treasury != model.treasury {
+        return Some(format!("the treasury has {treasury}, in the model {}", model.treasury));
+    }
+    let usage = |(id, account): (AccountId, &gridcore::ledger::Account)| {
+        let AccountIndex(i) = id.into();
+        (account.usage.get() != model.usage[i]).then(|| {
+            format!("{id} has used {}, in the model {}", account.usage.get(), model.usage[i])
+        })
+    };
+    state.ledger.accounts.iter().find_map(usage)
+}
+
+/// An account's place in the model's lists.
+struct AccountIndex(usize);
+
+impl From<AccountId> for AccountIndex {
+    fn from(id: AccountId) -> Self {
+        Self(usize::try_from(id.get()).unwrap_or(usize::MAX))
+    }
+}

@@ -1,0 +1,476 @@
+//! Generated configurations and histories.
+//!
+//! A history is a list of [`Op`]s that name jobs, nodes and leases by a number that is taken modulo
+//! what exists when its turn comes, so that every list means something and shrinks well.
+
+use crate::cluster::{Cluster, hardware};
+use crate::world::{Checks, Work, World};
+use gridcore::bundle::{Bundle, GpuNeed, Needs};
+use gridcore::command::{GpuSample, JobSpec, LabelNeed, Report, Request, Sample};
+use gridcore::config::{
+    AccountSpec, Backfill, Config, Exhaustion, Lend, NodeSpec, Order, Policy, PoolSpec, Rules,
+    Strategy as Place,
+};
+use gridcore::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, PoolId};
+use gridcore::units::{
+    BasisPoints, Bytes, MicroAtp, MilliCores, MilliGpus, PerMille, Ppm, Priority, Span,
+};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
+use proptest::strategy::Union;
+
+/// What a generated history may contain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// Whether nodes have owners who use them.
+    pub owners: bool,
+    /// Whether jobs may make others leave.
+    pub preempts: bool,
+    /// Whether the rules change under way.
+    pub configures: bool,
+    /// Whether nodes fail.
+    pub fails: bool,
+    /// How many operations at most.
+    pub length: usize,
+}
+
+impl Profile {
+    /// Everything.
+    pub const ALL: Self =
+        Self { owners: true, preempts: true, configures: true, fails: true, length: 80 };
+    /// What the reference model knows: dedicated nodes that do not fail, nobody makes way.
+    pub const MODEL: Self =
+        Self { owners: false, preempts: false, configures: false, fails: false, length: 60 };
+}
+
+/// One step of a history.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// Time passes.
+    Wait(Span),
+    /// A job is submitted.
+    Submit(AccountId, Box<JobSpec>, Work),
+    /// A job is taken back.
+    Cancel(AccountId, u16),
+    /// A job is held.
+    Hold(u16),
+    /// A job is released.
+    Release(u16),
+    /// A node reports its owner's use.
+    Sample(u16, Sample),
+    /// A node fails.
+    Down(u16),
+    /// A node is back.
+    Up(u16),
+    /// A node takes nothing new.
+    Drain(u16),
+    /// A node works again.
+    Undrain(u16),
+    /// Credit is paid in.
+    Deposit(AccountId, MicroAtp),
+    /// The rules change.
+    Configure(Box<Rules>),
+    /// A process ends that nobody runs any more, or that runs under another epoch.
+    Stale(u16, u32),
+}
+
+/// A cluster and what happens to it.
+#[derive(Clone)]
+pub struct Case {
+    /// The cluster.
+    pub config: Config,
+    /// What happens.
+    pub ops: Vec<Op>,
+}
+
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "rules {:?}", self.config.rules)?;
+        writeln!(f, "pools {:?}", self.config.pools)?;
+        writeln!(f, "accounts {:?}", self.config.accounts)?;
+        for node in &self.config.nodes {
+            writeln!(f, "{node:?}")?;
+        }
+        for op in &self.ops {
+            writeln!(f, "{op:?}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Case {
+    /// Plays the case and returns the world at its end.
+    #[must_use]
+    pub fn play(&self, checks: Checks) -> World {
+        let mut world = World::new(self.config.clone(), checks);
+        for op in &self.ops {
+            op.run(&mut world);
+        }
+        world
+    }
+}
+
+/// Returns the n-th of several things, modulo how many there are.
+fn pick<T>(n: u16, mut things: impl ExactSizeIterator<Item = T>) -> Option<T> {
+    let len = things.len();
+    if len == 0 { None } else { things.nth(usize::from(n) % len) }
+}
+
+/// Returns the n-th live job, or one that does not exist.
+fn pick_job(world: &World, n: u16) -> (JobId, AccountId) {
+    let missing = (JobId::new(u64::from(n) + 1_000_000), AccountId::new(0));
+    let jobs = world.grid.state().jobs.values();
+    pick(n, jobs.map(|job| (job.id, job.account))).unwrap_or(missing)
+}
+
+/// Returns the n-th node; every 97th does not exist.
+fn pick_node(world: &World, n: u16) -> NodeId {
+    if n % 97 == 96 {
+        return NodeId::new(1_000_000);
+    }
+    pick(n, world.grid.state().nodes.iter().map(|row| row.0)).unwrap_or(NodeId::new(0))
+}
+
+impl Op {
+    /// Plays one step; refusals are part of the history.
+    pub fn run(&self, world: &mut World) {
+        let _ = match self {
+            Self::Wait(span) => {
+                world.advance(*span);
+                return;
+            }
+            Self::Submit(account, spec, work) => {
+                let pools = u32::try_from(world.grid.state().pools.len()).unwrap_or(1);
+                let mut spec = spec.clone();
+                if spec.pool.get() < 9 {
+                    spec.pool = PoolId::new(spec.pool.get() % pools);
+                }
+                let _ = world.submit(*account, &spec, *work);
+                return;
+            }
+            Self::Cancel(account, n) => {
+                let (job, owner) = pick_job(world, *n);
+                let account = if n % 7 == 0 { *account } else { owner };
+                world.request(Request::CancelJob { account, job })
+            }
+            Self::Hold(n) => {
+                let (job, account) = pick_job(world, *n);
+                world.request(Request::HoldJob { account, job })
+            }
+            Self::Release(n) => {
+                let held = world.grid.state().jobs.values();
+                let held = held.filter(|job| job.state == gridcore::jobs::JobState::Held);
+                let held: Vec<_> = held.map(|job| (job.id, job.account)).collect();
+                let (job, account) =
+                    pick(*n, held.into_iter()).unwrap_or_else(|| pick_job(world, *n));
+                world.request(Request::ReleaseJob { account, job })
+            }
+            Self::Sample(n, sample) => {
+                let (node, sample) = (pick_node(world, *n), sample.clone());
+                Ok(world.report(Report::Sample { node, sample }))
+            }
+            Self::Down(n) => Ok(world.report(Report::NodeDown { node: pick_node(world, *n) })),
+            Self::Up(n) => Ok(world.report(Report::NodeUp { node: pick_node(world, *n) })),
+            Self::Drain(n) => {
+                let (node, reason) = (pick_node(world, *n), String::from("maintenance"));
+                world.request(Request::Drain { node, reason })
+            }
+            Self::Undrain(n) => world.request(Request::Undrain { node: pick_node(world, *n) }),
+            Self::Deposit(account, amount) => {
+                world.request(Request::Deposit { account: *account, amount: *amount })
+            }
+            Self::Configure(rules) => world.request(Request::Configure(rules.clone())),
+            Self::Stale(n, by) => {
+                let living: Vec<(LeaseId, Epoch)> = world.living().collect();
+                let (lease, epoch) = pick(*n, living.into_iter())
+                    .unwrap_or((LeaseId::new(u64::from(*n) + 9), Epoch::new(1)));
+                let epoch = Epoch::new(epoch.get() + by);
+                let outcome = gridcore::command::Outcome::Completed;
+                Ok(world.report(Report::Ended { lease, epoch, outcome }))
+            }
+        };
+    }
+}
+
+/// Generates a whole case.
+pub fn case(profile: Profile) -> impl Strategy<Value = Case> {
+    let ops = vec(op(profile), 1..profile.length);
+    (config(profile), ops).prop_map(move |(config, ops)| Case { config, ops })
+}
+
+/// Generates a cluster of 1 to 8 nodes, 3 accounts and 1 or 2 pools.
+pub fn config(profile: Profile) -> impl Strategy<Value = Config> {
+    let quota = option::weighted(0.3, (2..30_u64, 4..64_u32, 1..6_u64));
+    let deposits =
+        vec(prop_oneof![1 => Just(0), 1 => 1..5_000_u64, 6 => 100_000..10_000_000_u64], 3);
+    let pools = vec(quota, 1..3);
+    let nodes = prop_oneof![3 => vec(node(profile), 1..4), 1 => vec(node(profile), 4..9)];
+    (rules(profile), pools, deposits, nodes).prop_map(|(rules, pools, deposits, nodes)| {
+        let mut config = Cluster::new().config;
+        config.rules = rules;
+        config.resources = vec![String::from("license")];
+        let pool = |(i, quota): (usize, Option<(u64, u32, u64)>)| PoolSpec {
+            name: format!("pool{i}"),
+            quota: quota.map(|(cpu, gib, gpu)| {
+                let mut all = Bundle::from_amounts([u64::MAX / 4; 12]);
+                (all.cpu, all.memory) = (MilliCores::new(cpu * 1_000), Bytes::gib(gib));
+                all.gpu = MilliGpus::new(gpu * 1_000);
+                all
+            }),
+        };
+        config.pools = pools.into_iter().enumerate().map(pool).collect();
+        let account = |(i, atp): (usize, u64)| AccountSpec {
+            name: format!("account{i}"),
+            weight: u32::try_from(i).unwrap_or(0) + 1,
+            deposit: MicroAtp::whole(atp),
+        };
+        config.accounts = deposits.into_iter().enumerate().map(account).collect();
+        let pools = u32::try_from(config.pools.len()).unwrap_or(1);
+        for (i, mut spec) in nodes.into_iter().enumerate() {
+            spec.name = format!("n{i}");
+            spec.pool = PoolId::new(spec.pool.get() % pools);
+            config.nodes.push(spec);
+        }
+        config
+    })
+}
+
+/// Generates a node.
+fn node(profile: Profile) -> impl Strategy<Value = NodeSpec> {
+    let size = (
+        prop_oneof![1 => 1..5_u32, 3 => 8..17_u32],
+        8..64_u32,
+        prop_oneof![1 => Just(0), 3 => 1..5_u8],
+        8..25_u32,
+    );
+    let place = (0..3_u32, 0..2_u32, 0..3_u8, 0..4_u64);
+    let share = (option::weighted(0.2, 0..3_u64), any::<bool>(), 0..20_u8);
+    (size, place, share).prop_map(move |(size, place, share)| {
+        let (cores, gib, gpus, vram) = size;
+        let (owner, pool, zone, license) = place;
+        let (gpu_max, owned, odd) = share;
+        let mut spec = NodeSpec::dedicated("n", hardware(cores, gib));
+        spec = spec.with_gpus(gpus, Bytes::gib(vram));
+        spec.capacity.custom[0] = license;
+        (spec.owner, spec.pool) = (AccountId::new(owner), PoolId::new(pool));
+        spec.labels.insert(String::from("zone"), format!("z{zone}"));
+        spec.dedicated = !(profile.owners && owned);
+        spec.can_share = odd != 0;
+        spec.priority = if odd % 5 == 1 { 2_000 } else { 1_000 };
+        if let Some(devices) = gpu_max {
+            spec.share_max.gpu = MilliGpus::new(devices * 1_000);
+        }
+        spec
+    })
+}
+
+/// Generates the rules.
+pub fn rules(profile: Profile) -> impl Strategy<Value = Rules> {
+    let places = prop_oneof![
+        Just(Place::FirstFit),
+        Just(Place::BestFit),
+        Just(Place::WorstFit),
+        Just(Place::Pack),
+        Just(Place::DotProduct),
+        Just(Place::GpuClustering),
+        Just(Place::Random),
+        Just(Place::Fgd),
+        Just(Place::LocalFirst),
+    ];
+    let scheduling = (places, any::<bool>(), any::<bool>(), 0..1_000_u64);
+    let money = (any::<bool>(), any::<bool>(), 0..3_u32, 10..300_u64);
+    let leave = (0..4_u8, any::<bool>(), 0..3_u64, prop_oneof![Just(0), 5..90_u64]);
+    let policies = prop_oneof![
+        Just(Policy::Conservative),
+        Just(Policy::Balanced),
+        Just(Policy::Aggressive),
+        Just(Policy::Predictive),
+    ];
+    let lending = (policies, any::<bool>(), 0..20_u8, 3..6_u64);
+    (scheduling, money, leave, lending).prop_map(move |(scheduling, money, leave, lending)| {
+        let mut rules = Rules::default();
+        rules.scheduling.strategy = scheduling.0;
+        rules.scheduling.order = if scheduling.1 { Order::Fair } else { Order::Fifo };
+        let strict = if scheduling.2 { Backfill::Strict } else { Backfill::Greedy };
+        (rules.scheduling.backfill, rules.scheduling.seed) = (strict, scheduling.3);
+        rules.scheduling.fgd_classes = classes();
+        rules.atp.enabled = money.0;
+        rules.atp.on_exhaustion = if money.1 { Exhaustion::Pause } else { Exhaustion::Kill };
+        rules.atp.fee = Ppm::new(money.2 * 50_000);
+        rules.atp.rates[1] >>= money.2;
+        rules.atp.rates[3] <<= money.2;
+        rules.term.0 = Span::seconds(money.3);
+        rules.preemption.enabled = profile.preempts && leave.0 != 0;
+        rules.preemption.requeue = leave.1;
+        rules.preemption.runtime_min = Span::seconds(leave.2 * 30);
+        rules.preemption.per_hour_max = (leave.2 != 1).then_some(3);
+        rules.preemption.grace = Span::seconds(leave.3);
+        rules.offering.kill = Span::seconds(if leave.3.is_multiple_of(2) { 0 } else { 20 });
+        rules.preemption.hold = Span::seconds(120);
+        rules.balance.policy = lending.0;
+        rules.offering.lend = if lending.1 { Lend::Excess } else { Lend::Idle };
+        rules.offering.idle_before_offer = Span::seconds(120);
+        rules.offering.enabled = lending.2 != 0;
+        let check = if lending.2 % 2 == 0 { 60 } else { 20 };
+        rules.offering.check_interval = Span::seconds(check);
+        rules.offering.offer_expiry = Span::seconds(check * lending.3);
+        rules
+    })
+}
+
+/// A few task classes to measure fragmentation against.
+fn classes() -> Vec<gridcore::config::TaskClass> {
+    let class = |cores, gpus, share, count| gridcore::config::TaskClass {
+        cpu: MilliCores::whole(cores),
+        gpus: GpuNeed { count: gpus, share: PerMille::new(share), memory: Bytes::ZERO },
+        models: Vec::new(),
+        count,
+    };
+    vec![class(1, 1, 300, 40), class(2, 1, 1_000, 30), class(8, 2, 1_000, 10), class(1, 0, 0, 20)]
+}
+
+/// Generates one step.
+fn op(profile: Profile) -> impl Strategy<Value = Op> {
+    let wait = prop_oneof![
+        2 => (0..5_u64).prop_map(Span::new),
+        4 => (1..90_u64).prop_map(Span::seconds),
+        1 => (100..2_000_u64).prop_map(Span::seconds),
+    ];
+    let wait = wait.prop_map(Op::Wait);
+    let account = || (0..3_u32).prop_map(AccountId::new);
+    let submit = (prop_oneof![50 => account(), 1 => Just(AccountId::new(99))], job(), work());
+    let submit = submit.prop_map(|(account, spec, work)| Op::Submit(account, Box::new(spec), work));
+    let amount = prop_oneof![
+        1 => Just(MicroAtp::ZERO), 1 => Just(MicroAtp::new(1 << 62)),
+        8 => (1..100_000_u64).prop_map(MicroAtp::whole),
+    ];
+    let mut steps = vec![
+        (14, wait.boxed()),
+        (16, submit.boxed()),
+        (2, (account(), any::<u16>()).prop_map(|(a, n)| Op::Cancel(a, n)).boxed()),
+        (1, any::<u16>().prop_map(Op::Hold).boxed()),
+        (1, any::<u16>().prop_map(Op::Release).boxed()),
+        (1, any::<u16>().prop_map(Op::Drain).boxed()),
+        (2, any::<u16>().prop_map(Op::Undrain).boxed()),
+        (2, (account(), amount).prop_map(|(a, amount)| Op::Deposit(a, amount)).boxed()),
+        (1, (any::<u16>(), 1..3_u32).prop_map(|(n, by)| Op::Stale(n, by)).boxed()),
+    ];
+    if profile.owners {
+        steps.push((10, (any::<u16>(), sample()).prop_map(|(n, s)| Op::Sample(n, s)).boxed()));
+    }
+    if profile.fails {
+        steps.push((1, any::<u16>().prop_map(Op::Down).boxed()));
+        steps.push((1, any::<u16>().prop_map(Op::Up).boxed()));
+    }
+    if profile.configures {
+        steps.push((1, configure(profile).prop_map(Op::Configure).boxed()));
+    }
+    Union::new_weighted(steps)
+}
+
+/// Generates new rules, one in eight of which are refused.
+fn configure(profile: Profile) -> impl Strategy<Value = Box<Rules>> {
+    (rules(profile), 0..8_u8).prop_map(|(mut rules, odd)| {
+        if odd == 0 {
+            rules.term.0 = Span::seconds(1);
+        }
+        Box::new(rules)
+    })
+}
+
+/// Generates a sample: idle, somewhat used, or busy, with foreign processes now and then.
+pub fn sample() -> impl Strategy<Value = Sample> {
+    let level = || {
+        prop_oneof![3 => 0..10_u16, 1 => 0..100_u16, 1 => 90..101_u16]
+            .prop_map(BasisPoints::percent)
+    };
+    let gpu = (prop_oneof![3 => Just(0), 1 => 0..100_u16], 0..25_u32, 0..12_u8);
+    let gpu = gpu.prop_map(|(busy, gib, odd)| GpuSample {
+        busy: BasisPoints::percent(busy),
+        memory: if odd < 8 { Bytes::ZERO } else { Bytes::gib(gib) },
+        foreign: odd == 11,
+    });
+    (level(), level(), vec(gpu, 0..5)).prop_map(|(cpu, memory, gpus)| Sample { cpu, memory, gpus })
+}
+
+/// Generates how a job behaves.
+fn work() -> impl Strategy<Value = Work> {
+    let work = prop_oneof![
+        1 => (0..60_000_u64).prop_map(Span::new),
+        2 => (60..4_000_u64).prop_map(Span::seconds),
+        2 => Just(Span::seconds(1_000_000)),
+    ];
+    let leaves = option::weighted(0.7, (0..40_u64).prop_map(Span::seconds));
+    (work, 0..6_u8, leaves, 0..3_u64).prop_map(|(work, odd, leaves, dies)| Work {
+        work,
+        fails: odd == 0,
+        leaves,
+        dies: Span::seconds(dies * 4),
+    })
+}
+
+/// Generates what a job asks for; some ask for too much, or for nothing.
+pub fn job() -> impl Strategy<Value = JobSpec> {
+    let needs = (
+        prop_oneof![2 => 0..5_u32, 1 => 4..9_u32],
+        0..9_u32,
+        prop_oneof![3 => Just(0), 2 => 1..3_u8],
+        0..8_u16,
+        0..3_u64,
+    );
+    let gang = (prop_oneof![30 => Just(1), 8 => 2..5_u16, 1 => Just(0)], any::<bool>());
+    let priority = prop_oneof![Just(25), Just(50), Just(75), Just(100), 0..101_u8,];
+    let span = |max: u64| option::weighted(0.5, (0..max).prop_map(Span::seconds));
+    let terms = (span(900), span(300), option::weighted(0.2, 0..5_000_u64), span(60));
+    let odd = (0..24_u8, any::<u16>(), 0..2_u32);
+    (needs, gang, priority, terms, odd).prop_map(|(needs, gang, priority, terms, odd)| {
+        let (kind, n, pool) = odd;
+        let mut spec = JobSpec {
+            pool: PoolId::new(if kind == 23 { 9 } else { pool }),
+            priority: Priority::new(priority).unwrap_or_default(),
+            needs: needs_of(needs, n),
+            members: gang.0,
+            spread: gang.1,
+            limit: terms.0,
+            checkpoint: terms.1,
+            budget: terms.2.map(MicroAtp::whole),
+            vacate: terms.3,
+            refuse_if_busy: kind == 1,
+            ..JobSpec::default()
+        };
+        match kind {
+            2 | 3 => {
+                let (key, any_of) = (String::from("zone"), vec![String::from("z0")]);
+                spec.labels.push(LabelNeed { key, any_of });
+            }
+            4 => spec.labels.push(LabelNeed { key: String::from("gpu_model"), any_of: vec![] }),
+            5 | 6 => spec.preferred.push(NodeId::new(u32::from(n % 8))),
+            7 => spec.preferred.push(NodeId::new(77)),
+            _ => {}
+        }
+        spec
+    })
+}
+
+/// Builds the needs of one member from small numbers.
+fn needs_of((cores, gib, gpus, share, license): (u32, u32, u8, u16, u64), n: u16) -> Needs {
+    let mut needs =
+        Needs { cpu: MilliCores::whole(cores), memory: Bytes::gib(gib), ..Needs::default() };
+    let part = match share {
+        0 => 250,
+        1 => 500,
+        2 => 334,
+        _ => 1_000,
+    };
+    if gpus > 0 {
+        let memory = if n.is_multiple_of(3) { Bytes::gib(u32::from(n % 9)) } else { Bytes::ZERO };
+        needs.gpus = GpuNeed { count: gpus, share: PerMille::new(part), memory };
+    } else if n.is_multiple_of(89) {
+        needs.gpus.share = PerMille::new(part);
+    }
+    if n.is_multiple_of(7) {
+        needs.custom[0] = license;
+    }
+    needs
+}

@@ -1,0 +1,386 @@
+//! The slow, obvious scheduler that the core is compared with.
+//!
+//! No index, no lines, no ranks, no terms: at every pass it sorts all waiting jobs, walks all
+//! nodes, and computes the published score of each strategy anew (TRUTHS.md section 2). It knows
+//! dedicated nodes, both kinds of backfill, the orders `fifo` and `fair` (with a half-life too long
+//! to matter), and money; it knows no owner, no failure and nobody who makes way. It calls nothing
+//! of the core that decides.
+
+mod money;
+mod score;
+
+use gridcore::bundle::Needs;
+use gridcore::command::JobSpec;
+use gridcore::config::{Backfill, Config, Order};
+use gridcore::ids::{AccountId, JobId, NodeId};
+use gridcore::units::{Priority, Span, Time};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One device: thousandths and bytes that are free.
+#[derive(Clone, Copy, Debug)]
+struct Device {
+    share: u64,
+    memory: u64,
+}
+
+/// One node.
+#[derive(Clone, Debug)]
+struct Host {
+    free: [u64; 12],
+    devices: Vec<Device>,
+    kinds: BTreeMap<u8, u32>,
+    drained: bool,
+}
+
+/// One job, waiting or running.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// Its account.
+    pub account: AccountId,
+    /// What it asked for.
+    pub spec: JobSpec,
+    /// Where it runs: node and devices of each member, in order.
+    pub places: Option<Vec<(NodeId, u64)>>,
+    /// Whether its account holds it.
+    pub held: bool,
+    /// The running term: its beginning, its end, and what is set aside for it and the next.
+    term: (u64, u64, u64, u64),
+    limit_at: Option<u64>,
+    charged: u64,
+    booked: u128,
+    /// Why it was told to end, if it was.
+    pub leaving: Option<Leaving>,
+    /// The how-manieth start it is.
+    order: u64,
+    /// Whether half of the running term has passed.
+    renewed: bool,
+}
+
+/// Why a running job was told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaving {
+    /// Its limit is reached; its capacity is free already.
+    Limit,
+    /// The next term is not paid for.
+    Budget,
+    /// Its account took it back.
+    Cancelled,
+}
+
+/// The reference scheduler.
+#[derive(Clone, Debug)]
+pub struct Model {
+    config: Config,
+    hosts: Vec<Host>,
+    /// All jobs that have not ended.
+    pub tasks: BTreeMap<JobId, Task>,
+    /// Credit an account can use, in micro-ATP.
+    pub available: Vec<i128>,
+    /// The fees.
+    pub treasury: i128,
+    /// Decayed use over weight, in the core's unit.
+    pub usage: Vec<u128>,
+    leased: Vec<[u64; 12]>,
+    rank: Vec<u32>,
+    starts: u64,
+}
+
+/// The class that orders: everything above 75 is urgent.
+fn class(priority: Priority) -> u8 {
+    if priority.get() > 75 { 100 } else { priority.get() }
+}
+
+impl Model {
+    /// Begins with an empty cluster; `rank` is the seeded order of equal nodes.
+    #[must_use]
+    pub fn new(config: &Config, rank: Vec<u32>) -> Self {
+        let host = |spec: &gridcore::config::NodeSpec| {
+            let lent = spec.capacity.meet(&spec.share_max);
+            let whole = usize::try_from(lent.gpu.get() / 1_000).unwrap_or(0);
+            let mut free = lent.amounts();
+            free[3] = whole as u64 * 1_000;
+            let device = |(i, memory): (usize, &gridcore::units::Bytes)| {
+                if i < whole {
+                    Device { share: 1_000, memory: memory.get() }
+                } else {
+                    Device { share: 0, memory: 0 }
+                }
+            };
+            let devices = spec.gpus.iter().enumerate().map(device).collect();
+            Host { free, devices, kinds: BTreeMap::new(), drained: !spec.can_share }
+        };
+        let money = config.rules.atp.enabled;
+        let start = |a: &gridcore::config::AccountSpec| if money { a.deposit.get() } else { 0 };
+        Self {
+            config: config.clone(),
+            hosts: config.nodes.iter().map(host).collect(),
+            tasks: BTreeMap::new(),
+            available: config.accounts.iter().map(|a| i128::from(start(a))).collect(),
+            treasury: 0,
+            usage: vec![0; config.accounts.len()],
+            leased: vec![[0; 12]; config.pools.len()],
+            rank,
+            starts: 0,
+        }
+    }
+
+    fn of<T: Copy>(list: &[T], account: AccountId) -> T {
+        list[account.get() as usize]
+    }
+
+    /// Adds a waiting job.
+    pub fn submit(&mut self, id: JobId, account: AccountId, spec: &JobSpec) {
+        let (spec, places) = (spec.clone(), None);
+        let (term, limit_at, held, charged, booked) = ((0, 0, 0, 0), None, false, 0, 0);
+        let (leaving, order, renewed) = (None, 0, false);
+        let task = Task {
+            account,
+            spec,
+            places,
+            held,
+            term,
+            limit_at,
+            charged,
+            booked,
+            leaving,
+            order,
+            renewed,
+        };
+        self.tasks.insert(id, task);
+    }
+
+    /// Sets whether a node takes nothing new.
+    pub fn drain(&mut self, node: NodeId, drained: bool) {
+        let can = self.config.nodes[node.get() as usize].can_share;
+        self.hosts[node.get() as usize].drained = drained || !can;
+    }
+
+    /// Pays credit in.
+    pub fn deposit(&mut self, account: AccountId, amount: u64) {
+        self.available[account.get() as usize] += i128::from(amount);
+    }
+
+    /// Ends a job: its running term is paid for until `now`.
+    pub fn end(&mut self, id: JobId, now: Time) {
+        self.free(id);
+        self.finish(id, now);
+    }
+
+    /// Does everything that is due by `now`, in the order of time, kind and start.
+    pub fn run_due(&mut self, now: Time) {
+        while let Some((_, kind, _, id)) = self.first_due().filter(|due| due.0 <= now.ms()) {
+            match kind {
+                0 => {
+                    self.free(id);
+                    self.leave(id, Leaving::Limit);
+                }
+                1 => {
+                    self.renew(id);
+                    self.tasks.get_mut(&id).into_iter().for_each(|task| task.renewed = true);
+                }
+                _ => {
+                    if !self.next_term(id) {
+                        self.leave(id, Leaving::Budget);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Notes that a running job was told to end.
+    pub fn leave(&mut self, id: JobId, why: Leaving) {
+        if let Some(task) = self.tasks.get_mut(&id) {
+            // Who was taken back does not wait for credit; who has freed its place stays so.
+            let first =
+                task.leaving.filter(|first| *first == Leaving::Limit || why != Leaving::Cancelled);
+            task.leaving = Some(first.unwrap_or(why));
+        }
+    }
+
+    /// The first limit (0), half of a term (1) or end of a term (2).
+    fn first_due(&self) -> Option<(u64, u8, u64, JobId)> {
+        let rules = &self.config.rules;
+        let terms = rules.atp.enabled || rules.scheduling.order == Order::Fair;
+        let active = self.tasks.iter().filter(|(_, t)| t.places.is_some() && t.leaving.is_none());
+        let dues = active.flat_map(|(id, task)| {
+            let (began, ends, order) = (task.term.0, task.term.1, task.order);
+            let more = terms && task.limit_at.is_none_or(|limit| ends < limit);
+            let limit = task.limit_at.map(|at| (at, 0, order, *id));
+            let half =
+                (more && !task.renewed).then_some((began + (ends - began) / 2, 1, order, *id));
+            [limit, half, more.then_some((ends, 2, order, *id))]
+        });
+        dues.flatten().min()
+    }
+
+    /// Frees the capacity of a job, once.
+    fn free(&mut self, id: JobId) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        if task.leaving == Some(Leaving::Limit) {
+            return;
+        }
+        let Some(places) = task.places.take() else { return };
+        let (needs, members) = (task.spec.needs, u64::from(task.spec.members));
+        let pool = task.spec.pool.get() as usize;
+        for (node, devices) in &places {
+            self.give(*node, *devices, &needs, true);
+        }
+        for (sum, amount) in self.leased[pool].iter_mut().zip(needs.bundle().amounts()) {
+            *sum -= amount * members;
+        }
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.places = Some(places);
+        }
+    }
+
+    /// Lets a job that has ended wait again.
+    pub fn requeue(&mut self, id: JobId, now: Time) {
+        self.free(id);
+        self.close(id, now);
+        if let Some(task) = self.tasks.get_mut(&id) {
+            (task.places, task.leaving, task.term) = (None, None, (0, 0, 0, 0));
+        }
+    }
+
+    /// Takes or gives back what one member uses of a node.
+    fn give(&mut self, node: NodeId, devices: u64, needs: &Needs, back: bool) {
+        let host = &mut self.hosts[node.get() as usize];
+        let step = |slot: &mut u64, amount: u64| {
+            *slot = if back { *slot + amount } else { *slot - amount }
+        };
+        for (slot, amount) in host.free.iter_mut().zip(needs.bundle().amounts()) {
+            step(slot, amount);
+        }
+        for (i, device) in host.devices.iter_mut().enumerate() {
+            if devices >> i & 1 == 1 {
+                step(&mut device.share, u64::from(needs.gpus.share.get()));
+                step(&mut device.memory, needs.gpus.memory.get());
+            }
+        }
+        if needs.gpus.count > 0 {
+            let kind = if needs.gpus.share.get() < 1_000 { 255 } else { needs.gpus.count };
+            let count = host.kinds.entry(kind).or_insert(0);
+            *count = if back { *count - 1 } else { *count + 1 };
+            host.kinds.retain(|_, count| *count > 0);
+        }
+    }
+
+    /// One scheduling pass over all pools.
+    pub fn pass(&mut self, now: Time) {
+        for pool in 0..self.config.pools.len() {
+            self.pass_pool(pool, now);
+        }
+    }
+
+    /// One scheduling pass over one pool.
+    pub fn pass_pool(&mut self, pool: usize, now: Time) {
+        let scheduling = self.config.rules.scheduling.clone();
+        let mut tried: BTreeSet<JobId> = BTreeSet::new();
+        // Who cannot pay keeps the equal jobs of its account behind it.
+        let mut poor: Vec<Task> = Vec::new();
+        loop {
+            let waiting = self.tasks.iter().filter(|(id, task)| {
+                task.spec.pool.get() as usize == pool
+                    && task.places.is_none()
+                    && !task.held
+                    && !tried.contains(id)
+                    && !poor.iter().any(|other| same_line(other, task))
+            });
+            let key = |(id, task): &(&JobId, &Task)| {
+                let fair = scheduling.order == Order::Fair;
+                let usage = if fair { Self::of(&self.usage, task.account) } else { 0 };
+                (100 - class(task.spec.priority), usage, **id)
+            };
+            let Some(id) = waiting.min_by_key(key).map(|(id, _)| *id) else { return };
+            tried.insert(id);
+            let task = self.tasks[&id].clone();
+            if self.over_quota(pool, &task) {
+                // Under `strict` a job that fits no node blocks even if the quota forbids it too.
+                if scheduling.backfill == Backfill::Strict && self.best(&task, &[]).is_none() {
+                    return;
+                }
+                poor.push(task);
+                continue;
+            }
+            let Some(places) = self.place(&task) else {
+                if scheduling.backfill == Backfill::Strict {
+                    return;
+                }
+                continue;
+            };
+            if !self.start(id, places, now) {
+                poor.push(task);
+            }
+        }
+    }
+
+    fn over_quota(&self, pool: usize, task: &Task) -> bool {
+        let Some(quota) = self.config.pools[pool].quota else { return false };
+        let needs = task.spec.needs.bundle().amounts();
+        let rows = self.leased[pool].iter().zip(needs).zip(quota.amounts());
+        rows.into_iter()
+            .any(|((leased, need), quota)| leased + need * u64::from(task.spec.members) > quota)
+    }
+
+    /// Finds places for all members, or none.
+    fn place(&self, task: &Task) -> Option<Vec<(NodeId, u64)>> {
+        let mut trial = self.clone();
+        let mut places: Vec<(NodeId, u64)> = Vec::new();
+        for _ in 0..task.spec.members {
+            let taken: Vec<NodeId> = places.iter().map(|(node, _)| *node).collect();
+            let taken = if task.spec.spread { taken } else { Vec::new() };
+            let node = trial.best(task, &taken)?;
+            let devices = trial.tightest(node, &task.spec.needs)?;
+            // What kinds a node runs counts whole jobs, so a gang does not change it under way.
+            let kinds = trial.hosts[node.get() as usize].kinds.clone();
+            trial.give(node, devices, &task.spec.needs, false);
+            trial.hosts[node.get() as usize].kinds = kinds;
+            places.push((node, devices));
+        }
+        Some(places)
+    }
+
+    /// Starts a job, unless its account or its budget cannot pay the first term.
+    fn start(&mut self, id: JobId, places: Vec<(NodeId, u64)>, now: Time) -> bool {
+        let task = self.tasks[&id].clone();
+        let span = self.span(task.spec.limit.map(Span::get));
+        let amount = self.price(&task, &places, span);
+        let budget = task.spec.budget.map_or(u64::MAX, |b| b.get());
+        if task.charged.saturating_add(amount) > budget
+            || Self::of(&self.available, task.account) < i128::from(amount)
+        {
+            return false;
+        }
+        self.available[task.account.get() as usize] -= i128::from(amount);
+        self.starts += 1;
+        let pool = task.spec.pool.get() as usize;
+        for (sum, need) in self.leased[pool].iter_mut().zip(task.spec.needs.bundle().amounts()) {
+            *sum += need * u64::from(task.spec.members);
+        }
+        for (node, devices) in &places {
+            self.give(*node, *devices, &task.spec.needs, false);
+        }
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.places = Some(places);
+            task.limit_at = task.spec.limit.map(|limit| now.after(limit).ms());
+            task.term = (now.ms(), now.ms() + span, amount, 0);
+            (task.order, task.renewed) = (self.starts, false);
+        }
+        self.book(id);
+        true
+    }
+}
+
+/// Whether two jobs stand in one line: who cannot pay keeps its equals waiting too.
+fn same_line(a: &Task, b: &Task) -> bool {
+    let same = |a: &JobSpec, b: &JobSpec| {
+        (a.pool, a.needs, a.members, a.spread, a.priority)
+            == (b.pool, b.needs, b.members, b.spread, b.priority)
+            && a.labels == b.labels
+            && a.preferred == b.preferred
+    };
+    a.account == b.account
+        && same(&a.spec, &b.spec)
+        && a.spec.budget.is_none()
+        && b.spec.budget.is_none()
+}

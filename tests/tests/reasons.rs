@@ -1,0 +1,221 @@
+//! Why jobs wait and who makes way: explain is sound, and no victim leaves in vain.
+
+use gridcore::bundle::Bundle;
+use gridcore::command::{Report, Request};
+use gridcore::config::Backfill;
+use gridcore::effect::Effect;
+use gridcore::explain::{Blocker, explain};
+use gridcore::ids::JobId;
+use gridcore::jobs::{Job, JobState};
+use gridcore::leases::Claim;
+use gridcore::nodes::Node;
+use gridcore::state::State;
+use gridcore::units::{MicroAtp, Span};
+use gridtests::generate::{Profile, case};
+use gridtests::run::property;
+use gridtests::world::{Checks, World};
+use proptest::prop_assert;
+use proptest::test_runner::TestCaseError;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
+/// Whether a job was started among the last effects.
+fn started(world: &World, before: usize, id: JobId) -> bool {
+    let since = world.effects.iter().skip(before);
+    since.into_iter().any(|(_, effect)| matches!(effect, Effect::Start { job, .. } if *job == id))
+}
+
+fn waiting(state: &State) -> Vec<Job> {
+    let waits = |job: &&Job| !matches!(job.state, JobState::Running(_));
+    state.jobs.values().filter(waits).cloned().collect()
+}
+
+#[test]
+fn every_job_that_waits_has_a_reason_after_every_entry() {
+    let name = "every_job_that_waits_has_a_reason_after_every_entry";
+    let asked = Cell::new(0_u64);
+    property(name, 200, &case(Profile::ALL), |case, counts| {
+        let mut world = World::new(case.config.clone(), Checks::Off);
+        for op in &case.ops {
+            op.run(&mut world);
+            let state = world.grid.state();
+            for job in waiting(state) {
+                let why = explain(state, job.id).unwrap_or_default();
+                prop_assert!(!why.blockers.is_empty(), "{} waits for nothing: {job:?}", job.id);
+                asked.set(asked.get() + 1);
+            }
+        }
+        counts.case(world.entries.len());
+        Ok(())
+    });
+    assert!(asked.get() > 0, "nobody ever waited");
+}
+
+/// Lifts everything that may keep one job: all others leave, credit comes, nodes work again.
+fn lift_all(world: &mut World, id: JobId) {
+    let state = world.grid.state();
+    let others: Vec<Job> = state.jobs.values().filter(|job| job.id != id).cloned().collect();
+    let account = state.jobs.get(&id).map(|job| (job.account, job.state));
+    for node in state.nodes.ids().collect::<Vec<_>>() {
+        world.report(Report::NodeUp { node });
+        let _ = world.request(Request::Undrain { node });
+    }
+    for job in others {
+        let _ = world.request(Request::CancelJob { account: job.account, job: job.id });
+    }
+    let Some((account, was)) = account else { return };
+    let _ = world.request(Request::Deposit { account, amount: MicroAtp::new(1 << 60) });
+    if was == JobState::Held {
+        let _ = world.request(Request::ReleaseJob { account, job: id });
+    }
+    world.advance(Span::seconds(300));
+}
+
+#[test]
+fn lifting_every_reason_starts_any_job_that_waits() {
+    let name = "lifting_every_reason_starts_any_job_that_waits";
+    let lifted = Cell::new(0_u64);
+    let profile = Profile { owners: false, ..Profile::ALL };
+    property(name, 250, &case(profile), |case, counts| {
+        let world = case.play(Checks::Off);
+        let state = world.grid.state();
+        for job in waiting(state).into_iter().take(6) {
+            let why = explain(state, job.id).unwrap_or_default();
+            let spent = |b: &Blocker| matches!(b, Blocker::BudgetCommitted { .. });
+            if why.blockers.iter().any(spent) {
+                continue;
+            }
+            let mut world = world.clone();
+            let before = world.effects.len();
+            lift_all(&mut world, job.id);
+            prop_assert!(
+                started(&world, before, job.id),
+                "{why:?} lifted, {job:?} still waits: {:?}",
+                explain(world.grid.state(), job.id)
+            );
+            lifted.set(lifted.get() + 1);
+        }
+        counts.case(world.entries.len());
+        Ok(())
+    });
+    assert!(lifted.get() > 100, "only {} jobs were tried", lifted.get());
+}
+
+/// Lifts one blocker and nothing else; `None` when it cannot be lifted alone.
+fn lift(world: &mut World, job: &Job, blocker: &Blocker) -> Option<()> {
+    let account = job.account;
+    let answer = match blocker {
+        Blocker::Held => world.request(Request::ReleaseJob { account, job: job.id }),
+        Blocker::AtpBudgetExceeded { needed, available } => {
+            // Others of the account may be owed the credit first.
+            let jobs = world.grid.state().jobs.values();
+            if jobs.filter(|other| other.account == account).count() > 1 {
+                return None;
+            }
+            let amount = needed.saturating_sub(*available);
+            world.request(Request::Deposit { account, amount })
+        }
+        Blocker::NoMatchingNode
+        | Blocker::QuotaExceeded { .. }
+        | Blocker::BudgetCommitted { .. }
+        | Blocker::NoOffers { .. }
+        | Blocker::Resources { .. }
+        | Blocker::Priority { .. }
+        | Blocker::WaitingForPreempted { .. }
+        | Blocker::GangIncomplete { .. }
+        | Blocker::NodeDraining { .. }
+        | Blocker::NodeUnreachable { .. }
+        | Blocker::WaitingForReclaim { .. }
+        | Blocker::MinRuntimeProtected { .. } => return None,
+    };
+    answer.is_ok().then_some(())
+}
+
+#[test]
+fn a_job_blocked_by_one_thing_starts_when_that_alone_is_lifted() {
+    let name = "a_job_blocked_by_one_thing_starts_when_that_alone_is_lifted";
+    let kinds: std::cell::RefCell<BTreeMap<&str, u64>> = Default::default();
+    let profile = Profile { owners: false, preempts: false, ..Profile::ALL };
+    property(name, 500, &case(profile), |case, counts| {
+        let mut world = World::new(case.config.clone(), Checks::Off);
+        for op in &case.ops {
+            op.run(&mut world);
+            let state = world.grid.state();
+            if state.rules.scheduling.backfill == Backfill::Strict {
+                continue;
+            }
+            for job in waiting(state).into_iter().take(4) {
+                let why = explain(state, job.id).unwrap_or_default();
+                let [only] = why.blockers.as_slice() else { continue };
+                let mut other = world.clone();
+                if lift(&mut other, &job, only).is_none() {
+                    continue;
+                }
+                prop_assert!(
+                    started(&other, world.effects.len(), job.id),
+                    "{only:?} lifted, {job:?} still waits: {:?}",
+                    explain(other.grid.state(), job.id)
+                );
+                *kinds.borrow_mut().entry(only.name()).or_insert(0) += 1;
+            }
+        }
+        counts.case(world.entries.len());
+        Ok(())
+    });
+    let kinds = kinds.into_inner();
+    assert!(kinds.len() == 2, "both kinds of blocker occur alone: {kinds:?}");
+}
+
+/// Returns whether all members of a claim fit once these victims are gone.
+fn fits_without(state: &State, claim: &Claim, gone: &[gridcore::ids::LeaseId]) -> bool {
+    let mut nodes: BTreeMap<_, Node> = BTreeMap::new();
+    for member in &claim.members {
+        let node = nodes.entry(member.node).or_insert_with(|| state.nodes[member.node].clone());
+        node.unclaim(&claim.needs, member.devices);
+    }
+    for lease in gone.iter().map(|id| state.lease(*id)) {
+        for member in &lease.members {
+            if let Some(node) = nodes.get_mut(&member.node) {
+                node.give_back(lease.id, &lease.needs, member.devices);
+            }
+        }
+    }
+    let bundle: Bundle = claim.needs.bundle();
+    nodes.values().all(|node| node.fits(&claim.needs, &bundle))
+}
+
+fn check_claim(state: &State, id: JobId, claim: &Claim) -> Result<(), TestCaseError> {
+    let victims: Vec<_> = claim.victims.iter().copied().collect();
+    prop_assert!(fits_without(state, claim, &victims), "{id}: not even all victims make room");
+    for spared in &victims {
+        let rest: Vec<_> = victims.iter().copied().filter(|v| v != spared).collect();
+        prop_assert!(!fits_without(state, claim, &rest), "{id}: {spared} leaves in vain");
+        let (job, lease) = (state.job(id), state.lease(*spared));
+        let rules = &state.rules.preemption;
+        prop_assert!(job.priority.class() >= lease.priority.class() + rules.gap_min);
+        prop_assert!(lease.ran(state.now) >= rules.runtime_min);
+    }
+    Ok(())
+}
+
+#[test]
+fn every_victim_is_needed_and_the_whole_plan_is_feasible() {
+    let name = "every_victim_is_needed_and_the_whole_plan_is_feasible";
+    let claims = Cell::new(0_u64);
+    property(name, 1_000, &case(Profile::ALL), |case, counts| {
+        let world = case.play(Checks::Off);
+        let mut grid = World::new(case.config.clone(), Checks::Off).grid;
+        for entry in &world.entries {
+            let before: Vec<JobId> = grid.state().claims.keys().copied().collect();
+            let _ = grid.apply(entry, &mut Vec::new());
+            let fresh = grid.state().claims.iter().filter(|(id, _)| !before.contains(id));
+            for (id, claim) in fresh {
+                check_claim(grid.state(), *id, claim)?;
+                claims.set(claims.get() + 1);
+            }
+        }
+        counts.case(world.entries.len());
+        Ok(())
+    });
+    assert!(claims.get() >= 20, "only {} plans were made", claims.get());
+}
