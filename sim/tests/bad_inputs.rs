@@ -77,7 +77,7 @@ fn keys_that_no_run_can_work_with_are_named() {
         (job("resources: { fpga: 1 }"), "jobs.0.resources.fpga"),
         (job("priority: 101"), "line 3"),
         (job("needs: { cpu_cores: -1 }"), "jobs.0.needs.cpu_cores"),
-        (job("needs: { gpus: 1, gpu_share: 2 }"), "jobs.0.needs.gpu_share"),
+        (job("needs: { gpus: 1, gpu_share: 2 }"), "jobs.0.needs.gpus: give"),
         (with("jobs: { trace: { formt: csv } }"), "line 3"),
         (with("jobs: { trase: { format: csv } }"), "trase"),
         (with("jobs: { }"), "either `generator:` or `trace:`"),
@@ -99,7 +99,7 @@ fn rows_of_a_table_that_cannot_be_are_refused_with_their_line() {
     let folder = scratch("bad-rows");
     around_csv(&folder);
     let row = |row: &str| format!("submit_s,run_s,cpu_cores\n0,1,1\n{row}\n").into_bytes();
-    let good = gzip(&b"submit_s,run_s\n0,1\n".repeat(500));
+    let good = gzip(format!("submit_s,run_s\n{}", "0,1\n".repeat(5_000)).as_bytes());
     for (bytes, why) in [
         (row("-1,10,1"), "jobs.csv:3: column submit_s is `-1`: must not be negative"),
         (row("0,99999999999999999999999,1"), "jobs.csv:3: column run_s"),
@@ -161,7 +161,7 @@ fn files_and_arguments_that_are_not_there_are_named() {
         (&["run", "x.yaml", "--set", "jobs.trace.formt=1"], "formt"),
         (&["run", "x.yaml", "--seeds", "5..3"], "no range of seeds"),
         (&["run", "x.yaml", "--seeds", "0..10000000"], "no range of seeds"),
-        (&["run", "x.yaml", "--seed", "-1"], "--seed"),
+        (&["run", "x.yaml", "--seed=-1"], "--seed"),
         (&["run", "x.yaml", "--strategy", "best"], "--strategy"),
         (&["run", "x.yaml", "--frobnicate"], "--frobnicate"),
         (&["compare", "x.yaml"], "there is nothing to compare"),

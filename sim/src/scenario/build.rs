@@ -555,8 +555,8 @@ fn listed(
 
 /// Turns one job of a list into a record.
 fn listed_job(key: &str, job: &file::Job, resources: &[String]) -> Result<JobRecord, Fault> {
-    let wrong = |e: generate::GenerateError| at(key, e.to_string());
-    let mut needs: Needs = job.needs.needs(&format!("{key}.needs")).map_err(wrong)?;
+    let wrong = |e: generate::GenerateError| at(&e.key, e.what.into());
+    let mut needs: Needs = job.needs.needs(key).map_err(wrong)?;
     needs.custom = custom(&format!("{key}.resources"), &job.resources, resources)?;
     let budget = job.budget_atp.map(|b| scaled(&format!("{key}.budget_atp"), b, 1_000_000));
     let extra = JobExtra {
