@@ -81,9 +81,15 @@ fn keys_that_no_run_can_work_with_are_named() {
         (with("jobs: { trace: { formt: csv } }"), "line 3"),
         (with("jobs: { trase: { format: csv } }"), "trase"),
         (with("jobs: { }"), "either `generator:` or `trace:`"),
-        (with("pools: [{ name: a, nodes: some }]"), "`some` is no set of nodes"),
-        (with("pools: [{ name: a, nodes: [nope] }]"), "there is no node nope"),
-        (with("accounts: [{ name: a }, { name: a }]"), "accounts: a is named twice"),
+        (
+            with("horizon_seconds: 1h\npools: [{ name: a, nodes: some }]"),
+            "`some` is no set of nodes",
+        ),
+        (with("horizon_seconds: 1h\npools: [{ name: a, nodes: [nope] }]"), "there is no node nope"),
+        (
+            with("horizon_seconds: 1h\naccounts: [{ name: a }, { name: a }]"),
+            "accounts: a is named twice",
+        ),
         (
             "horizon_seconds: 1h\nnodes:\n- { name: n, cores: 1 }\n- { name: n, cores: 1 }\n"
                 .into(),
