@@ -100,6 +100,9 @@ pub(super) fn compare(args: &CompareArgs) -> anyhow::Result<()> {
         variants.len() > 1,
         "there is nothing to compare: name several scenarios, --policies or --strategies"
     );
+    if let Some(out) = &args.out {
+        Staging::try_out(out)?;
+    }
     let stop = interruption();
     let mut done = Vec::new();
     let mut name = String::new();

@@ -126,7 +126,7 @@ fn machine_yaml(processors: u32) -> String {
 
 /// Describes a cluster like Philly's.
 fn philly_yaml() -> String {
-    "- { name: box, count: 250, cores: 32, memory_gb: 256, gpus: 8, gpu_memory_gb: 24, \
+    "- { name: box, count: 250, cores: 48, memory_gb: 256, gpus: 8, gpu_memory_gb: 24, \
      owner_use: none }\n- { name: small, count: 100, cores: 16, memory_gb: 64, gpus: 2, \
      gpu_memory_gb: 24, owner_use: none }\n"
         .to_owned()

@@ -64,6 +64,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<()> {
         .out
         .clone()
         .unwrap_or_else(|| PathBuf::from("reports/out").join(&loaded.scenario.name));
+    crate::output::Staging::try_out(&folder)?;
     if let Some(seeds) = args.seeds {
         return run_seeds(args, &loaded, seeds, &folder, &stop);
     }

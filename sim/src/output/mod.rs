@@ -29,6 +29,8 @@ pub struct Staging {
     target: PathBuf,
     folder: PathBuf,
     names: Vec<String>,
+    /// Folders that were not there before, the innermost first.
+    made: Vec<PathBuf>,
 }
 
 impl Staging {
@@ -38,10 +40,21 @@ impl Staging {
     /// When it cannot be made.
     pub fn begin(target: &Path) -> Result<Self, OutputError> {
         let failed = |error| OutputError::Folder(target.to_owned(), error);
-        std::fs::create_dir_all(target).map_err(failed)?;
+        let is_new = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+        let made = target.ancestors().take_while(is_new).map(Path::to_owned).collect();
         let folder = target.join(format!(".partial-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).map_err(failed)?;
-        Ok(Self { target: target.to_owned(), folder, names: Vec::new() })
+        // From here on a failure takes back what was made.
+        let staging = Self { target: target.to_owned(), folder, names: Vec::new(), made };
+        std::fs::create_dir_all(&staging.folder).map_err(failed)?;
+        Ok(staging)
+    }
+
+    /// Checks that a folder can be made and written to, before a long run begins.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub fn try_out(target: &Path) -> Result<(), OutputError> {
+        Self::begin(target).map(drop)
     }
 
     /// Writes one file.
@@ -82,8 +95,10 @@ impl Drop for Staging {
     fn drop(&mut self) {
         // Best effort: what cannot be removed is a hidden folder without results.
         let _removed = std::fs::remove_dir_all(&self.folder);
-        // Succeeds only when nothing else is there: a failed run leaves no empty folder.
-        let _removed = std::fs::remove_dir(&self.target);
+        // Succeeds only when nothing is there: a failed run leaves no empty folder of its own.
+        for folder in &self.made {
+            let _removed = std::fs::remove_dir(folder);
+        }
     }
 }
 

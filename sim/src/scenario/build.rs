@@ -62,6 +62,7 @@ const GPU_MACHINES: u64 = 1 << 32;
 pub fn build(loaded: &Loaded, seed: u64) -> Result<Setup, ScenarioError> {
     let scenario = &loaded.scenario;
     let fault = |fault: Fault| ScenarioError::Key(loaded.path.clone(), fault);
+    super::limits::check(scenario).map_err(fault)?;
     let horizon = scenario.horizon_seconds.map(|h| Time::ZERO.after(h.0));
     let span = horizon.map_or(LOAD_HORIZON, |h| h.since(Time::ZERO));
     let mut config = Config { rules: rules(scenario, seed).map_err(fault)?, ..Config::default() };
@@ -92,15 +93,17 @@ pub fn build(loaded: &Loaded, seed: u64) -> Result<Setup, ScenarioError> {
         }
     }
     add_pools(&mut config, &scenario.pools).map_err(fault)?;
+    let pools = config.pools.iter().map(|pool| pool.name.as_str()).collect();
+    let nodes = config.nodes.iter().map(|node| node.name.as_str()).collect();
+    super::limits::check_names(scenario, &pools, &nodes).map_err(fault)?;
     let (jobs, accounts) = jobs(loaded, &mut config, traced.as_deref(), (seed, span))?;
     let job_accounts = accounts.iter().map(|name| names.account(name)).collect();
     config.accounts = names.specs;
     config.validate().map_err(|e| fault(at("configuration", e.to_string())))?;
     let faults = read_faults(loaded, &config, seed, span)?;
     let record = scenario.record_seconds.map_or_else(|| record_interval(horizon), |s| s.0);
-    if record < Span::seconds(1) {
-        return Err(fault(at("record_seconds", "it must be at least 1 s".to_owned())));
-    }
+    let rows = super::limits::check_rows(horizon.map(|_| span), record, config.nodes.len());
+    rows.map_err(fault)?;
     let (name, about) = (scenario.name.clone(), scenario.about.clone());
     Ok(Setup { config, jobs, job_accounts, loads, faults, horizon, record, seed, name, about })
 }
@@ -368,7 +371,7 @@ fn add_pools(config: &mut Config, said: &[file::Pool]) -> Result<(), Fault> {
 fn named_nodes(pool: &file::Pool) -> Option<&Vec<String>> {
     match &pool.nodes {
         file::PoolNodes::Named(names) => Some(names),
-        file::PoolNodes::All(_) => None,
+        file::PoolNodes::All => None,
     }
 }
 
@@ -449,6 +452,8 @@ fn jobs(
         }
         file::Jobs::From(file::Source::Trace(trace)) => {
             let workload = traced_jobs(loaded, trace, nodes.unwrap_or(&[]), (seed, config))?;
+            let known = super::limits::check_traced(&workload.jobs, &config.pools);
+            known.map_err(|fault| ScenarioError::Key(loaded.path.clone(), fault))?;
             Ok((Box::new(workload.jobs.into_iter()), workload.accounts))
         }
     }
@@ -550,8 +555,8 @@ fn listed(
 
 /// Turns one job of a list into a record.
 fn listed_job(key: &str, job: &file::Job, resources: &[String]) -> Result<JobRecord, Fault> {
-    let wrong = |e: generate::GenerateError| at(key, e.to_string());
-    let mut needs: Needs = job.needs.needs(&format!("{key}.needs")).map_err(wrong)?;
+    let wrong = |e: generate::GenerateError| at(&e.key, e.what.into());
+    let mut needs: Needs = job.needs.needs(key).map_err(wrong)?;
     needs.custom = custom(&format!("{key}.resources"), &job.resources, resources)?;
     let budget = job.budget_atp.map(|b| scaled(&format!("{key}.budget_atp"), b, 1_000_000));
     let extra = JobExtra {

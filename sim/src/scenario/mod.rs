@@ -1,6 +1,8 @@
 //! Scenarios: reading a file, overriding keys, and building everything a run needs.
 
 pub mod build;
+mod either;
+pub mod limits;
 pub mod rules;
 pub mod schema;
 
@@ -87,10 +89,14 @@ pub fn load(path: &Path, sets: &[String]) -> Result<Loaded, ScenarioError> {
 /// # Errors
 /// As [`load`].
 pub fn parse(path: &Path, text: &str, sets: &[String]) -> Result<Scenario, ScenarioError> {
-    let yaml = |e: serde_saphyr::Error| ScenarioError::Yaml(path.to_owned(), e.to_string());
+    let yaml = |e: serde_saphyr::Error| {
+        let text = e.to_string();
+        let text = text.strip_prefix("error: ").unwrap_or(&text);
+        ScenarioError::Yaml(path.to_owned(), text.to_owned())
+    };
     let mut scenario: Scenario = serde_saphyr::from_str(text).map_err(yaml)?;
     if !sets.is_empty() {
-        let mut tree: serde_json::Value = serde_saphyr::from_str(text).map_err(yaml)?;
+        let mut tree = untyped(text).map_err(yaml)?;
         for set in sets {
             override_key(&mut tree, set)?;
         }
@@ -110,13 +116,18 @@ pub fn parse(path: &Path, text: &str, sets: &[String]) -> Result<Scenario, Scena
     Ok(scenario)
 }
 
+/// Reads YAML without knowing its keys: only `true` and `false` are booleans, so that a node may be
+/// called `n` or `off`.
+fn untyped(text: &str) -> Result<serde_json::Value, serde_saphyr::Error> {
+    serde_saphyr::from_str_with_options(text, serde_saphyr::options! { strict_booleans: true })
+}
+
 /// Puts one value into the tree, making blocks on the way.
 fn override_key(tree: &mut serde_json::Value, set: &str) -> Result<(), ScenarioError> {
     use serde_json::Value;
     let wrong = |what: &str| ScenarioError::Set(set.to_owned(), what.to_owned());
     let (path, value) = set.split_once('=').ok_or_else(|| wrong("write key.path=value"))?;
-    let value: Value =
-        serde_saphyr::from_str(value).map_err(|_| wrong("the value is not valid YAML"))?;
+    let value: Value = untyped(value).map_err(|_| wrong("the value is not valid YAML"))?;
     let mut place = tree;
     for key in path.split('.') {
         if key.is_empty() {

@@ -296,27 +296,18 @@ pub struct Pool {
 }
 
 /// The nodes of a pool.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, Debug)]
 pub enum PoolNodes {
-    /// The word `all`.
-    All(All),
+    /// The word `all`: all nodes that no other pool names.
+    All,
     /// Names.
     Named(Vec<String>),
 }
 
 impl Default for PoolNodes {
     fn default() -> Self {
-        Self::All(All::All)
+        Self::All
     }
-}
-
-/// The word `all`.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum All {
-    /// All nodes that no other pool names.
-    All,
 }
 
 /// A quota; what is left out is unlimited.
@@ -463,8 +454,7 @@ pub enum LoadResource {
 }
 
 /// The work: a list, a generator, or a trace.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, Debug)]
 pub enum Jobs {
     /// `generator:` or `trace:`.
     From(Source),
@@ -479,8 +469,7 @@ impl Default for Jobs {
 }
 
 /// Where jobs come from.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug)]
 pub enum Source {
     /// Drawn.
     Generator(Generator),

@@ -14,6 +14,7 @@ use crate::kernel::{Class, EventQueue};
 use crate::record::{FillPoint, JobRow, JobState, RunRecord};
 use crate::rng::{Stream, stream};
 use crate::scenario::build::Setup;
+use crate::scenario::limits::RUN_MAX;
 use crate::work::{FaultRecord, JobRecord};
 use feed::Feed;
 use gridcore::command::{Command, Entry, JobSpec, LabelNeed, Reply, Report, Request};
@@ -48,6 +49,10 @@ pub type Watch = Box<dyn FnMut(&Entry<Command>)>;
 /// How many events lie between two looks at the outside.
 const LOOK: u64 = 4_096;
 
+/// How long a run without a horizon goes on after the last event that the core did not ask for
+/// itself: longer than any of its timers, so that what still waits then waits for ever.
+const PATIENCE: Span = Span::seconds(30 * 86_400);
+
 /// A simulated cluster on its way.
 pub struct World {
     grid: Grid,
@@ -55,6 +60,8 @@ pub struct World {
     now: Time,
     seq: Seq,
     wake_at: Option<Time>,
+    /// The last fault, submission or end that is known.
+    settled_at: Time,
     horizon: Option<Time>,
     jobs: Box<dyn Iterator<Item = JobRecord> + Send>,
     next_job: Option<JobRecord>,
@@ -128,6 +135,7 @@ impl World {
             now: Time::ZERO,
             seq: Seq::new(0),
             wake_at: None,
+            settled_at: Time::ZERO,
             horizon,
             jobs,
             next_job: None,
@@ -174,6 +182,7 @@ impl World {
     fn begin(&mut self) {
         for (i, fault) in self.faults.iter().enumerate() {
             self.events.push(fault.at, Class::Fault, i as u64);
+            self.settled_at = self.settled_at.max(fault.at);
         }
         let mut capacity = [0; 3];
         for (id, node) in self.grid.state().nodes.iter() {
@@ -197,16 +206,18 @@ impl World {
         self.next_job = self.jobs.next();
         if let Some(job) = &self.next_job {
             self.events.push(job.submit.max(self.now), Class::Submit, 0);
+            self.settled_at = self.settled_at.max(job.submit);
         }
     }
 
     /// Runs to the end, or until `look` (asked now and then) returns `false`.
     pub fn run(mut self, mut look: impl FnMut(Progress) -> bool) -> Finished {
         let mut complete = true;
+        let end = self.horizon.unwrap_or(Time::ZERO.after(RUN_MAX));
         while !self.is_over() {
             let Some(at) = self.events.first() else { break };
-            if self.horizon.is_some_and(|end| at >= end) {
-                self.now = self.horizon.unwrap_or(at);
+            if at >= end {
+                self.now = end;
                 break;
             }
             let Some(event) = self.events.pop() else { break };
@@ -241,10 +252,14 @@ impl World {
         }
     }
 
-    /// Returns whether all work is done in a run without a horizon.
+    /// Returns whether all work is done in a run without a horizon, or nothing will change any
+    /// more.
     fn is_over(&self) -> bool {
-        let done = self.counts.ended == self.record.jobs.len() as u64;
-        self.horizon.is_none() && self.next_job.is_none() && done && self.now > Time::ZERO
+        if self.horizon.is_some() || self.next_job.is_some() {
+            return false;
+        }
+        let done = self.counts.ended == self.record.jobs.len() as u64 && self.now > Time::ZERO;
+        done || self.now > self.settled_at.after(PATIENCE)
     }
 
     /// Gives one entry to the core and performs what follows.

@@ -163,6 +163,7 @@ impl World {
         self.processes.push(Process { epoch, ends, done, alive: true });
         if ends < Time::MAX {
             self.events.push(ends, Class::End, lease.get());
+            self.settled_at = self.settled_at.max(ends);
         }
     }
 
