@@ -1,10 +1,8 @@
 //! The CSV files: times in seconds with three decimals, amounts with their unit in the column.
 
-use crate::json::fixed;
 use crate::record::{Party, RunRecord};
 use gridcore::bundle::Bundle;
 use gridcore::units::{Band, BasisPoints, MicroAtp, Span, Time};
-use std::fmt::Write as _;
 use std::io::{self, Write};
 
 /// One line on its way.
@@ -26,17 +24,17 @@ impl Line {
         &mut self.text
     }
 
-    fn number(&mut self, value: impl Into<u128>) -> &mut Self {
-        let value: u128 = value.into();
-        let written = write!(self.field(), "{value}");
-        debug_assert!(written.is_ok(), "a string takes any text");
+    fn number(&mut self, value: impl Into<u64>) -> &mut Self {
+        digits(self.field(), value.into(), 1);
         self
     }
 
     /// A number of thousandths with three decimals.
     fn milli(&mut self, value: u64) -> &mut Self {
-        let written = write!(self.field(), "{}.{:03}", value / 1_000, value % 1_000);
-        debug_assert!(written.is_ok(), "a string takes any text");
+        let text = self.field();
+        digits(text, value / 1_000, 1);
+        text.push('.');
+        digits(text, value % 1_000, 3);
         self
     }
 
@@ -75,8 +73,11 @@ impl Line {
     }
 
     fn atp(&mut self, amount: MicroAtp) -> &mut Self {
-        let text = fixed(i128::from(amount.get()));
-        self.word(&text)
+        let text = self.field();
+        digits(text, amount.get() / 1_000_000, 1);
+        text.push('.');
+        digits(text, amount.get() % 1_000_000, 6);
+        self
     }
 
     /// GiB with three decimals.
@@ -87,8 +88,10 @@ impl Line {
 
     /// Percent with two decimals.
     fn percent(&mut self, points: BasisPoints) -> &mut Self {
-        let written = write!(self.field(), "{}.{:02}", points.get() / 100, points.get() % 100);
-        debug_assert!(written.is_ok(), "a string takes any text");
+        let text = self.field();
+        digits(text, u64::from(points.get() / 100), 1);
+        text.push('.');
+        digits(text, u64::from(points.get() % 100), 2);
         self
     }
 
@@ -104,6 +107,23 @@ impl Line {
         self.begun = false;
         Ok(())
     }
+}
+
+/// Appends a number with at least `least` digits. A million rows are tens of millions of numbers:
+/// the formatting machinery took more time than the simulation.
+fn digits(text: &mut String, mut value: u64, least: usize) {
+    let mut buffer = [b'0'; 20];
+    let mut at = buffer.len();
+    for slot in buffer.iter_mut().rev() {
+        let done = value == 0 && 20 - at >= least;
+        if done {
+            break;
+        }
+        at -= 1;
+        *slot = b'0' + u8::try_from(value % 10).unwrap_or(0);
+        value /= 10;
+    }
+    text.extend(buffer.iter().skip(at).map(|digit| char::from(*digit)));
 }
 
 /// Returns a name by index.

@@ -121,7 +121,7 @@ impl World {
     /// Starts a job's process.
     fn start(&mut self, lease: LeaseId, epoch: Epoch, job: JobId) {
         let index = self.row(job);
-        let granted = self.grid.state().lease(lease).clone();
+        let granted = self.grid.state().lease(lease);
         let (Some(row), Some(progress)) =
             (self.record.jobs.get_mut(index), self.progress.get_mut(index))
         else {
@@ -154,11 +154,11 @@ impl World {
                 settled: granted.settled,
             });
         }
+        let done = self.now.after(left);
+        let ends = granted.limit_at.map_or(done, |limit| limit.min(done));
         self.tally.lend(band, &needs, true);
         self.tally.running += 1;
         self.wait(u32::try_from(index).unwrap_or(u32::MAX), false);
-        let done = self.now.after(left);
-        let ends = granted.limit_at.map_or(done, |limit| limit.min(done));
         debug_assert_eq!(self.processes.len() as u64, lease.get(), "lease numbers have no gap");
         self.processes.push(Process { epoch, ends, done, alive: true });
         if ends < Time::MAX {
@@ -168,9 +168,10 @@ impl World {
 
     /// Keeps a row of a decision, where the run was asked to.
     fn decide(&mut self, kind: &'static str, id: LeaseId) {
-        let Some(lease) = self.grid.state().leases.get(&id).filter(|_| self.decisions) else {
+        if !self.decisions {
             return;
-        };
+        }
+        let Some(lease) = self.grid.state().leases.get(&id) else { return };
         let strategy = || self.record.rules.get(1).cloned().unwrap_or_default();
         self.record.decisions.push(DecisionRow {
             at: self.now,
