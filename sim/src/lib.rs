@@ -8,7 +8,7 @@
 //! | 4 | [`world`] the event loop; [`metrics`] what a run comes to; [`picture`] its figures |
 //! | 3 | [`scenario`] files to everything a run needs |
 //! | 2 | [`trace`] [`generate`] work, load and faults, read or drawn |
-//! | 1 | [`kernel`] the event queue; [`rng`] [`decimal`] [`work`] [`record`] [`clock`] [`json`] |
+//! | 1 | [`kernel`] the event queue; [`rng`] [`decimal`] [`work`] [`record`] [`transfers`] [`clock`] [`json`] |
 #![forbid(unsafe_code)]
 
 pub mod cli;
@@ -27,5 +27,6 @@ pub mod rng;
 pub mod run;
 pub mod scenario;
 pub mod trace;
+pub mod transfers;
 pub mod work;
 pub mod world;

@@ -1,7 +1,6 @@
 //! The CSV files: times in seconds with three decimals, amounts with their unit in the column.
 
-use crate::record::{Party, RunRecord};
-use gridcore::bundle::Bundle;
+use crate::record::{Amounts, Party, RunRecord};
 use gridcore::units::{Band, BasisPoints, MicroAtp, Span, Time};
 use std::io::{self, Write};
 
@@ -96,7 +95,8 @@ impl Line {
     }
 
     /// Cores, GiB and GPUs.
-    fn bundle(&mut self, bundle: &Bundle) -> &mut Self {
+    fn bundle(&mut self, amounts: impl Into<Amounts>) -> &mut Self {
+        let bundle = amounts.into();
         self.milli(bundle.cpu.get()).gib(bundle.memory.get()).milli(bundle.gpu.get())
     }
 
@@ -123,7 +123,8 @@ fn digits(text: &mut String, mut value: u64, least: usize) {
         *slot = b'0' + u8::try_from(value % 10).unwrap_or(0);
         value /= 10;
     }
-    text.extend(buffer.iter().skip(at).map(|digit| char::from(*digit)));
+    let digits = buffer.get(at..).and_then(|digits| std::str::from_utf8(digits).ok());
+    text.push_str(digits.unwrap_or_default());
 }
 
 /// Returns a name by index.
@@ -178,7 +179,7 @@ pub fn leases(run: &RunRecord, out: &mut dyn Write) -> io::Result<()> {
     for lease in &run.leases {
         line.number(lease.lease).number(lease.job).number(lease.attempt);
         line.text(run.nodes.get(lease.node as usize).map_or("", |node| &node.name));
-        line.bundle(&lease.needs);
+        line.bundle(lease.needs);
         let devices: Vec<String> =
             (0..64).filter(|i| lease.gpus & 1 << i != 0).map(|i: u32| i.to_string()).collect();
         line.word(&devices.join(" ")).time(lease.granted);
@@ -237,11 +238,11 @@ pub fn timeline(run: &RunRecord, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(header.as_bytes())?;
     let mut line = Line::new();
     for row in &run.timeline {
-        line.time(row.at).bundle(&row.capacity).bundle(&row.owner);
+        line.time(row.at).bundle(row.capacity).bundle(row.owner);
         for lent in &row.lent {
-            line.bundle(lent);
+            line.bundle(*lent);
         }
-        line.bundle(&row.offered).bundle(&row.lendable);
+        line.bundle(row.offered).bundle(row.lendable);
         for count in row.queued {
             line.number(count);
         }
@@ -263,19 +264,23 @@ pub fn timeline(run: &RunRecord, out: &mut dyn Write) -> io::Result<()> {
 /// As `out`.
 pub fn ledger(run: &RunRecord, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(b"transfer_id,time_s,from,to,amount_atp,kind,lease_id\n")?;
+    let held: Vec<String> = run.accounts.iter().map(|name| format!("{name}:held")).collect();
     let party = |party: Party| match party {
-        Party::Mint => "MINT".to_owned(),
-        Party::Treasury => "TREASURY".to_owned(),
-        Party::Burn => "BURN".to_owned(),
-        Party::Account(id) => name(&run.accounts, id).to_owned(),
-        Party::Held(id) => format!("{}:held", name(&run.accounts, id)),
+        Party::Mint => "MINT",
+        Party::Treasury => "TREASURY",
+        Party::Burn => "BURN",
+        Party::Account(id) => name(&run.accounts, id),
+        Party::Held(id) => name(&held, id),
     };
     let mut line = Line::new();
-    for row in &run.transfers {
-        line.number(row.id).time(row.at).text(&party(row.from)).text(&party(row.to));
+    for row in run.transfers.iter() {
+        line.number(row.id).time(row.at).text(party(row.from)).text(party(row.to));
         line.atp(row.amount).word(row.kind);
-        let lease = row.lease.map(|id| id.to_string()).unwrap_or_default();
-        line.word(&lease).end(out)?;
+        match row.lease {
+            Some(lease) => line.number(lease),
+            None => line.word(""),
+        };
+        line.end(out)?;
     }
     Ok(())
 }

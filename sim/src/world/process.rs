@@ -113,7 +113,7 @@ impl World {
             Effect::Closed(end) => self.closed(end),
             Effect::Finished(end) => self.finished(end),
             Effect::Requeued { job, lost, .. } => self.requeued(*job, *lost),
-            Effect::Moved(transfer) => self.record.transfers.push(transfer_row(transfer)),
+            Effect::Moved(transfer) => self.record.transfers.push(&transfer_row(transfer)),
             Effect::Offer { fate, .. } => self.observer.count_offer(*fate),
         }
     }
@@ -145,7 +145,7 @@ impl World {
                 job: job.get(),
                 attempt,
                 node: member.node.get(),
-                needs: granted.needs.bundle(),
+                needs: granted.needs.bundle().into(),
                 gpus: member.devices,
                 granted: self.now,
                 ended: None,
@@ -156,7 +156,7 @@ impl World {
         }
         let done = self.now.after(left);
         let ends = granted.limit_at.map_or(done, |limit| limit.min(done));
-        self.tally.lend(band, &needs, true);
+        self.tally.lend(band, needs, true);
         self.tally.running += 1;
         self.wait(u32::try_from(index).unwrap_or(u32::MAX), false);
         debug_assert_eq!(self.processes.len() as u64, lease.get(), "lease numbers have no gap");
@@ -248,7 +248,7 @@ impl World {
             (lease.held, lease.settled) = (end.held, end.settled);
         }
         let (band, needs) = (row.band() as usize, row.needs);
-        self.tally.lend(band, &needs, false);
+        self.tally.lend(band, needs, false);
         self.tally.running -= 1;
         if end.reason == Some(effect::EvictionReason::OwnerReturn)
             && let Some(noticed) = end.noticed
