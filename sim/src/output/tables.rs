@@ -6,18 +6,18 @@ use std::io::{self, Write};
 
 /// One line on its way.
 struct Line {
-    text: String,
+    text: Vec<u8>,
     begun: bool,
 }
 
 impl Line {
     fn new() -> Self {
-        Self { text: String::with_capacity(256), begun: false }
+        Self { text: Vec::with_capacity(256), begun: false }
     }
 
-    fn field(&mut self) -> &mut String {
+    fn field(&mut self) -> &mut Vec<u8> {
         if self.begun {
-            self.text.push(',');
+            self.text.push(b',');
         }
         self.begun = true;
         &mut self.text
@@ -32,7 +32,7 @@ impl Line {
     fn milli(&mut self, value: u64) -> &mut Self {
         let text = self.field();
         digits(text, value / 1_000, 1);
-        text.push('.');
+        text.push(b'.');
         digits(text, value % 1_000, 3);
         self
     }
@@ -54,7 +54,7 @@ impl Line {
 
     /// A plain word that needs no quotes.
     fn word(&mut self, word: &str) -> &mut Self {
-        self.field().push_str(word);
+        self.field().extend_from_slice(word.as_bytes());
         self
     }
 
@@ -62,11 +62,11 @@ impl Line {
     fn text(&mut self, text: &str) -> &mut Self {
         let field = self.field();
         if text.contains(['"', ',', '\n', '\r']) || text.starts_with('#') {
-            field.push('"');
-            field.push_str(&text.replace('"', "\"\""));
-            field.push('"');
+            field.push(b'"');
+            field.extend_from_slice(text.replace('"', "\"\"").as_bytes());
+            field.push(b'"');
         } else {
-            field.push_str(text);
+            field.extend_from_slice(text.as_bytes());
         }
         self
     }
@@ -74,7 +74,7 @@ impl Line {
     fn atp(&mut self, amount: MicroAtp) -> &mut Self {
         let text = self.field();
         digits(text, amount.get() / 1_000_000, 1);
-        text.push('.');
+        text.push(b'.');
         digits(text, amount.get() % 1_000_000, 6);
         self
     }
@@ -89,7 +89,7 @@ impl Line {
     fn percent(&mut self, points: BasisPoints) -> &mut Self {
         let text = self.field();
         digits(text, u64::from(points.get() / 100), 1);
-        text.push('.');
+        text.push(b'.');
         digits(text, u64::from(points.get() % 100), 2);
         self
     }
@@ -101,30 +101,27 @@ impl Line {
     }
 
     fn end(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        self.text.push('\n');
-        out.write_all(self.text.as_bytes())?;
+        self.text.push(b'\n');
+        out.write_all(&self.text)?;
         self.text.clear();
         self.begun = false;
         Ok(())
     }
 }
 
-/// Appends a number with at least `least` digits. A million rows are tens of millions of numbers:
-/// the formatting machinery took more time than the simulation.
-fn digits(text: &mut String, mut value: u64, least: usize) {
+/// Appends a number with at least `least` digits. A million jobs are a hundred million digits: the
+/// formatting machinery took as long as the simulation.
+fn digits(text: &mut Vec<u8>, mut value: u64, least: usize) {
     let mut buffer = [b'0'; 20];
     let mut at = buffer.len();
-    for slot in buffer.iter_mut().rev() {
-        let done = value == 0 && 20 - at >= least;
-        if done {
-            break;
-        }
+    while value > 0 || buffer.len() - at < least {
         at -= 1;
-        *slot = b'0' + u8::try_from(value % 10).unwrap_or(0);
+        if let Some(slot) = buffer.get_mut(at) {
+            *slot = b'0' + u8::try_from(value % 10).unwrap_or(0);
+        }
         value /= 10;
     }
-    let digits = buffer.get(at..).and_then(|digits| std::str::from_utf8(digits).ok());
-    text.push_str(digits.unwrap_or_default());
+    text.extend_from_slice(buffer.get(at..).unwrap_or_default());
 }
 
 /// Returns a name by index.
