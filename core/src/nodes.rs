@@ -107,15 +107,10 @@ impl Load {
         }
     }
 
-    /// Returns the sampled use in the order of the forecasts.
-    fn uses(&self) -> impl Iterator<Item = BasisPoints> {
-        let gpus = self.sample.gpus.iter().map(|g| g.busy);
-        [self.sample.cpu, self.sample.memory].into_iter().chain(gpus)
-    }
-
     /// Feeds `count` samples of the present value into everything that follows the load.
     fn observe(&mut self, count: u64, now: Time, leased: [BasisPoints; 3], balance: &Balance) {
-        let uses: Vec<BasisPoints> = self.uses().collect();
+        let gpus = self.sample.gpus.iter().map(|gpu| gpu.busy);
+        let uses = [self.sample.cpu, self.sample.memory].into_iter().chain(gpus);
         for (forecast, value) in self.forecasts.iter_mut().zip(uses) {
             forecast.observe(value, count, now, balance);
         }

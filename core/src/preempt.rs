@@ -90,6 +90,9 @@ fn plan_node(state: &State, job: &Job, shape: &Shape, id: NodeId) -> Option<Node
         .filter(|lease| is_eligible(state, lease, job))
         .collect();
     eligible.sort_by_key(|lease| victim_order(state, lease));
+    // What fits with some of them gone fits with all: most nodes are ruled out in one look.
+    let all: Vec<LeaseId> = eligible.iter().map(|lease| lease.id).collect();
+    place(state, id, &all, &shape.needs)?;
     let mut gone: Vec<LeaseId> = Vec::new();
     let mut rest = eligible.iter();
     while place(state, id, &gone, &shape.needs).is_none() {

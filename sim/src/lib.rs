@@ -9,7 +9,8 @@
 //! | 3 | [`world`] the event loop; [`picture`] figures |
 //! | 2 | [`scenario`] files to everything a run needs |
 //! | 1 | [`trace`] [`generate`] work, load and faults, read or drawn |
-//! | 0 | [`kernel`] the event queue; [`rng`] [`decimal`] [`json`] [`clock`] [`work`] [`record`] |
+//! | 0 | [`kernel`] the event queue; [`record`] [`transfers`] rows of a run; [`work`] its input |
+//! | 0 | [`rng`] [`decimal`] [`json`] [`clock`] |
 #![forbid(unsafe_code)]
 
 pub mod cli;
@@ -28,5 +29,6 @@ pub mod rng;
 pub mod run;
 pub mod scenario;
 pub mod trace;
+pub mod transfers;
 pub mod work;
 pub mod world;

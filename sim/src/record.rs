@@ -1,8 +1,9 @@
 //! What a run leaves in memory: the rows of its tables, from which files, pictures and the page are
 //! made. Rows hold integers; only a picture or a mean turns them into decimals.
 
+use crate::transfers::Transfers;
 use gridcore::bundle::Bundle;
-use gridcore::units::{Band, BasisPoints, MicroAtp, Span, Time};
+use gridcore::units::{Band, BasisPoints, Bytes, MicroAtp, MilliCores, MilliGpus, Span, Time};
 
 /// Everything that one run leaves.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +37,7 @@ pub struct RunRecord {
     /// Nodes by interval: all nodes of the first interval in id order, then of the second, ...
     pub node_samples: Vec<NodeSample>,
     /// Transfers of credit in order.
-    pub transfers: Vec<TransferRow>,
+    pub transfers: Transfers,
     /// Every start and eviction, when a run was asked to keep them.
     pub decisions: Vec<DecisionRow>,
     /// The fill curve of runs without departures: arrived GPU request against allocated GPUs.
@@ -101,6 +102,23 @@ impl JobState {
     }
 }
 
+/// CPU, memory and GPU: what rows of jobs and leases keep of a [`Bundle`], at a quarter of its size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amounts {
+    /// Compute.
+    pub cpu: MilliCores,
+    /// Main memory.
+    pub memory: Bytes,
+    /// GPU capacity, summed over devices.
+    pub gpu: MilliGpus,
+}
+
+impl From<Bundle> for Amounts {
+    fn from(bundle: Bundle) -> Self {
+        Self { cpu: bundle.cpu, memory: bundle.memory, gpu: bundle.gpu }
+    }
+}
+
 /// One job.
 #[derive(Clone, Debug, Default)]
 pub struct JobRow {
@@ -129,7 +147,7 @@ pub struct JobRow {
     /// The declared limit.
     pub limit: Option<Span>,
     /// What all members need together.
-    pub needs: Bundle,
+    pub needs: Amounts,
     /// The part of each GPU, in thousandths.
     pub gpu_share: u16,
     /// Video memory on each GPU, in bytes.
@@ -177,7 +195,7 @@ pub struct LeaseRow {
     /// The node.
     pub node: u32,
     /// What the member holds.
-    pub needs: Bundle,
+    pub needs: Amounts,
     /// The devices it uses, one bit each.
     pub gpus: u64,
     /// When it was granted.

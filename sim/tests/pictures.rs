@@ -124,7 +124,8 @@ fn money_without_jobs_draws_its_flows() {
             amount: MicroAtp::whole(5),
             kind: "grant",
             lease: None,
-        }],
+        }]
+        .into(),
         ..RunRecord::default()
     };
     let stems: Vec<&str> = drawn(&run).iter().map(|(stem, _)| *stem).collect();

@@ -123,7 +123,7 @@ impl Work<'_> {
         let mut lease = new_lease(state, id, members);
         lease.hold = hold;
         lease.held = amount;
-        for member in lease.members.clone() {
+        for member in &lease.members {
             let node = &mut state.nodes[member.node];
             node.take(lease_id, &lease.needs, member.devices);
             state.changed.note(member.node);

@@ -102,18 +102,22 @@ fn settle_all(work: &mut Work<'_>, id: LeaseId, until: Time, lost: Span, evicted
 
 /// Gives a lease's capacity back to its nodes and its pool.
 pub fn return_capacity(work: &mut Work<'_>, id: LeaseId) {
-    let lease = work.state.lease(id).clone();
-    for member in &lease.members {
-        work.state.nodes[member.node].give_back(id, &lease.needs, member.devices);
+    let lease = work.state.lease_mut(id);
+    let (needs, shape, priority) = (lease.needs, lease.shape, lease.priority);
+    // Lent out for the walk and put back below: a copy per end would be an allocation per end.
+    let members = core::mem::take(&mut lease.members);
+    for member in &members {
+        work.state.nodes[member.node].give_back(id, &needs, member.devices);
         work.state.changed.note(member.node);
     }
-    let shape = &work.state.shapes[lease.shape];
+    let shape = &work.state.shapes[shape];
     let (pool, total) = (shape.pool, shape.total());
     work.state.pools[pool].leased.take(&total);
-    work.state.pools[pool].running.leave(lease.priority);
-    for member in &lease.members {
+    work.state.pools[pool].running.leave(priority);
+    for member in &members {
         work.settle_reclaim(member.node);
     }
+    work.state.lease_mut(id).members = members;
 }
 
 /// Decides what becomes of a job whose attempt is over.

@@ -1,42 +1,39 @@
 //! The CSV files: times in seconds with three decimals, amounts with their unit in the column.
 
-use crate::json::fixed;
-use crate::record::{Party, RunRecord};
-use gridcore::bundle::Bundle;
+use crate::record::{Amounts, Party, RunRecord};
 use gridcore::units::{Band, BasisPoints, MicroAtp, Span, Time};
-use std::fmt::Write as _;
 use std::io::{self, Write};
 
 /// One line on its way.
 struct Line {
-    text: String,
+    text: Vec<u8>,
     begun: bool,
 }
 
 impl Line {
     fn new() -> Self {
-        Self { text: String::with_capacity(256), begun: false }
+        Self { text: Vec::with_capacity(256), begun: false }
     }
 
-    fn field(&mut self) -> &mut String {
+    fn field(&mut self) -> &mut Vec<u8> {
         if self.begun {
-            self.text.push(',');
+            self.text.push(b',');
         }
         self.begun = true;
         &mut self.text
     }
 
-    fn number(&mut self, value: impl Into<u128>) -> &mut Self {
-        let value: u128 = value.into();
-        let written = write!(self.field(), "{value}");
-        debug_assert!(written.is_ok(), "a string takes any text");
+    fn number(&mut self, value: impl Into<u64>) -> &mut Self {
+        digits(self.field(), value.into(), 1);
         self
     }
 
     /// A number of thousandths with three decimals.
     fn milli(&mut self, value: u64) -> &mut Self {
-        let written = write!(self.field(), "{}.{:03}", value / 1_000, value % 1_000);
-        debug_assert!(written.is_ok(), "a string takes any text");
+        let text = self.field();
+        digits(text, value / 1_000, 1);
+        text.push(b'.');
+        digits(text, value % 1_000, 3);
         self
     }
 
@@ -57,7 +54,7 @@ impl Line {
 
     /// A plain word that needs no quotes.
     fn word(&mut self, word: &str) -> &mut Self {
-        self.field().push_str(word);
+        self.field().extend_from_slice(word.as_bytes());
         self
     }
 
@@ -65,18 +62,21 @@ impl Line {
     fn text(&mut self, text: &str) -> &mut Self {
         let field = self.field();
         if text.contains(['"', ',', '\n', '\r']) || text.starts_with('#') {
-            field.push('"');
-            field.push_str(&text.replace('"', "\"\""));
-            field.push('"');
+            field.push(b'"');
+            field.extend_from_slice(text.replace('"', "\"\"").as_bytes());
+            field.push(b'"');
         } else {
-            field.push_str(text);
+            field.extend_from_slice(text.as_bytes());
         }
         self
     }
 
     fn atp(&mut self, amount: MicroAtp) -> &mut Self {
-        let text = fixed(i128::from(amount.get()));
-        self.word(&text)
+        let text = self.field();
+        digits(text, amount.get() / 1_000_000, 1);
+        text.push(b'.');
+        digits(text, amount.get() % 1_000_000, 6);
+        self
     }
 
     /// GiB with three decimals.
@@ -87,23 +87,41 @@ impl Line {
 
     /// Percent with two decimals.
     fn percent(&mut self, points: BasisPoints) -> &mut Self {
-        let written = write!(self.field(), "{}.{:02}", points.get() / 100, points.get() % 100);
-        debug_assert!(written.is_ok(), "a string takes any text");
+        let text = self.field();
+        digits(text, u64::from(points.get() / 100), 1);
+        text.push(b'.');
+        digits(text, u64::from(points.get() % 100), 2);
         self
     }
 
     /// Cores, GiB and GPUs.
-    fn bundle(&mut self, bundle: &Bundle) -> &mut Self {
+    fn bundle(&mut self, amounts: impl Into<Amounts>) -> &mut Self {
+        let bundle = amounts.into();
         self.milli(bundle.cpu.get()).gib(bundle.memory.get()).milli(bundle.gpu.get())
     }
 
     fn end(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        self.text.push('\n');
-        out.write_all(self.text.as_bytes())?;
+        self.text.push(b'\n');
+        out.write_all(&self.text)?;
         self.text.clear();
         self.begun = false;
         Ok(())
     }
+}
+
+/// Appends a number with at least `least` digits. A million jobs are a hundred million digits: the
+/// formatting machinery took as long as the simulation.
+fn digits(text: &mut Vec<u8>, mut value: u64, least: usize) {
+    let mut buffer = [b'0'; 20];
+    let mut at = buffer.len();
+    while value > 0 || buffer.len() - at < least {
+        at -= 1;
+        if let Some(slot) = buffer.get_mut(at) {
+            *slot = b'0' + u8::try_from(value % 10).unwrap_or(0);
+        }
+        value /= 10;
+    }
+    text.extend_from_slice(buffer.get(at..).unwrap_or_default());
 }
 
 /// Returns a name by index.
@@ -158,7 +176,7 @@ pub fn leases(run: &RunRecord, out: &mut dyn Write) -> io::Result<()> {
     for lease in &run.leases {
         line.number(lease.lease).number(lease.job).number(lease.attempt);
         line.text(run.nodes.get(lease.node as usize).map_or("", |node| &node.name));
-        line.bundle(&lease.needs);
+        line.bundle(lease.needs);
         let devices: Vec<String> =
             (0..64).filter(|i| lease.gpus & 1 << i != 0).map(|i: u32| i.to_string()).collect();
         line.word(&devices.join(" ")).time(lease.granted);
@@ -218,11 +236,11 @@ pub fn timeline(run: &RunRecord, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(header.as_bytes())?;
     let mut line = Line::new();
     for row in &run.timeline {
-        line.time(row.at).bundle(&row.capacity).bundle(&row.owner);
+        line.time(row.at).bundle(row.capacity).bundle(row.owner);
         for lent in &row.lent {
-            line.bundle(lent);
+            line.bundle(*lent);
         }
-        line.bundle(&row.offered).bundle(&row.lendable);
+        line.bundle(row.offered).bundle(row.lendable);
         for count in row.queued {
             line.number(count);
         }
@@ -244,19 +262,23 @@ pub fn timeline(run: &RunRecord, out: &mut dyn Write) -> io::Result<()> {
 /// As `out`.
 pub fn ledger(run: &RunRecord, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(b"transfer_id,time_s,from,to,amount_atp,kind,lease_id\n")?;
+    let held: Vec<String> = run.accounts.iter().map(|name| format!("{name}:held")).collect();
     let party = |party: Party| match party {
-        Party::Mint => "MINT".to_owned(),
-        Party::Treasury => "TREASURY".to_owned(),
-        Party::Burn => "BURN".to_owned(),
-        Party::Account(id) => name(&run.accounts, id).to_owned(),
-        Party::Held(id) => format!("{}:held", name(&run.accounts, id)),
+        Party::Mint => "MINT",
+        Party::Treasury => "TREASURY",
+        Party::Burn => "BURN",
+        Party::Account(id) => name(&run.accounts, id),
+        Party::Held(id) => name(&held, id),
     };
     let mut line = Line::new();
-    for row in &run.transfers {
-        line.number(row.id).time(row.at).text(&party(row.from)).text(&party(row.to));
+    for row in run.transfers.iter() {
+        line.number(row.id).time(row.at).text(party(row.from)).text(party(row.to));
         line.atp(row.amount).word(row.kind);
-        let lease = row.lease.map(|id| id.to_string()).unwrap_or_default();
-        line.word(&lease).end(out)?;
+        match row.lease {
+            Some(lease) => line.number(lease),
+            None => line.word(""),
+        };
+        line.end(out)?;
     }
     Ok(())
 }

@@ -112,7 +112,7 @@ fn accounts(run: &RunRecord) -> Table {
         sum.charged += atp(job.charged);
         sum.refunded += atp(job.refunded);
     }
-    for transfer in &run.transfers {
+    for transfer in run.transfers.iter() {
         let id = |party: Party| match party {
             Party::Account(id) | Party::Held(id) => Some(id),
             Party::Mint | Party::Treasury | Party::Burn => None,

@@ -442,7 +442,7 @@ impl World {
             submit: self.now,
             work: job.run,
             limit: job.limit,
-            needs: gridcore::bundle::Bundle::from_amounts(total),
+            needs: gridcore::bundle::Bundle::from_amounts(total).into(),
             gpu_share: job.needs.gpus.share.get(),
             gpu_memory: job.needs.gpus.memory.get(),
             ..JobRow::default()

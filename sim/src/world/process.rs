@@ -113,7 +113,7 @@ impl World {
             Effect::Closed(end) => self.closed(end),
             Effect::Finished(end) => self.finished(end),
             Effect::Requeued { job, lost, .. } => self.requeued(*job, *lost),
-            Effect::Moved(transfer) => self.record.transfers.push(transfer_row(transfer)),
+            Effect::Moved(transfer) => self.record.transfers.push(&transfer_row(transfer)),
             Effect::Offer { fate, .. } => self.observer.count_offer(*fate),
         }
     }
@@ -121,7 +121,7 @@ impl World {
     /// Starts a job's process.
     fn start(&mut self, lease: LeaseId, epoch: Epoch, job: JobId) {
         let index = self.row(job);
-        let granted = self.grid.state().lease(lease).clone();
+        let granted = self.grid.state().lease(lease);
         let (Some(row), Some(progress)) =
             (self.record.jobs.get_mut(index), self.progress.get_mut(index))
         else {
@@ -145,7 +145,7 @@ impl World {
                 job: job.get(),
                 attempt,
                 node: member.node.get(),
-                needs: granted.needs.bundle(),
+                needs: granted.needs.bundle().into(),
                 gpus: member.devices,
                 granted: self.now,
                 ended: None,
@@ -154,11 +154,11 @@ impl World {
                 settled: granted.settled,
             });
         }
-        self.tally.lend(band, &needs, true);
-        self.tally.running += 1;
-        self.wait(u32::try_from(index).unwrap_or(u32::MAX), false);
         let done = self.now.after(left);
         let ends = granted.limit_at.map_or(done, |limit| limit.min(done));
+        self.tally.lend(band, needs, true);
+        self.tally.running += 1;
+        self.wait(u32::try_from(index).unwrap_or(u32::MAX), false);
         debug_assert_eq!(self.processes.len() as u64, lease.get(), "lease numbers have no gap");
         self.processes.push(Process { epoch, ends, done, alive: true });
         if ends < Time::MAX {
@@ -169,9 +169,10 @@ impl World {
 
     /// Keeps a row of a decision, where the run was asked to.
     fn decide(&mut self, kind: &'static str, id: LeaseId) {
-        let Some(lease) = self.grid.state().leases.get(&id).filter(|_| self.decisions) else {
+        if !self.decisions {
             return;
-        };
+        }
+        let Some(lease) = self.grid.state().leases.get(&id) else { return };
         let strategy = || self.record.rules.get(1).cloned().unwrap_or_default();
         self.record.decisions.push(DecisionRow {
             at: self.now,
@@ -248,7 +249,7 @@ impl World {
             (lease.held, lease.settled) = (end.held, end.settled);
         }
         let (band, needs) = (row.band() as usize, row.needs);
-        self.tally.lend(band, &needs, false);
+        self.tally.lend(band, needs, false);
         self.tally.running -= 1;
         if end.reason == Some(effect::EvictionReason::OwnerReturn)
             && let Some(noticed) = end.noticed

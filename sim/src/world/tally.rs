@@ -1,5 +1,6 @@
 //! Sums over time: what was there, used, lent and waiting, as exact integrals.
 
+use crate::record::Amounts;
 use gridcore::bundle::Bundle;
 use gridcore::nodes::Node;
 use gridcore::units::{BasisPoints, Bytes, MilliCores, MilliGpus, Span, Time};
@@ -81,9 +82,9 @@ impl Tally {
     }
 
     /// Changes what is leased in a band.
-    pub fn lend(&mut self, band: usize, needs: &Bundle, add: bool) {
+    pub fn lend(&mut self, band: usize, needs: Amounts, add: bool) {
         if let Some(lent) = self.lent.get_mut(band) {
-            for (slot, amount) in lent.iter_mut().zip(triple(needs)) {
+            for (slot, amount) in lent.iter_mut().zip([needs.cpu.get(), needs.memory.get(), needs.gpu.get()]) {
                 *slot = if add { *slot + amount } else { *slot - amount };
             }
         }

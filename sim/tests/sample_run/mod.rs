@@ -121,7 +121,8 @@ fn job(dice: &mut Dice, size: Size, i: u32, end: Time) -> JobRow {
             memory: Bytes::gib(1 + dice.roll(64) as u32),
             gpu: MilliGpus::new(gpus * 1_000),
             ..Bundle::ZERO
-        },
+        }
+        .into(),
         gpu_share: 1_000,
         nodes: vec![dice.roll(u64::from(size.nodes.max(1))) as u32],
         state: match (started, ended) {
@@ -301,7 +302,7 @@ pub(crate) fn build(size: Size) -> RunRecord {
         run.timeline.push(row);
         run.node_samples.extend(samples);
     }
-    run.transfers = transfers(&mut dice, &run, size);
+    run.transfers = transfers(&mut dice, &run, size).into();
     run.fill = fill();
     run
 }

@@ -1,0 +1,37 @@
+//! Measured work: `cargo run --release -p gridbenches -- kernel|core|sim|memory|all`.
+//!
+//! Every figure is the median of several runs of the same seeded work. Nothing here is a test: it
+//! prints and never judges. README.md has the figures of one machine.
+#![forbid(unsafe_code)]
+
+mod core;
+mod kernel;
+mod measure;
+mod whole;
+
+use measure::say;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["kernel"] => kernel::run(),
+        ["core"] => core::run(),
+        ["core", nodes] => core::run_one(nodes),
+        ["sim"] => whole::run_sim(),
+        ["memory"] => whole::run_memory(),
+        ["all"] => {
+            kernel::run();
+            core::run();
+            whole::run_sim();
+            whole::run_memory();
+        }
+        ["one", name] => return whole::run_one(name),
+        _ => {
+            say("usage: gridbenches kernel | core [NODES] | sim | memory | all");
+            return ExitCode::from(2);
+        }
+    }
+    ExitCode::SUCCESS
+}
