@@ -84,7 +84,9 @@ impl Tally {
     /// Changes what is leased in a band.
     pub fn lend(&mut self, band: usize, needs: Amounts, add: bool) {
         if let Some(lent) = self.lent.get_mut(band) {
-            for (slot, amount) in lent.iter_mut().zip([needs.cpu.get(), needs.memory.get(), needs.gpu.get()]) {
+            for (slot, amount) in
+                lent.iter_mut().zip([needs.cpu.get(), needs.memory.get(), needs.gpu.get()])
+            {
                 *slot = if add { *slot + amount } else { *slot - amount };
             }
         }
