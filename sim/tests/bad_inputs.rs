@@ -23,20 +23,20 @@ fn refused(folder: &Path, args: &[&str], why: &str) {
 
 /// Runs a scenario of this text and expects a refusal.
 fn scenario_refused(folder: &Path, text: &str, why: &str) {
-    std::fs::write(folder.join("x.yaml"), text).unwrap();
+    std::fs::write(folder.join("x.yaml"), text).expect("a file can be written");
     refused(folder, &["run", "x.yaml", "--out", "out/deep"], why);
 }
 
 /// Writes a scenario that reads `jobs.csv`.
 fn around_csv(folder: &Path) {
     let text = format!("{NODE}jobs: {{ trace: {{ format: csv, files: {{ jobs: jobs.csv }} }} }}\n");
-    std::fs::write(folder.join("x.yaml"), text).unwrap();
+    std::fs::write(folder.join("x.yaml"), text).expect("a file can be written");
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
+    encoder.write_all(bytes).expect("memory takes all bytes");
+    encoder.finish().expect("memory takes all bytes")
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn a_folder_that_cannot_be_written_is_named_before_the_run() {
 /// Mounts a file system of 64 KiB; `None` where that is not allowed.
 fn tiny_disk(folder: &Path) -> Option<PathBuf> {
     let disk = folder.join("disk");
-    std::fs::create_dir(&disk).unwrap();
+    std::fs::create_dir(&disk).expect("a folder can be made");
     let mut mount = std::process::Command::new("mount");
     mount.args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(&disk);
     mount.stderr(std::process::Stdio::null());

@@ -91,7 +91,7 @@ fn every_scenario_is_well_formed() {
 /// Loads the small version of a scenario.
 fn load_small(name: &str) -> Loaded {
     let sets: Vec<String> = small(name).iter().map(|set| (*set).to_owned()).collect();
-    load(&common::scenario(name), &sets).unwrap()
+    load(&common::scenario(name), &sets).expect("the scenario is well-formed")
 }
 
 #[test]
@@ -165,12 +165,14 @@ fn an_interrupted_run_leaves_a_report_that_says_so() {
     let mut child = program(&folder, &args).spawn().unwrap();
     if !handles_interrupts(&child) {
         child.kill().unwrap();
+        child.wait().unwrap();
         println!("skipped: no /proc to see when the program listens");
         return;
     }
     let id = child.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let sent = std::process::Command::new("kill").args(["-INT", &id]).status();
     let output = wait(child, "an interrupted run");
+    assert!(sent.is_ok_and(|status| status.success()), "SIGINT was not sent");
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(130), "{error}");
     let printed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

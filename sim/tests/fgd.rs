@@ -25,7 +25,8 @@ const PUBLISHED: [(StrategyName, i128, i128); 6] = [
 
 /// The scenario under a strategy, on the published trace where it is there.
 fn scenario(strategy: StrategyName) -> (Loaded, bool) {
-    let mut loaded = load(&common::scenario("fgd-openb"), &[]).unwrap();
+    let mut loaded =
+        load(&common::scenario("fgd-openb"), &[]).expect("the scenario is well-formed");
     loaded.scenario.execution.scheduling.strategy = Some(strategy);
     let folder = common::root().join("../shared/traces/openb");
     let Ok(folder) = folder.canonicalize() else { return (loaded, false) };

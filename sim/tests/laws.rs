@@ -19,8 +19,8 @@ const BUSY: [(&str, &str); 3] = [
 ];
 
 fn outcome(name: &str, set: &str) -> Outcome {
-    let loaded = load(&scenario(name), &[set.to_owned()]).unwrap();
-    simulate(&loaded, SEED, false, |_| true).unwrap()
+    let loaded = load(&scenario(name), &[set.to_owned()]).expect("the scenario is well-formed");
+    simulate(&loaded, SEED, false, |_| true).expect("the run contradicts nothing")
 }
 
 /// CPU, memory and GPU of a bundle.

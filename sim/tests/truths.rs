@@ -23,7 +23,7 @@ fn jobs() -> u64 {
 #[test]
 fn simulated_queues_meet_their_closed_forms() {
     let cases = queueing::cases();
-    let judged: Vec<String> = cases.par_iter().flat_map_iter(|case| wrong(case)).collect();
+    let judged: Vec<String> = cases.par_iter().flat_map_iter(wrong).collect();
     assert!(
         judged.is_empty(),
         "seed {SEED}: {judged:#?}\nrerun: GRID_JOBS={} GRID_SEED={SEED} cargo run --release -p \

@@ -44,7 +44,7 @@ pub(super) fn check(scenario: &file::Scenario) -> Result<(), Fault> {
         if count > JOBS_MAX {
             return Err(at("jobs", format!("{count} jobs, more than {JOBS_MAX}")));
         }
-        for (i, job) in jobs.iter().enumerate().filter(|(_, job)| job.array == Some(0)) {
+        if let Some((i, job)) = jobs.iter().enumerate().find(|(_, job)| job.array == Some(0)) {
             let what = format!("job {} has no member: give at least 1", job.name);
             return Err(at(&format!("jobs.{i}.array"), what));
         }

@@ -296,18 +296,13 @@ pub struct Pool {
 }
 
 /// The nodes of a pool.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub enum PoolNodes {
     /// The word `all`: all nodes that no other pool names.
+    #[default]
     All,
     /// Names.
     Named(Vec<String>),
-}
-
-impl Default for PoolNodes {
-    fn default() -> Self {
-        Self::All
-    }
 }
 
 /// A quota; what is left out is unlimited.
