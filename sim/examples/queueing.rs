@@ -1,4 +1,4 @@
-//! Prints simulated queues against their closed forms; ends with 1 when one is outside its interval.
+//! Prints simulated queues against their closed forms; ends with 1 when one is outside its bounds.
 //!
 //! `GRID_JOBS=10000000 GRID_SEED=1 cargo run --release -p gridsim --example queueing`
 #![expect(clippy::print_stdout, reason = "the table is the result")]

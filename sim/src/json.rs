@@ -1,4 +1,4 @@
-//! JSON with exact numbers: integers as they are, decimals with six places, keys in the order given.
+//! JSON with exact numbers: integers as they are, decimals with six places, keys in given order.
 
 use std::fmt::Write;
 

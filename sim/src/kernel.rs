@@ -1,7 +1,7 @@
 //! The event queue: what happens next, in one stated order.
 //!
-//! Events come out by time, then by class, then by insertion. The class order at one instant is part
-//! of the model (HOUSE.md: faults, samples, submissions, ends, then the core's own wake).
+//! Events come out by time, then by class, then by insertion. The class order at one instant is
+//! part of the model (HOUSE.md: faults, samples, submissions, ends, then the core's own wake).
 
 use gridcore::units::Time;
 use std::cmp::Reverse;

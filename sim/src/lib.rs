@@ -9,7 +9,7 @@
 //! | 3 | [`world`] the event loop; [`picture`] figures |
 //! | 2 | [`scenario`] files to everything a run needs |
 //! | 1 | [`trace`] [`generate`] work, load and faults, read or drawn |
-//! | 0 | [`kernel`] the event queue; [`record`] [`transfers`] rows of a run; [`work`] its input |
+//! | 0 | [`kernel`] the event queue; [`record`] rows of a run; [`work`] its input |
 //! | 0 | [`rng`] [`decimal`] [`json`] [`clock`] |
 #![forbid(unsafe_code)]
 
@@ -29,6 +29,5 @@ pub mod rng;
 pub mod run;
 pub mod scenario;
 pub mod trace;
-pub mod transfers;
 pub mod work;
 pub mod world;

@@ -76,7 +76,7 @@ fn flow(row: &JobRow) -> Span {
     row.end.map_or(Span::ZERO, |end| end.since(row.submit))
 }
 
-/// Returns flow over service in millionths, with service at least `floor` and the result at least 1.
+/// Returns flow over service in millionths: service is at least `floor`, the result at least 1.
 #[must_use]
 pub fn slowdown(row: &JobRow, floor: Span) -> u128 {
     let service = u128::from(service(row).max(floor).get().max(1));

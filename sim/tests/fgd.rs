@@ -1,4 +1,4 @@
-//! The published fill of a GPU cluster (TRUTHS.md section 2): allocated GPU share at 130 % requested.
+//! The published fill of a GPU cluster (TRUTHS.md section 2): allocated GPUs at 130 % requested.
 //!
 //! Ten seeds: `gridsim compare scenarios/fgd-openb.yaml --strategies
 //! fgd,best_fit,random,dot_product,gpu_clustering,pack --seeds 42..52 --trace nodes=FILE --trace

@@ -1,6 +1,6 @@
 //! The summaries of small scenarios, to the byte. `UPDATE=1 cargo nextest run -p gridsim goldens`
-//! rewrites them. They hold numbers, so they also show that this crate built alone computes what the
-//! whole workspace does.
+//! rewrites them. They hold numbers, so they also show that this crate built alone computes what
+//! the whole workspace does.
 
 mod common;
 
@@ -8,11 +8,13 @@ use gridsim::run::simulate;
 use gridsim::scenario::load;
 
 /// The scenarios and what makes each small.
-const GOLDEN: [(&str, &[&str]); 4] = [
+const GOLDEN: [(&str, &[&str]); 6] = [
     ("drf-toy", &[]),
     ("fgd-openb", &[]),
     ("mmc-truth", &["jobs.generator.jobs=20000"]),
     ("owner-load", &[]),
+    ("burst", &[]),
+    ("flicker", &["horizon_seconds=6h"]),
 ];
 
 #[test]

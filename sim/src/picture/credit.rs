@@ -176,12 +176,12 @@ pub fn flows(run: &RunRecord) -> Option<Svg> {
 
 /// Adds up what each side paid to each other side; what is minted is paid by nobody.
 fn flow_cells(run: &RunRecord) -> BTreeMap<(Side, Side), f64> {
-    let counts = |t: &&TransferRow| {
+    let counts = |t: &TransferRow| {
         let inside = account(t.from).is_some() && account(t.from) == account(t.to);
         t.from != Party::Mint && !inside
     };
-    let payers = largest(run, |t| account(t.from).filter(|_| counts(&t)));
-    let getters = largest(run, |t| account(t.to).filter(|_| counts(&t)));
+    let payers = largest(run, |t| account(t.from).filter(|_| counts(t)));
+    let getters = largest(run, |t| account(t.to).filter(|_| counts(t)));
     let side = |party: Party, shown: &[usize]| match party {
         Party::Mint => Side::Mint,
         Party::Treasury => Side::Treasury,
@@ -202,8 +202,8 @@ fn flow_cells(run: &RunRecord) -> BTreeMap<(Side, Side), f64> {
 /// Returns the accounts with the largest sums, at most [`ROWS_MAX`].
 fn largest(run: &RunRecord, who: impl Fn(&TransferRow) -> Option<usize>) -> Vec<usize> {
     let mut volume = vec![MicroAtp::ZERO; run.accounts.len()];
-    for transfer in &run.transfers {
-        if let Some(sum) = who(transfer).and_then(|id| volume.get_mut(id)) {
+    for transfer in run.transfers.iter() {
+        if let Some(sum) = who(&transfer).and_then(|id| volume.get_mut(id)) {
             *sum = sum.saturating_add(transfer.amount);
         }
     }

@@ -1,19 +1,19 @@
 //! From a scenario to everything a run needs: the core's configuration, a stream of jobs, the
 //! owners' load of every node, and faults.
 
+use super::jobs::{jobs, trace_file};
+use super::loads::LoadSource;
 use super::rules::{cores, gib, rules, scaled};
 use super::schema as file;
 use super::{Fault, Loaded, ScenarioError, at};
-use crate::generate::{self, jobs::stream_jobs};
-use crate::trace::series::{Format, OwnerLoad, Resource, detect, loads};
-use crate::trace::{faults, openb, philly, swf, table};
-use crate::work::{FaultRecord, JobExtra, JobRecord, LoadSeries, NodeRecord};
-use gridcore::bundle::{Bundle, DIMENSIONS, Needs, RESOURCES_MAX};
-use gridcore::config::{AccountSpec, Config, NodeSpec, PoolSpec, Strategy, TaskClass};
+use crate::generate;
+use crate::trace::{faults, openb};
+use crate::work::{FaultRecord, JobRecord, LoadSeries, NodeRecord};
+use gridcore::bundle::{Bundle, DIMENSIONS, RESOURCES_MAX};
+use gridcore::config::{AccountSpec, Config, NodeSpec, PoolSpec};
 use gridcore::ids::{AccountId, PoolId};
-use gridcore::units::{MicroAtp, MilliGpus, Ppm, Span, Time};
+use gridcore::units::{MicroAtp, MilliGpus, Span, Time};
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// What one run needs.
 pub struct Setup {
@@ -52,9 +52,6 @@ pub struct NodeLoad {
 
 /// The horizon that owners' load is drawn for when a scenario has none.
 const LOAD_HORIZON: Span = Span::seconds(7 * 86_400);
-/// Machine numbers of the further GPUs of a node lie above those of the nodes.
-const GPU_MACHINES: u64 = 1 << 32;
-
 /// Builds what one run with one seed needs.
 ///
 /// # Errors
@@ -148,103 +145,6 @@ impl Names {
     }
 }
 
-/// Where the load of some nodes' owners comes from.
-enum LoadSource {
-    Nothing,
-    Drawn(generate::load::LoadGenerator),
-    Read(Vec<OwnerLoad>),
-}
-
-impl LoadSource {
-    fn open(loaded: &Loaded, said: Option<&file::OwnerLoad>) -> Result<Self, ScenarioError> {
-        match said {
-            None => Ok(Self::Nothing),
-            Some(file::OwnerLoad::Generator(generator)) => Ok(Self::Drawn(generator.clone())),
-            Some(file::OwnerLoad::Trace(files)) => {
-                let mut all: Vec<OwnerLoad> = Vec::new();
-                for one in files {
-                    merge(&mut all, read_loads(&loaded.file(&one.file), one)?);
-                }
-                Ok(Self::Read(all))
-            }
-        }
-    }
-
-    /// Returns how many series there are to give nodes to.
-    fn len(&self) -> Option<usize> {
-        match self {
-            Self::Nothing | Self::Drawn(_) => None,
-            Self::Read(all) => Some(all.len()),
-        }
-    }
-
-    fn load(&self, seed: u64, machine: u64, gpus: u8, span: Span) -> Result<NodeLoad, Fault> {
-        match self {
-            Self::Nothing => Ok(NodeLoad::default()),
-            Self::Read(all) => {
-                let pick = |n: u64| all.get(usize::try_from(n).unwrap_or(0) % all.len().max(1));
-                let Some(own) = pick(machine) else { return Ok(NodeLoad::default()) };
-                let gpu = |g: u8| pick(machine * u64::from(gpus) + u64::from(g));
-                let gpus = (0..gpus).filter_map(gpu).map(|load| load.gpu.clone()).collect();
-                Ok(NodeLoad { cpu: own.cpu.clone(), memory: own.memory.clone(), gpus })
-            }
-            Self::Drawn(generator) => {
-                let wrong = |e: generate::GenerateError| at("owner_load.generator", e.to_string());
-                let own = generator.load(seed, machine, span).map_err(wrong)?;
-                let only_gpu = generate::load::LoadGenerator {
-                    cpu: None,
-                    memory: None,
-                    gpu: generator.gpu.clone(),
-                };
-                let mut series = Vec::new();
-                for g in 0..gpus {
-                    let number = GPU_MACHINES + machine * 64 + u64::from(g);
-                    series.push(only_gpu.load(seed, number, span).map_err(wrong)?.gpu);
-                }
-                Ok(NodeLoad { cpu: own.cpu, memory: own.memory, gpus: series })
-            }
-        }
-    }
-}
-
-/// Adds the resources of a further file to the machines read so far, place by place.
-fn merge(all: &mut Vec<OwnerLoad>, more: Vec<OwnerLoad>) {
-    if all.is_empty() {
-        *all = more;
-        return;
-    }
-    let len = more.len().max(1);
-    for (i, load) in all.iter_mut().enumerate() {
-        let Some(other) = more.get(i % len) else { continue };
-        for (mine, theirs) in [
-            (&mut load.cpu, &other.cpu),
-            (&mut load.memory, &other.memory),
-            (&mut load.gpu, &other.gpu),
-        ] {
-            if mine.values.is_empty() {
-                mine.clone_from(theirs);
-            }
-        }
-    }
-}
-
-fn read_loads(path: &Path, said: &file::LoadTrace) -> Result<Vec<OwnerLoad>, ScenarioError> {
-    let format = match said.format {
-        Some(file::LoadFormat::Planetlab) => Format::Planetlab,
-        Some(file::LoadFormat::Bitbrains) => Format::Bitbrains,
-        Some(file::LoadFormat::WidePercent) => Format::WidePercent,
-        Some(file::LoadFormat::WideFraction) => Format::WideFraction,
-        Some(file::LoadFormat::Long) => Format::Long,
-        None => detect(path)?,
-    };
-    let resource = match said.resource {
-        file::LoadResource::Cpu => Resource::Cpu,
-        file::LoadResource::Memory => Resource::Memory,
-        file::LoadResource::Gpu => Resource::Gpu,
-    };
-    Ok(loads(path, format, resource)?)
-}
-
 /// Adds one entry of the list of nodes; returns the machine numbers of the nodes it made.
 fn add_nodes(
     config: &mut Config,
@@ -316,7 +216,7 @@ fn node_spec(key: &str, said: &file::Node, resources: &[String]) -> Result<NodeS
 }
 
 /// Returns amounts of custom resources in the order in which the scenario names them.
-fn custom(
+pub(super) fn custom(
     key: &str,
     said: &BTreeMap<String, u64>,
     resources: &[String],
@@ -388,19 +288,6 @@ fn quota(said: &file::Quota) -> Result<Bundle, Fault> {
     Ok(quota)
 }
 
-/// Returns the path of a trace's file.
-fn trace_file(
-    loaded: &Loaded,
-    trace: &file::Trace,
-    name: &str,
-) -> Result<std::path::PathBuf, ScenarioError> {
-    let missing = || {
-        let what = format!("this format needs `{name}: FILE` (or --trace {name}=FILE)");
-        ScenarioError::Key(loaded.path.clone(), at("jobs.trace.files", what))
-    };
-    trace.files.get(name).map(|f| loaded.file(f)).ok_or_else(missing)
-}
-
 /// Reads the nodes that a trace brings.
 fn trace_nodes(loaded: &Loaded) -> Result<Option<Vec<NodeRecord>>, ScenarioError> {
     let file::Jobs::From(file::Source::Trace(trace)) = &loaded.scenario.jobs else {
@@ -422,166 +309,6 @@ fn traced_node(record: &NodeRecord, owner: AccountId) -> NodeSpec {
         spec.labels.insert("gpu_model".to_owned(), record.gpu_model.to_string());
     }
     spec
-}
-
-/// A stream of jobs and the names of their accounts.
-type JobStream = (Box<dyn Iterator<Item = JobRecord> + Send>, Vec<Box<str>>);
-
-/// Opens the stream of jobs.
-fn jobs(
-    loaded: &Loaded,
-    config: &mut Config,
-    nodes: Option<&[NodeRecord]>,
-    (seed, span): (u64, Span),
-) -> Result<JobStream, ScenarioError> {
-    match &loaded.scenario.jobs {
-        file::Jobs::List(list) => {
-            let fault = |fault| ScenarioError::Key(loaded.path.clone(), fault);
-            let (jobs, accounts) = listed(list, &config.resources).map_err(fault)?;
-            Ok((Box::new(jobs.into_iter()), accounts))
-        }
-        file::Jobs::From(file::Source::Generator(generator)) => {
-            let wrong = |e: generate::GenerateError| {
-                ScenarioError::Key(loaded.path.clone(), at("jobs.generator", e.to_string()))
-            };
-            // Without a horizon a number of jobs ends the stream.
-            let endless = loaded.scenario.horizon_seconds.is_none() && generator.jobs.is_some();
-            let span = if endless { Span::MAX } else { span };
-            let (accounts, jobs) = stream_jobs(generator, seed, span).map_err(wrong)?;
-            Ok((Box::new(jobs), accounts))
-        }
-        file::Jobs::From(file::Source::Trace(trace)) => {
-            let workload = traced_jobs(loaded, trace, nodes.unwrap_or(&[]), (seed, config))?;
-            let known = super::limits::check_traced(&workload.jobs, &config.pools);
-            known.map_err(|fault| ScenarioError::Key(loaded.path.clone(), fault))?;
-            Ok((Box::new(workload.jobs.into_iter()), workload.accounts))
-        }
-    }
-}
-
-/// Reads the jobs of a trace.
-fn traced_jobs(
-    loaded: &Loaded,
-    trace: &file::Trace,
-    nodes: &[NodeRecord],
-    (seed, config): (u64, &mut Config),
-) -> Result<crate::work::Workload, ScenarioError> {
-    let fault = |fault| ScenarioError::Key(loaded.path.clone(), fault);
-    match trace.format {
-        file::TraceFormat::Openb => {
-            let path = trace_file(loaded, trace, "tasks")?;
-            let tasks = openb::tasks(&path, &openb::QosPriorities::default())?.workload;
-            if config.rules.scheduling.strategy == Strategy::Fgd {
-                config.rules.scheduling.fgd_classes = task_classes(&tasks.jobs);
-            }
-            let Some(expand) = &trace.expand else { return Ok(tasks) };
-            let ratio = scaled("jobs.trace.expand.gpu_request", expand.gpu_request, 1_000_000);
-            let ratio = u32::try_from(ratio.map_err(fault)?).unwrap_or(u32::MAX);
-            let capacity = openb::gpu_capacity(nodes);
-            let fill = openb::Fill { capacity, ratio: Ppm::new(ratio), shuffle: expand.shuffle };
-            Ok(openb::expand(&tasks, &fill, seed))
-        }
-        file::TraceFormat::Swf => {
-            let needed = "jobs.trace.processors";
-            let missing = || fault(at(needed, "an swf log needs its processor count".to_owned()));
-            let processors = trace.processors.ok_or_else(missing)?;
-            Ok(swf::jobs(&trace_file(loaded, trace, "jobs")?, processors)?.workload)
-        }
-        file::TraceFormat::Philly => {
-            let mut shape = philly::Shape::default();
-            super::rules::set(&mut shape.gpus_per_node, trace.gpus_per_node);
-            let cpu = trace.cpu_per_gpu.map(|v| cores("jobs.trace.cpu_per_gpu", v));
-            super::rules::set(&mut shape.cpu_per_gpu, cpu.transpose().map_err(fault)?);
-            let memory = trace.memory_gb_per_gpu.map(|v| gib("jobs.trace.memory_gb_per_gpu", v));
-            super::rules::set(&mut shape.memory_per_gpu, memory.transpose().map_err(fault)?);
-            Ok(philly::jobs(&trace_file(loaded, trace, "jobs")?, &shape)?.workload)
-        }
-        file::TraceFormat::Csv => Ok(table::jobs(&trace_file(loaded, trace, "jobs")?)?.workload),
-    }
-}
-
-/// Returns the most frequent task classes that together cover 95 % of the tasks (TRUTHS.md
-/// section 2), at most as many as the core takes.
-#[must_use]
-pub fn task_classes(jobs: &[JobRecord]) -> Vec<TaskClass> {
-    let mut counts: BTreeMap<TaskClass, u32> = BTreeMap::new();
-    for job in jobs {
-        let mut gpus = job.needs.gpus;
-        gpus.memory = gridcore::units::Bytes::ZERO;
-        let models = job.gpu_models.iter().map(ToString::to_string).collect();
-        let class = TaskClass { cpu: job.needs.cpu, gpus, models, count: 0 };
-        *counts.entry(class).or_insert(0) += 1;
-    }
-    let mut ranked: Vec<(u32, TaskClass)> = counts.into_iter().map(|(c, n)| (n, c)).collect();
-    ranked.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-    let mut covered = 0_usize;
-    let mut out = Vec::new();
-    for (count, class) in ranked {
-        if covered * 100 >= jobs.len() * 95 || out.len() >= gridcore::config::FGD_CLASSES_MAX {
-            break;
-        }
-        covered += count as usize;
-        out.push(TaskClass { count, ..class });
-    }
-    out
-}
-
-/// Turns a list of jobs into records, by submission time.
-fn listed(
-    list: &[file::Job],
-    resources: &[String],
-) -> Result<(Vec<JobRecord>, Vec<Box<str>>), Fault> {
-    let mut accounts: Vec<Box<str>> = Vec::new();
-    let mut jobs = Vec::new();
-    for (i, job) in list.iter().enumerate() {
-        let key = format!("jobs.{i}");
-        let account: &str =
-            if job.account.is_empty() { table::DEFAULT_ACCOUNT } else { &job.account };
-        let index = accounts.iter().position(|a| **a == *account).unwrap_or_else(|| {
-            accounts.push(account.into());
-            accounts.len() - 1
-        });
-        let record = listed_job(&key, job, resources)?;
-        for n in 1..=job.array.unwrap_or(1) {
-            let name =
-                if job.array.is_some() { format!("{}-{n}", job.name) } else { job.name.clone() };
-            let account = u32::try_from(index).unwrap_or(u32::MAX);
-            jobs.push(JobRecord { name: name.into(), account, ..record.clone() });
-        }
-    }
-    jobs.sort_by_key(|job| job.submit);
-    Ok((jobs, accounts))
-}
-
-/// Turns one job of a list into a record.
-fn listed_job(key: &str, job: &file::Job, resources: &[String]) -> Result<JobRecord, Fault> {
-    let wrong = |e: generate::GenerateError| at(&e.key, e.what.into());
-    let mut needs: Needs = job.needs.needs(key).map_err(wrong)?;
-    needs.custom = custom(&format!("{key}.resources"), &job.resources, resources)?;
-    let budget = job.budget_atp.map(|b| scaled(&format!("{key}.budget_atp"), b, 1_000_000));
-    let extra = JobExtra {
-        labels: job.labels.clone().into_iter().collect(),
-        preferred: job.preferred_nodes.clone(),
-        spread: job.gang.as_ref().is_some_and(|gang| gang.spread),
-        budget: budget.transpose()?.map(MicroAtp::new),
-        vacate: job.vacate_seconds.map(|s| s.0),
-        restart: job.checkpoint.as_ref().map_or(Span::ZERO, |c| c.restart.0),
-    };
-    Ok(JobRecord {
-        name: job.name.clone().into(),
-        account: 0,
-        pool: job.pool.clone().map(Into::into),
-        submit: Time::ZERO.after(job.submit.0),
-        run: job.runs.map_or(Span::MAX, |s| s.0),
-        limit: job.limit.map(|s| s.0),
-        priority: job.priority.0,
-        needs,
-        members: job.gang.as_ref().map_or(1, |gang| gang.count),
-        gpu_models: Vec::new(),
-        refuse_if_busy: job.if_busy == generate::jobs::IfBusy::Refuse,
-        checkpoint: job.checkpoint.as_ref().map(|c| c.interval.0),
-        extra: (extra != JobExtra::default()).then(|| Box::new(extra)),
-    })
 }
 
 /// Reads or draws the faults.

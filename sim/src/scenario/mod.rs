@@ -1,8 +1,11 @@
 //! Scenarios: reading a file, overriding keys, and building everything a run needs.
 
+pub mod blocks;
 pub mod build;
 mod either;
+pub mod jobs;
 pub mod limits;
+mod loads;
 pub mod rules;
 pub mod schema;
 

@@ -1,7 +1,7 @@
 //! What owners use, as a feed of changes on the monitoring grid.
 //!
-//! Series are quantised to whole percent, as a live agent does, and runs of equal values are merged:
-//! a node's next change is one event, however many samples lie in between.
+//! Series are quantised to whole percent, as a live agent does, and runs of equal values are
+//! merged: a node's next change is one event, however many samples lie in between.
 
 use crate::scenario::build::NodeLoad;
 use crate::work::LoadSeries;
@@ -97,8 +97,8 @@ impl Feed {
         Time::from_ms(first.ms().div_ceil(grid) * grid)
     }
 
-    /// Returns the owner's highest use of CPU, memory and each GPU between two times: what an oracle
-    /// would keep free.
+    /// Returns the owner's highest use of CPU, memory and each GPU between two times: what an
+    /// oracle would keep free.
     #[must_use]
     pub fn peaks(&self, from: Time, to: Time) -> (BasisPoints, BasisPoints, Vec<BasisPoints>) {
         let gpus = self.load.gpus.iter().map(|s| peak(s, from, to)).collect();

@@ -119,8 +119,8 @@ impl Case {
              resource_sharing: {{ owner: {{ kill_seconds: 0 }} }}\n\
              execution:\n  scheduling: {{ strategy: first_fit, order: fifo, backfill: strict }}\n  \
              preemption: {}\nnodes: [{{ name: server, cores: {}, owner_use: none }}]\njobs:\n  \
-             generator:\n    arrivals: {{ poisson: {{ rate_per_hour: {} }} }}\n    jobs: {jobs}\n    \
-             classes:\n{}",
+             generator:\n    arrivals: {{ poisson: {{ rate_per_hour: {} }} }}\n    \
+             jobs: {jobs}\n    classes:\n{}",
             self.preemption, self.servers, self.rate_per_hour, self.classes
         )
     }

@@ -126,8 +126,8 @@ mod tests {
         for (from, to) in parties.into_iter().zip(parties.into_iter().rev()) {
             let id = 5 + rows.len() as u64;
             let (at, amount) = (Time::from_ms(id * 10), MicroAtp::new(u64::MAX - id));
-            let lease = (id % 2 == 0).then_some(id);
-            let kind = if id % 2 == 0 { "hold" } else { "fee" };
+            let lease = (id.is_multiple_of(2)).then_some(id);
+            let kind = if id.is_multiple_of(2) { "hold" } else { "fee" };
             rows.push(TransferRow { id, at, from, to, amount, kind, lease });
         }
         let packed = Transfers::from(rows.clone());

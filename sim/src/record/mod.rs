@@ -1,9 +1,11 @@
 //! What a run leaves in memory: the rows of its tables, from which files, pictures and the page are
 //! made. Rows hold integers; only a picture or a mean turns them into decimals.
 
-use crate::transfers::Transfers;
+pub mod transfers;
+
 use gridcore::bundle::Bundle;
 use gridcore::units::{Band, BasisPoints, Bytes, MicroAtp, MilliCores, MilliGpus, Span, Time};
+use transfers::Transfers;
 
 /// Everything that one run leaves.
 #[derive(Clone, Debug, Default)]
@@ -102,7 +104,7 @@ impl JobState {
     }
 }
 
-/// CPU, memory and GPU: what rows of jobs and leases keep of a [`Bundle`], at a quarter of its size.
+/// CPU, memory and GPU: what rows of jobs and leases keep of a [`Bundle`], a quarter of its size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Amounts {
     /// Compute.

@@ -1,0 +1,237 @@
+//! The blocks of rules in a scenario file. What the numbers mean stands at `core/src/config.rs`.
+
+use crate::decimal::{Decimal, Seconds};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// Block `resource_sharing`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+pub struct Sharing {
+    pub enabled: Option<bool>,
+    pub check_interval: Option<Seconds>,
+    pub offer_expiry: Option<Seconds>,
+    pub max_offers_per_node: Option<u32>,
+    pub thresholds: Gates,
+    pub owner: Owner,
+}
+
+/// Block `resource_sharing.thresholds`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+pub struct Gates {
+    pub gpu_utilization_max: Option<Decimal>,
+    pub gpu_memory_min_mb: Option<Decimal>,
+    pub memory_percent_max: Option<Decimal>,
+    pub memory_min_gb: Option<Decimal>,
+    pub cpu_percent_max: Option<Decimal>,
+    pub cpu_min_cores: Option<Decimal>,
+}
+
+/// Block `resource_sharing.owner`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+pub struct Owner {
+    pub lend: Option<LendName>,
+    pub idle_before_offer: Option<Seconds>,
+    pub vacate_seconds: Vacate,
+    pub kill_seconds: Option<Seconds>,
+}
+
+/// What is lent of a node with an owner.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the values are documented in core/src/config.rs")]
+pub enum LendName {
+    Idle,
+    Excess,
+}
+
+/// Longest notices when the owner returns.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+pub struct Vacate {
+    pub cpu: Option<Seconds>,
+    pub gpu: Option<Seconds>,
+}
+
+/// Block `execution`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+pub struct Execution {
+    pub resource_sharing: Balance,
+    pub scheduling: Scheduling,
+    pub preemption: Preemption,
+    pub fair_share: FairShare,
+}
+
+/// Block `execution.resource_sharing`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+pub struct Balance {
+    pub policy: Option<PolicyName>,
+    pub monitoring_interval_seconds: Option<Seconds>,
+    pub horizon_seconds: Option<Seconds>,
+    pub margin_step: Option<u16>,
+    pub thresholds: Pressures,
+}
+
+/// The four policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the values are documented in core/src/config.rs")]
+pub enum PolicyName {
+    Conservative,
+    Balanced,
+    Aggressive,
+    Predictive,
+}
+
+/// Block `execution.resource_sharing.thresholds`, as parts of 1.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+pub struct Pressures {
+    pub cpu_pressure_high: Option<Decimal>,
+    pub cpu_pressure_low: Option<Decimal>,
+    pub memory_pressure_high: Option<Decimal>,
+    pub memory_pressure_low: Option<Decimal>,
+    pub gpu_pressure_high: Option<Decimal>,
+    pub gpu_pressure_low: Option<Decimal>,
+    pub excess_threshold: Option<Decimal>,
+}
+
+/// Block `execution.scheduling`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+pub struct Scheduling {
+    pub strategy: Option<StrategyName>,
+    pub order: Option<OrderName>,
+    pub backfill: Option<BackfillName>,
+    pub seed: Option<u64>,
+}
+
+/// The placement strategies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the values are documented in core/src/config.rs")]
+pub enum StrategyName {
+    FirstFit,
+    BestFit,
+    #[serde(alias = "load_balanced")]
+    #[value(alias = "load_balanced")]
+    WorstFit,
+    Pack,
+    DotProduct,
+    GpuClustering,
+    Random,
+    Fgd,
+    LocalFirst,
+}
+
+/// The orders of the queue.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the values are documented in core/src/config.rs")]
+pub enum OrderName {
+    Fair,
+    Fifo,
+}
+
+/// What happens behind a blocked job.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the values are documented in core/src/config.rs")]
+pub enum BackfillName {
+    Strict,
+    Greedy,
+}
+
+/// Block `execution.preemption`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+pub struct Preemption {
+    pub enabled: Option<bool>,
+    pub min_gap: Option<u8>,
+    pub min_runtime: Option<Seconds>,
+    pub grace_seconds: Option<Seconds>,
+    pub hold_seconds: Option<Seconds>,
+    #[serde(deserialize_with = "given")]
+    pub max_per_hour: Option<Option<u32>>,
+    pub requeue: Option<bool>,
+}
+
+/// Tells `null` from a key that is left out.
+fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Some)
+}
+
+/// Block `execution.fair_share`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+pub struct FairShare {
+    pub half_life: Option<Seconds>,
+    pub weights: Weights,
+}
+
+/// Weights of the dominant share.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+pub struct Weights {
+    pub cpu: Option<u32>,
+    pub memory: Option<u32>,
+    pub gpu: Option<u32>,
+}
+
+/// Block `atp`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+pub struct Atp {
+    pub enabled: Option<bool>,
+    pub on_exhaustion: Option<ExhaustionName>,
+    pub fee: Option<Decimal>,
+    /// Resource-milliseconds one ATP buys, by resource: `cpu`, `memory`, `storage`, `gpu`, or the
+    /// name of a custom resource.
+    pub rates: BTreeMap<String, u64>,
+}
+
+/// What happens to a job that cannot pay the next term.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the values are documented in core/src/config.rs")]
+pub enum ExhaustionName {
+    Pause,
+    Kill,
+}
+
+/// Block `lease`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+pub struct Lease {
+    pub term_seconds: Option<Seconds>,
+}
+
+/// Block `history`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+pub struct History {
+    pub samples: Option<u32>,
+    pub trend_windows: Option<[Seconds; 3]>,
+}
