@@ -95,6 +95,12 @@ impl Shapes {
         }
     }
 
+    /// Returns whether a shape has a place.
+    #[must_use]
+    pub fn knows(&self, shape: &Shape) -> bool {
+        self.by_shape.contains_key(shape)
+    }
+
     /// Returns how many places there are.
     #[must_use]
     pub fn len(&self) -> usize {
