@@ -145,7 +145,7 @@ fn config(nodes: u32, money: bool) -> Config {
     let mut rules = Rules::default();
     rules.atp.enabled = money;
     let account =
-        |i: u32| AccountSpec { name: format!("a{i}"), weight: 1, deposit: MicroAtp::new(1 << 60) };
+        |i: u32| AccountSpec { name: format!("a{i}"), weight: 1, deposit: MicroAtp::new(1 << 58) };
     let capacity =
         Bundle { cpu: MilliCores::whole(CORES), memory: Bytes::gib(128), ..Bundle::ZERO };
     let node = |i: u32| NodeSpec {
