@@ -1,4 +1,4 @@
-//! The published fill of a GPU cluster (TRUTHS.md section 2): allocated GPUs at 130 % requested.
+//! The published fill of a GPU cluster (TRUTHS.md section 2): GPUs allocated as requests arrive.
 //!
 //! Ten seeds: `gridsim compare scenarios/fgd-openb.yaml --strategies
 //! fgd,best_fit,random,dot_product,gpu_clustering,pack --seeds 42..52 --trace nodes=FILE --trace
@@ -13,14 +13,17 @@ use gridsim::scenario::schema::{Jobs, Source, StrategyName};
 use gridsim::scenario::{Loaded, load};
 use rayon::prelude::*;
 
-/// Strategy, published mean of ten seeds and tolerance, in thousandths of a percent.
-const PUBLISHED: [(StrategyName, i128, i128); 6] = [
-    (StrategyName::Fgd, 95_390, 400),
-    (StrategyName::BestFit, 93_080, 400),
-    (StrategyName::Random, 87_470, 400),
-    (StrategyName::DotProduct, 90_850, 1_000),
-    (StrategyName::GpuClustering, 91_880, 1_000),
-    (StrategyName::Pack, 92_000, 1_000),
+/// The percentages of arrived requests that the published means below are for.
+const AT: [&str; 5] = ["90", "95", "100", "110", "130"];
+
+/// Strategy, published means of ten seeds and tolerance, in hundredths of a percent.
+const PUBLISHED: [(StrategyName, [i128; 5], i128); 6] = [
+    (StrategyName::Fgd, [8_998, 9_491, 9_523, 9_530, 9_539], 40),
+    (StrategyName::BestFit, [8_999, 9_282, 9_286, 9_294, 9_308], 40),
+    (StrategyName::Random, [8_502, 8_572, 8_630, 8_688, 8_747], 40),
+    (StrategyName::DotProduct, [8_998, 9_058, 9_062, 9_070, 9_085], 100),
+    (StrategyName::GpuClustering, [8_998, 9_161, 9_165, 9_173, 9_188], 100),
+    (StrategyName::Pack, [8_998, 9_174, 9_178, 9_186, 9_200], 100),
 ];
 
 /// The scenario under a strategy, on the published trace where it is there.
@@ -57,28 +60,29 @@ fn allocated(summary: &Json, percent: &str) -> i128 {
 
 #[test]
 fn published_fills_are_met() {
-    let seeds = 42..45_u64;
-    let work: Vec<_> =
-        PUBLISHED.iter().flat_map(|known| seeds.clone().map(move |seed| (*known, seed))).collect();
-    let runs: Vec<_> = work
-        .into_par_iter()
-        .map(|((strategy, known, tolerance), seed)| {
-            let (loaded, published) = scenario(strategy);
-            let result = simulate(&loaded, seed, false, |_| true).unwrap();
-            check_counts(&result.run.record);
-            (strategy, known, tolerance, published, allocated(&result.summary, "130"))
-        })
-        .collect();
-    for of_one in runs.chunks(3) {
-        let (strategy, known, tolerance, published, _) = of_one[0];
-        let mean = of_one.iter().map(|run| run.4).sum::<i128>() / 3 / 1_000;
-        println!("{strategy:?}: {mean} of {known} +- {tolerance} (published trace: {published})");
-        assert!(
-            !published || (mean - known).abs() <= tolerance,
-            "{strategy:?}, seeds 42..45: {mean}, published {known} +- {tolerance}, thousandths of %"
-        );
+    let mut on_the_trace = true;
+    for (strategy, known, tolerance) in PUBLISHED {
+        // One seed of `random` lies up to .9 points off the mean of ten; of the others up to .4.
+        let seeds: u64 = if strategy == StrategyName::Random { 10 } else { 3 };
+        let (loaded, published) = scenario(strategy);
+        on_the_trace &= published;
+        let runs: Vec<[i128; 5]> = (42..42 + seeds)
+            .into_par_iter()
+            .map(|seed| {
+                let result = simulate(&loaded, seed, false, |_| true).unwrap();
+                check_counts(&result.run.record);
+                AT.map(|percent| allocated(&result.summary, percent))
+            })
+            .collect();
+        for (i, percent) in AT.iter().enumerate() {
+            let mean = runs.iter().map(|run| run[i]).sum::<i128>() / i128::from(seeds) / 10_000;
+            let line =
+                format!("{strategy:?} at {percent} %: {mean} of {} +- {tolerance}", known[i]);
+            println!("{line}, {seeds} seeds from 42 (published trace: {published})");
+            assert!(!published || (mean - known[i]).abs() <= tolerance, "from seed 42: {line}");
+        }
     }
-    if !runs[0].3 {
+    if !on_the_trace {
         println!("the published trace is absent: only the committed sample ran");
     }
 }

@@ -10,7 +10,7 @@ use crate::bundle::GpuNeed;
 use crate::config::Strategy;
 use crate::jobs::Shape;
 use crate::nodes::{Gpu, Node};
-use crate::state::State;
+use crate::state::{State, mix};
 use crate::units::Bytes;
 use alloc::vec::Vec;
 use fgd::Fragmentation;
@@ -71,13 +71,14 @@ impl Scorer {
         score + if shape.preferred.contains(&id) { PREFERRED } else { 0 }
     }
 
-    /// Returns the devices one member of a shape uses on a node where it fits.
+    /// Returns the devices one member of a shape uses on a node where it fits; under the strategy
+    /// `random`, `draw` picks them.
     #[must_use]
-    pub fn devices(&self, node: &Node, id: crate::ids::NodeId, shape: &Shape) -> u64 {
+    pub fn devices(&self, node: &Node, id: crate::ids::NodeId, shape: &Shape, draw: u64) -> u64 {
         match self.strategy {
             Strategy::Fgd => self.place_by_fragmentation(node, id, shape).1,
+            Strategy::Random => drawn(node, shape.needs.gpus, draw),
             Strategy::FirstFit
-            | Strategy::Random
             | Strategy::BestFit
             | Strategy::WorstFit
             | Strategy::Pack
@@ -120,6 +121,21 @@ impl Scorer {
         let used = (50 * (cpu * gpu_unit + gpu * cpu_unit)).div_ceil(cpu_unit * gpu_unit);
         100 - i64::try_from(used).unwrap_or(100)
     }
+}
+
+/// Returns any devices of a node that fit one device's need, one bit each.
+fn drawn(node: &Node, need: GpuNeed, draw: u64) -> u64 {
+    let mut fitting: Vec<usize> =
+        (0..node.gpus.len()).filter(|device| node.gpu_fits(*device, need)).collect();
+    let mut chosen = 0_u64;
+    for i in 0..need.count {
+        let pick = (u128::from(mix(draw, u64::from(i))) * fitting.len() as u128) >> 64;
+        let pick = usize::try_from(pick).unwrap_or(usize::MAX);
+        if pick < fitting.len() {
+            chosen |= 1 << fitting.swap_remove(pick);
+        }
+    }
+    chosen
 }
 
 /// Returns the devices of a node that fit one device's need most tightly, one bit each.

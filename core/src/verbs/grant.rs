@@ -52,7 +52,7 @@ impl Work<'_> {
         let draw = mix(self.state.rules.scheduling.seed, self.state.draws);
         let node = self.index.best(job.shape, &BTreeSet::new(), draw)?;
         let shape = &self.state.shapes[job.shape];
-        let devices = self.index.scorer().devices(&self.state.nodes[node], node, shape);
+        let devices = self.index.scorer().devices(&self.state.nodes[node], node, shape, draw);
         if self.index.scorer().is_random() {
             self.state.draws += 1;
         }
@@ -70,7 +70,7 @@ impl Work<'_> {
         for i in 0..shape.members {
             let draw = mix(self.state.rules.scheduling.seed ^ u64::from(i), self.state.draws);
             let Some(node) = self.index.best(shape_id, &taken, draw) else { break };
-            let devices = self.index.scorer().devices(&self.state.nodes[node], node, &shape);
+            let devices = self.index.scorer().devices(&self.state.nodes[node], node, &shape, draw);
             self.state.nodes[node].claim(&shape.needs, devices);
             self.state.changed.note(node);
             chosen.push(Member { node, devices });

@@ -49,6 +49,7 @@ struct Done {
     label: String,
     spreads: Vec<Spread>,
     first: RunRecord,
+    fills: Vec<RunRecord>,
 }
 
 impl CompareArgs {
@@ -112,9 +113,9 @@ pub(super) fn compare(args: &CompareArgs) -> anyhow::Result<()> {
         if !args.quiet && !args.json {
             show::note(&format!("running {label} ..."));
         }
-        let (summaries, first) = run_all(&loaded, args.seeds, &stop)?;
-        let Some(first) = first else { continue };
-        done.push(Done { label, spreads: spreads(&summaries), first: first.run.record });
+        let runs = run_all(&loaded, args.seeds, &stop)?;
+        let (first, fills) = (runs.first.run.record, runs.fills);
+        done.push(Done { label, spreads: spreads(&runs.summaries), first, fills });
     }
     let folder = args
         .out
@@ -199,8 +200,10 @@ fn draw(subtitle: &str, done: &[Done]) -> Vec<(&'static str, crate::picture::Svg
         .collect();
     let runs: Vec<Variant<&RunRecord>> =
         done.iter().map(|d| Variant { label: d.label.clone(), data: &d.first }).collect();
-    let curves: Vec<Variant<Vec<&RunRecord>>> =
-        done.iter().map(|d| Variant { label: d.label.clone(), data: vec![&d.first] }).collect();
+    let curves: Vec<Variant<Vec<&RunRecord>>> = done
+        .iter()
+        .map(|d| Variant { label: d.label.clone(), data: d.fills.iter().collect() })
+        .collect();
     [
         ("compare-metrics", metrics(subtitle, &estimates)),
         ("compare-slowdowns", slowdowns(subtitle, &runs)),

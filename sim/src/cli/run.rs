@@ -5,6 +5,7 @@ use crate::compare::{Spread, spreads};
 use crate::json::Json;
 use crate::metrics::table;
 use crate::output::Wanted;
+use crate::record::RunRecord;
 use crate::run::{Outcome, simulate, write};
 use crate::scenario::Loaded;
 use crate::scenario::build::build;
@@ -118,12 +119,10 @@ fn run_seeds(
     folder: &std::path::Path,
     stop: &AtomicBool,
 ) -> anyhow::Result<()> {
-    let (summaries, first) = run_all(loaded, seeds, stop)?;
-    let spreads = spreads(&summaries);
+    let runs = run_all(loaded, seeds, stop)?;
+    let spreads = spreads(&runs.summaries);
     let wanted = Wanted { pictures: !args.no_pictures, decisions: args.decisions };
-    if let Some(first) = &first {
-        write(first, folder, wanted)?;
-    }
+    write(&runs.first, folder, wanted)?;
     let json = crate::compare::seeds_json(&loaded.scenario.name, seeds.from, &spreads);
     let mut staging = crate::output::Staging::begin(folder)?;
     let text = json.text();
@@ -142,25 +141,35 @@ fn run_seeds(
     Ok(())
 }
 
-/// Runs all seeds in parallel; returns their summaries in order, and the first run whole.
-pub(super) fn run_all(
-    loaded: &Loaded,
-    seeds: Seeds,
-    stop: &AtomicBool,
-) -> anyhow::Result<(Vec<Json>, Option<Outcome>)> {
+/// What several seeds of one scenario left.
+pub(super) struct Runs {
+    /// The first run, whole.
+    pub(super) first: Outcome,
+    /// The summaries in the order of the seeds.
+    pub(super) summaries: Vec<Json>,
+    /// The fill curves of all runs in the order of the seeds; their other rows are dropped.
+    pub(super) fills: Vec<RunRecord>,
+}
+
+/// Returns a record that keeps nothing but its fill curve.
+fn fill_of(record: &RunRecord) -> RunRecord {
+    RunRecord { seed: record.seed, fill: record.fill.clone(), ..RunRecord::default() }
+}
+
+/// Runs all seeds in parallel.
+pub(super) fn run_all(loaded: &Loaded, seeds: Seeds, stop: &AtomicBool) -> anyhow::Result<Runs> {
     use rayon::prelude::*;
-    let mut first = simulate(loaded, seeds.from, false, |_| !stop.load(Ordering::SeqCst))?;
-    let rest: Result<Vec<Json>, crate::run::RunError> = (seeds.from + 1..seeds.to)
+    let one = |seed| simulate(loaded, seed, false, |_| !stop.load(Ordering::SeqCst));
+    let first = one(seeds.from)?;
+    let rest: Result<Vec<(Json, RunRecord)>, crate::run::RunError> = (seeds.from + 1..seeds.to)
         .into_par_iter()
-        .map(|seed| {
-            simulate(loaded, seed, false, |_| !stop.load(Ordering::SeqCst)).map(|r| r.summary)
-        })
+        .map(|seed| one(seed).map(|result| (result.summary, fill_of(&result.run.record))))
         .collect();
-    let mut summaries = vec![std::mem::replace(&mut first.summary, Json::Null)];
-    first.summary = summaries.first().cloned().unwrap_or(Json::Null);
-    summaries.extend(rest?);
+    let (mut summaries, mut fills): (Vec<Json>, Vec<RunRecord>) = rest?.into_iter().unzip();
+    summaries.insert(0, first.summary.clone());
+    fills.insert(0, fill_of(&first.run.record));
     anyhow::ensure!(!stop.load(Ordering::SeqCst), "interrupted before all seeds were done");
-    Ok((summaries, Some(first)))
+    Ok(Runs { first, summaries, fills })
 }
 
 /// Checks a scenario.
