@@ -1,4 +1,4 @@
-//! The blocks of rules in a scenario file. What the numbers mean stands at `core/src/config.rs`.
+//! The blocks of rules in a scenario file. What the numbers mean stands at `core/src/config/mod.rs`.
 
 use crate::decimal::{Decimal, Seconds};
 use serde::Deserialize;
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// Block `resource_sharing`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config/mod.rs")]
 pub struct Sharing {
     pub enabled: Option<bool>,
     pub check_interval: Option<Seconds>,
@@ -20,7 +20,7 @@ pub struct Sharing {
 /// Block `resource_sharing.thresholds`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config/mod.rs")]
 pub struct Gates {
     pub gpu_utilization_max: Option<Decimal>,
     pub gpu_memory_min_mb: Option<Decimal>,
@@ -33,7 +33,7 @@ pub struct Gates {
 /// Block `resource_sharing.owner`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config/mod.rs")]
 pub struct Owner {
     pub lend: Option<LendName>,
     pub idle_before_offer: Option<Seconds>,
@@ -44,7 +44,7 @@ pub struct Owner {
 /// What is lent of a node with an owner.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the values are documented in core/src/config.rs")]
+#[expect(missing_docs, reason = "the values are documented in core/src/config/mod.rs")]
 pub enum LendName {
     Idle,
     Excess,
@@ -53,7 +53,7 @@ pub enum LendName {
 /// Longest notices when the owner returns.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config/mod.rs")]
 pub struct Vacate {
     pub cpu: Option<Seconds>,
     pub gpu: Option<Seconds>,
@@ -62,7 +62,7 @@ pub struct Vacate {
 /// Block `execution`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config/mod.rs")]
 pub struct Execution {
     pub resource_sharing: Balance,
     pub scheduling: Scheduling,
@@ -73,7 +73,7 @@ pub struct Execution {
 /// Block `execution.resource_sharing`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config/mod.rs")]
 pub struct Balance {
     pub policy: Option<PolicyName>,
     pub monitoring_interval_seconds: Option<Seconds>,
@@ -86,7 +86,7 @@ pub struct Balance {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the values are documented in core/src/config.rs")]
+#[expect(missing_docs, reason = "the values are documented in core/src/config/mod.rs")]
 pub enum PolicyName {
     Conservative,
     Balanced,
@@ -97,7 +97,7 @@ pub enum PolicyName {
 /// Block `execution.resource_sharing.thresholds`, as parts of 1.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config/mod.rs")]
 pub struct Pressures {
     pub cpu_pressure_high: Option<Decimal>,
     pub cpu_pressure_low: Option<Decimal>,
@@ -111,7 +111,7 @@ pub struct Pressures {
 /// Block `execution.scheduling`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config/mod.rs")]
 pub struct Scheduling {
     pub strategy: Option<StrategyName>,
     pub order: Option<OrderName>,
@@ -123,7 +123,7 @@ pub struct Scheduling {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the values are documented in core/src/config.rs")]
+#[expect(missing_docs, reason = "the values are documented in core/src/config/mod.rs")]
 pub enum StrategyName {
     FirstFit,
     BestFit,
@@ -141,7 +141,7 @@ pub enum StrategyName {
 /// The orders of the queue.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the values are documented in core/src/config.rs")]
+#[expect(missing_docs, reason = "the values are documented in core/src/config/mod.rs")]
 pub enum OrderName {
     Fair,
     Fifo,
@@ -150,7 +150,7 @@ pub enum OrderName {
 /// What happens behind a blocked job.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the values are documented in core/src/config.rs")]
+#[expect(missing_docs, reason = "the values are documented in core/src/config/mod.rs")]
 pub enum BackfillName {
     Strict,
     Greedy,
@@ -159,7 +159,7 @@ pub enum BackfillName {
 /// Block `execution.preemption`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config/mod.rs")]
 pub struct Preemption {
     pub enabled: Option<bool>,
     pub min_gap: Option<u8>,
@@ -181,7 +181,7 @@ fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
 /// Block `execution.fair_share`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config/mod.rs")]
 pub struct FairShare {
     pub half_life: Option<Seconds>,
     pub weights: Weights,
@@ -190,7 +190,7 @@ pub struct FairShare {
 /// Weights of the dominant share.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config/mod.rs")]
 pub struct Weights {
     pub cpu: Option<u32>,
     pub memory: Option<u32>,
@@ -200,7 +200,7 @@ pub struct Weights {
 /// Block `atp`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config/mod.rs")]
 pub struct Atp {
     pub enabled: Option<bool>,
     pub on_exhaustion: Option<ExhaustionName>,
@@ -213,7 +213,7 @@ pub struct Atp {
 /// What happens to a job that cannot pay the next term.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the values are documented in core/src/config.rs")]
+#[expect(missing_docs, reason = "the values are documented in core/src/config/mod.rs")]
 pub enum ExhaustionName {
     Pause,
     Kill,
@@ -222,7 +222,7 @@ pub enum ExhaustionName {
 /// Block `lease`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config/mod.rs")]
 pub struct Lease {
     pub term_seconds: Option<Seconds>,
 }
@@ -230,7 +230,7 @@ pub struct Lease {
 /// Block `history`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config.rs")]
+#[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config/mod.rs")]
 pub struct History {
     pub samples: Option<u32>,
     pub trend_windows: Option<[Seconds; 3]>,
