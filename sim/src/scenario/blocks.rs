@@ -1,4 +1,5 @@
-//! The blocks of rules in a scenario file. What the numbers mean stands at `core/src/config/mod.rs`.
+//! The blocks of rules in a scenario file. What the numbers mean stands at
+//! `core/src/config/mod.rs`.
 
 use crate::decimal::{Decimal, Seconds};
 use serde::Deserialize;
