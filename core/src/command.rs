@@ -134,8 +134,15 @@ pub struct Sample {
     pub cpu: BasisPoints,
     /// Memory, as a part of the hardware.
     pub memory: BasisPoints,
-    /// Each GPU, in device order.
+    /// Each GPU, in device order; one that is left out counts as used by its owner.
     pub gpus: Vec<GpuSample>,
+}
+
+impl Sample {
+    /// Walks the utilisation of CPU, memory, then every GPU.
+    pub fn uses(&self) -> impl Iterator<Item = BasisPoints> {
+        [self.cpu, self.memory].into_iter().chain(self.gpus.iter().map(|gpu| gpu.busy))
+    }
 }
 
 /// What the owner uses of one GPU.

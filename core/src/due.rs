@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub enum Due {
     /// A lease reaches its limit.
     Limit(LeaseId),
-    /// A lease's term may be renewed.
+    /// Half of a lease's term has passed: it may be renewed.
     Renew(LeaseId),
     /// A lease's term ends.
     TermEnd(LeaseId),
@@ -23,7 +23,7 @@ pub enum Due {
     ClaimEnd(JobId),
     /// A node's offer is checked.
     Check(NodeId),
-    /// A node's offer may have expired.
+    /// A node's offer expires before it is checked.
     OfferEnd(NodeId),
     /// An owner's use has outgrown what is left beside the leases.
     Reclaim(NodeId),

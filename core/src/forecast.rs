@@ -8,7 +8,7 @@
 use crate::config::{Balance, Policy};
 use crate::units::{BasisPoints, Span, Time};
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// Slots of the profile of the day: ten minutes each.
@@ -18,37 +18,44 @@ const SLOT_MS: u64 = 600_000;
 /// Fraction bits of the moving average and its deviation.
 const SHIFT: u32 = 16;
 
-/// The highest use in each ten minutes of the day, of the last day that had samples there.
+/// What the policy `predictive` learns beside the window: an average and a day.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Profile {
-    slots: VecDeque<u16>,
-    /// The slot that is being filled.
-    current: u32,
-}
-
-/// What is known of one resource's use.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Forecast {
-    /// Values that can still be the window's maximum, falling, with the last time each was seen.
-    window: VecDeque<(Time, u16)>,
-    last: u16,
+struct Day {
     /// Moving average, weight 1/4, with [`SHIFT`] fraction bits.
     mean: u64,
     /// Moving absolute deviation, weight 1/32, with [`SHIFT`] fraction bits.
     deviation: u64,
-    profile: Option<Box<Profile>>,
-    /// The adaptive margin q. It may pass 100 %: the bound counts on every step being kept.
-    margin: u16,
-    pending: Option<Pending>,
-    /// Resolved predictions, and those the owner exceeded.
-    outcomes: u64,
-    misses: u64,
+    /// The highest use in each ten minutes of the day, of the last day that had samples there.
+    slots: Vec<u16>,
+    /// The slot that is being filled.
+    current: u32,
 }
 
-/// A prediction whose horizon has not passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Pending {
-    ends: Time,
+/// A value that was sampled, and the last time it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Past {
+    seen: Time,
+    value: u16,
+}
+
+/// What is known of one resource's use. One cache line: a cluster has tens of thousands of them,
+/// and a sample of a machine reads all of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forecast {
+    /// Former values that can still be the window's maximum: the highest, then the falling rest.
+    top: Past,
+    rest: Vec<Past>,
+    /// The value of the last of the rest; nothing where there is none.
+    least: u16,
+    day: Option<Box<Day>>,
+    /// Resolved predictions, and those the owner exceeded.
+    outcomes: u32,
+    misses: u32,
+    /// The present value, which holds until the next.
+    last: u16,
+    /// The adaptive margin q. It may pass 100 %: the bound counts on every step being kept.
+    margin: u16,
+    /// The peak predicted for the running horizon, and the highest use in it so far.
     predicted: u16,
     seen: u16,
 }
@@ -64,27 +71,119 @@ const fn shape(policy: Policy) -> (Span, u16) {
 }
 
 impl Forecast {
-    /// Records that `value` was sampled `count` more times, the last time at `at`.
-    pub fn observe(&mut self, value: BasisPoints, count: u64, at: Time, balance: &Balance) {
+    /// Records that `value` holds from `at` on; the present one was last sampled at `until`.
+    pub fn change(&mut self, value: BasisPoints, until: Time, at: Time, balance: &Balance) {
         let value = value.capped().get();
-        self.last = value;
         let window = shape(balance.policy).0;
-        if !window.is_zero() {
-            while self.window.back().is_some_and(|(_, v)| *v <= value) {
-                self.window.pop_back();
+        if value != self.last && !window.is_zero() {
+            self.pass(Past { seen: until, value: self.last });
+            self.forget(window, at);
+        }
+        self.last = value;
+        self.seen = self.seen.max(value);
+    }
+
+    /// Adds a value that no longer holds to the window.
+    fn pass(&mut self, past: Past) {
+        if past.value >= self.top.value {
+            self.top = past;
+            self.rest.clear();
+            self.least = 0;
+            return;
+        }
+        // Mostly decided without a look at the list, which is elsewhere in memory.
+        if past.value >= self.least {
+            while self.rest.last().is_some_and(|kept| kept.value <= past.value) {
+                self.rest.pop();
             }
-            self.window.push_back((at, value));
-            while self.window.front().is_some_and(|(t, _)| t.after(window) < at) {
-                self.window.pop_front();
+        }
+        self.rest.push(past);
+        self.least = past.value;
+    }
+
+    /// Drops from the window what lies too far back.
+    fn forget(&mut self, window: Span, at: Time) {
+        if self.top.seen.after(window) >= at {
+            return;
+        }
+        let gone = self.rest.iter().take_while(|past| past.seen.after(window) < at).count();
+        self.rest.drain(..gone);
+        self.top = if self.rest.is_empty() { Past::default() } else { self.rest.remove(0) };
+        self.least = self.rest.last().map_or(0, |past| past.value);
+    }
+
+    /// Feeds `count` samples of the present value, the last at `at`, to what counts samples.
+    pub fn repeat(&mut self, count: u64, at: Time, balance: &Balance) {
+        if balance.policy != Policy::Predictive {
+            return;
+        }
+        let value = self.last;
+        let day = self.day.get_or_insert_with(|| Box::new(Day::new()));
+        day.average(value, count);
+        let run = balance.monitoring_interval.get().saturating_mul(count.saturating_sub(1));
+        day.remember(value, (at.before(Span::new(run)), at));
+    }
+
+    /// Returns the peak to keep free until the horizon has passed: base and margin, at most 100 %.
+    #[must_use]
+    pub fn peak(&self, now: Time, balance: &Balance) -> BasisPoints {
+        BasisPoints::new(self.base(now, balance).saturating_add(self.margin)).capped()
+    }
+
+    /// Returns the policy's base without the margin.
+    fn base(&self, now: Time, balance: &Balance) -> u16 {
+        let (window, _) = shape(balance.policy);
+        match balance.policy {
+            Policy::Conservative | Policy::Balanced => {
+                let live = |past: &&Past| past.seen.after(window) >= now;
+                let past = [&self.top].into_iter().chain(&self.rest).find(live);
+                past.map_or(self.last, |past| past.value.max(self.last))
+            }
+            Policy::Aggressive => self.last,
+            Policy::Predictive => {
+                let day = self.day.as_ref();
+                day.map_or(0, |day| day.spread().max(day.peak(now, balance.horizon)))
             }
         }
-        if let Some(pending) = &mut self.pending {
-            pending.seen = pending.seen.max(value);
-        }
-        if balance.policy == Policy::Predictive {
-            self.average(value, count);
-            self.remember(value, at);
-        }
+    }
+
+    /// Predicts the peak until the horizon has passed.
+    pub fn predict(&mut self, now: Time, balance: &Balance) {
+        self.predicted = self.peak(now, balance).get();
+        self.seen = self.last;
+    }
+
+    /// Judges the last prediction, whose horizon has passed, and moves the margin.
+    pub fn resolve(&mut self, balance: &Balance) {
+        let (_, up) = shape(balance.policy);
+        let step = balance.margin_step;
+        let missed = self.seen > self.predicted;
+        self.outcomes = self.outcomes.saturating_add(1);
+        self.misses = self.misses.saturating_add(u32::from(missed));
+        self.margin = if missed {
+            self.margin.saturating_add(up.saturating_mul(step))
+        } else {
+            self.margin.saturating_sub(step)
+        };
+    }
+
+    /// Returns resolved predictions and how many of them the owner exceeded.
+    #[must_use]
+    pub fn record(&self) -> (u64, u64) {
+        (self.outcomes.into(), self.misses.into())
+    }
+
+    /// Returns the adaptive margin.
+    #[must_use]
+    pub fn margin(&self) -> BasisPoints {
+        BasisPoints::new(self.margin)
+    }
+}
+
+impl Day {
+    /// Knows nothing.
+    fn new() -> Self {
+        Self { mean: 0, deviation: 0, slots: alloc::vec![0; SLOTS], current: u32::MAX }
     }
 
     /// Advances the moving average and deviation by `count` equal samples.
@@ -105,85 +204,31 @@ impl Forecast {
         }
     }
 
-    /// Keeps the highest use of each ten minutes of the day.
-    fn remember(&mut self, value: u16, at: Time) {
-        let slot = u32::try_from(at.ms() / SLOT_MS % SLOTS as u64).unwrap_or(0);
-        let profile = self.profile.get_or_insert_with(|| {
-            Box::new(Profile { slots: core::iter::repeat_n(0, SLOTS).collect(), current: u32::MAX })
-        });
-        let fresh = profile.current != slot;
-        profile.current = slot;
-        if let Some(kept) = profile.slots.get_mut(slot as usize) {
-            *kept = if fresh { value } else { value.max(*kept) };
-        }
-    }
-
-    /// Returns the peak to keep free until the horizon has passed: base and margin, at most 100 %.
-    #[must_use]
-    pub fn peak(&self, now: Time, balance: &Balance) -> BasisPoints {
-        BasisPoints::new(self.base(now, balance).saturating_add(self.margin)).capped()
-    }
-
-    /// Returns the policy's base without the margin.
-    fn base(&self, now: Time, balance: &Balance) -> u16 {
-        let (window, _) = shape(balance.policy);
-        match balance.policy {
-            Policy::Conservative | Policy::Balanced => {
-                let live = self.window.iter().find(|(t, _)| t.after(window) >= now);
-                live.map_or(self.last, |(_, v)| (*v).max(self.last))
-            }
-            Policy::Aggressive => self.last,
-            Policy::Predictive => {
-                let spread = (self.mean + 2 * self.deviation) >> SHIFT;
-                let average = u16::try_from(spread).unwrap_or(u16::MAX);
-                average.max(self.profile_peak(now, balance.horizon))
+    /// Keeps the highest use of each ten minutes of the day that the samples lie in.
+    fn remember(&mut self, value: u16, (first, last): (Time, Time)) {
+        let (first, last) = (first.ms() / SLOT_MS, last.ms() / SLOT_MS);
+        for i in first.max((last + 1).saturating_sub(SLOTS as u64))..=last {
+            let slot = u32::try_from(i % SLOTS as u64).unwrap_or(0);
+            let fresh = self.current != slot;
+            self.current = slot;
+            if let Some(kept) = self.slots.get_mut(slot as usize) {
+                *kept = if fresh { value } else { value.max(*kept) };
             }
         }
     }
 
-    /// Returns the highest use that the profile saw between now and the horizon.
-    fn profile_peak(&self, now: Time, horizon: Span) -> u16 {
-        let Some(profile) = &self.profile else { return 0 };
+    /// Returns the average and twice the deviation.
+    fn spread(&self) -> u16 {
+        u16::try_from((self.mean + 2 * self.deviation) >> SHIFT).unwrap_or(u16::MAX)
+    }
+
+    /// Returns the highest use seen between now and the horizon.
+    fn peak(&self, now: Time, horizon: Span) -> u16 {
         let first = now.ms() / SLOT_MS;
         let last = now.after(horizon).ms() / SLOT_MS;
         let slot = |i: u64| usize::try_from(i % SLOTS as u64).unwrap_or(0);
         let values = (first..=last.min(first + SLOTS as u64)).map(slot);
-        values.filter_map(|i| profile.slots.get(i)).copied().max().unwrap_or(0)
-    }
-
-    /// Judges the last prediction when its horizon has passed, moves the margin, and makes the
-    /// next.
-    pub fn judge(&mut self, now: Time, balance: &Balance) {
-        if let Some(pending) = self.pending {
-            if now < pending.ends {
-                return;
-            }
-            let up = shape(balance.policy).1;
-            let step = balance.margin_step;
-            let missed = pending.seen > pending.predicted;
-            self.outcomes += 1;
-            self.misses += u64::from(missed);
-            self.margin = if missed {
-                self.margin.saturating_add(up.saturating_mul(step))
-            } else {
-                self.margin.saturating_sub(step)
-            };
-        }
-        let predicted = self.peak(now, balance).get();
-        self.pending =
-            Some(Pending { ends: now.after(balance.horizon), predicted, seen: self.last });
-    }
-
-    /// Returns resolved predictions and how many of them the owner exceeded.
-    #[must_use]
-    pub fn record(&self) -> (u64, u64) {
-        (self.outcomes, self.misses)
-    }
-
-    /// Returns the adaptive margin.
-    #[must_use]
-    pub fn margin(&self) -> BasisPoints {
-        BasisPoints::new(self.margin)
+        values.filter_map(|i| self.slots.get(i)).copied().max().unwrap_or(0)
     }
 }
 
@@ -195,25 +240,50 @@ mod tests {
         Balance { policy, ..Balance::default() }
     }
 
+    /// One forecaster as its node drives it.
+    #[derive(Default)]
+    struct Driven {
+        forecast: Forecast,
+        at: Time,
+        predicted_until: Option<Time>,
+    }
+
+    impl Driven {
+        fn observe(&mut self, percent: u16, count: u64, at: Time, b: &Balance) {
+            self.forecast.change(BasisPoints::new(percent), self.at, at, b);
+            self.forecast.repeat(count, at, b);
+            self.at = at;
+        }
+
+        fn judge(&mut self, now: Time, b: &Balance) {
+            if self.predicted_until.is_some() {
+                self.forecast.resolve(b);
+            }
+            self.forecast.predict(now, b);
+            self.predicted_until = Some(now.after(b.horizon));
+        }
+    }
+
     #[test]
     fn a_run_of_equal_samples_counts_as_one_by_one() {
         for policy in
             [Policy::Conservative, Policy::Balanced, Policy::Aggressive, Policy::Predictive]
         {
             let b = balance(policy);
-            let (mut runs, mut singles) = (Forecast::default(), Forecast::default());
+            let (mut runs, mut singles) = (Driven::default(), Driven::default());
             let mut now = Time::ZERO;
             for (value, count) in
                 [(100, 7), (9_000, 1), (50, 4_000), (51, 3), (50, 1), (10_000, 90)]
             {
                 for i in 1..=count {
                     let at = now.after(Span::seconds(10 * i));
-                    singles.observe(BasisPoints::new(value), 1, at, &b);
+                    singles.observe(value, 1, at, &b);
                 }
                 now = now.after(Span::seconds(10 * count));
-                runs.observe(BasisPoints::new(value), count, now, &b);
+                runs.observe(value, count, now, &b);
+                let (runs, singles) = (&runs.forecast, &singles.forecast);
                 assert_eq!(runs.peak(now, &b), singles.peak(now, &b), "{policy:?}");
-                assert_eq!((runs.mean, runs.deviation), (singles.mean, singles.deviation));
+                assert_eq!(runs.day, singles.day);
             }
         }
     }
@@ -221,11 +291,33 @@ mod tests {
     #[test]
     fn the_windows_forget_after_their_length() {
         let b = balance(Policy::Balanced);
-        let mut f = Forecast::default();
-        f.observe(BasisPoints::percent(90), 1, Time::ZERO, &b);
-        f.observe(BasisPoints::percent(10), 1, Time::from_ms(10_000), &b);
-        assert_eq!(f.peak(Time::from_ms(3_600_000), &b), BasisPoints::percent(90));
-        assert_eq!(f.peak(Time::from_ms(3_600_001), &b), BasisPoints::percent(10));
+        let mut f = Driven::default();
+        f.observe(9_000, 1, Time::ZERO, &b);
+        f.observe(1_000, 1, Time::from_ms(10_000), &b);
+        assert_eq!(f.forecast.peak(Time::from_ms(3_600_000), &b), BasisPoints::percent(90));
+        assert_eq!(f.forecast.peak(Time::from_ms(3_600_001), &b), BasisPoints::percent(10));
+    }
+
+    #[test]
+    fn the_window_gives_the_highest_of_what_it_still_holds() {
+        // Against the plain definition: all samples of the last hour.
+        let b = balance(Policy::Balanced);
+        let mut f = Driven::default();
+        let mut samples: Vec<(Time, u16)> = Vec::new();
+        let mut seed = 7_u64;
+        for step in 1..5_000_u64 {
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let value = u16::try_from((seed >> 33) % (10 + step % 90)).unwrap_or(0) * 100;
+            let at = Time::from_ms(step * 97_000 + (seed >> 60) * 1_000);
+            f.observe(value, 1, at, &b);
+            samples.push((at, value));
+            let now = at.after(Span::seconds(seed >> 52));
+            let live = samples.iter().filter(|(t, _)| t.after(Span::minutes(60)) >= now);
+            let highest = live.map(|(_, v)| *v).max().unwrap_or(0).max(value);
+            assert_eq!(f.forecast.peak(now, &b).get(), highest, "at {now}");
+        }
     }
 
     #[test]
@@ -235,23 +327,23 @@ mod tests {
             [(Policy::Conservative, 199), (Policy::Balanced, 49), (Policy::Aggressive, 19)]
         {
             let b = balance(policy);
-            let mut f = Forecast::default();
+            let mut f = Driven::default();
             let mut now = Time::ZERO;
-            f.observe(BasisPoints::ZERO, 1, now, &b);
+            f.observe(0, 1, now, &b);
             for outcomes in 1..=50_000_u64 {
                 f.judge(now, &b);
-                let more = f.peak(now, &b).get().saturating_add(1).min(10_000);
+                let more = f.forecast.peak(now, &b).get().saturating_add(1).min(10_000);
                 now = now.after(b.horizon);
-                f.observe(BasisPoints::new(more), 1, now, &b);
+                f.observe(more, 1, now, &b);
                 if outcomes.is_multiple_of(2) {
-                    f.observe(BasisPoints::ZERO, 1, now.after(Span::new(1)), &b);
+                    f.observe(0, 1, now.after(Span::new(1)), &b);
                 }
-                let (t, misses) = f.record();
+                let (t, misses) = f.forecast.record();
                 let k = u64::from(b.margin_step);
                 let bound = (t + 10_000 / k + up) / (up + 1) + 1;
                 assert!(misses <= bound, "{policy:?}: {misses} misses in {t}, bound {bound}");
             }
-            assert!(f.record().1 > 0, "{policy:?}: the adversary must hit at all");
+            assert!(f.forecast.record().1 > 0, "{policy:?}: the adversary must hit at all");
         }
     }
 }

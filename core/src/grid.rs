@@ -114,14 +114,14 @@ fn run_due(work: &mut Work<'_>) {
     while let Some((_, due)) = work.state.timers.pop(work.state.now) {
         match due {
             Due::Limit(lease) => work.limit_reached(lease),
-            Due::Renew(lease) => work.renew(lease),
+            Due::Renew(lease) => work.half_term(lease),
             Due::TermEnd(lease) => work.end_term(lease),
             Due::Kill(lease) => work.kill(lease),
             Due::ClaimEnd(job) => work.claim_ended(job),
             Due::Check(node) => work.check_offer(node),
             Due::OfferEnd(node) => work.offer_end(node),
             Due::Reclaim(node) => work.reclaim(node),
-            Due::Retry(_) => {}
+            Due::Retry(_) => work.state.changed.stir(),
         }
     }
 }

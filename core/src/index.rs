@@ -6,7 +6,7 @@
 //! decision: its content after any history equals that of an index built from the state alone.
 
 use crate::bundle::Bundle;
-use crate::ids::{Dense, NodeId, ShapeId, Table};
+use crate::ids::{AccountId, Dense, NodeId, ShapeId, Table, TransferId};
 use crate::jobs::Shape;
 use crate::placement::Scorer;
 use crate::state::State;
@@ -30,6 +30,10 @@ pub struct Index {
     dropped: usize,
     /// Nodes by their place in the permutation, for the strategy `random`.
     by_rank: Vec<NodeId>,
+    /// The nodes of each account that owns any.
+    owned: BTreeMap<AccountId, Vec<NodeId>>,
+    /// How many transfers there had been when the last pass found an account that could not pay.
+    pub refused_at: Option<TransferId>,
 }
 
 /// The nodes one shape fits.
@@ -54,12 +58,18 @@ impl Index {
     pub fn new(state: &State) -> Self {
         let mut by_rank: Vec<NodeId> = state.nodes.ids().collect();
         by_rank.sort_by_key(|node| state.tie_rank[*node]);
+        let mut owned: BTreeMap<AccountId, Vec<NodeId>> = BTreeMap::new();
+        for (id, node) in state.nodes.iter() {
+            owned.entry(node.spec.owner).or_default().push(id);
+        }
         Self {
             scorer: Scorer::new(state),
             shapes: BTreeMap::new(),
             log: Vec::new(),
             dropped: 0,
             by_rank,
+            owned,
+            refused_at: None,
         }
     }
 
@@ -125,6 +135,21 @@ impl Index {
         let free: Vec<NodeId> = free.flatten().filter(|node| !taken.contains(node)).collect();
         let pick = (u128::from(draw) * free.len() as u128) >> 64;
         free.get(usize::try_from(pick).unwrap_or(usize::MAX)).copied()
+    }
+
+    /// Returns the best among an account's own nodes, as [`Index::best`].
+    #[must_use]
+    pub fn best_own(
+        &self,
+        id: ShapeId,
+        account: AccountId,
+        taken: &BTreeSet<NodeId>,
+        state: &State,
+    ) -> Option<NodeId> {
+        let candidates = self.shapes.get(&id)?;
+        let own = self.owned.get(&account)?.iter().copied();
+        let fits = own.filter(|node| candidates.scores[*node] != NONE && !taken.contains(node));
+        fits.min_by_key(|node| (Reverse(candidates.scores[*node]), state.tie(*node), *node))
     }
 
     /// Returns whether a node's hardware, labels and pool suit a shape; the shape must be indexed.

@@ -96,6 +96,12 @@ impl Lease {
         self.priority.band()
     }
 
+    /// Returns the middle of the running term: from then on the next is set aside.
+    #[must_use]
+    pub fn half_term(&self) -> Time {
+        self.term_began.after(Span::new(self.term_ends.since(self.term_began).get() / 2))
+    }
+
     /// Returns how long it has run.
     #[must_use]
     pub fn ran(&self, now: Time) -> Span {

@@ -268,6 +268,12 @@ impl Ledger {
         *balance = next.unwrap_or_default();
     }
 
+    /// Returns the number of the next transfer: another one when credit has moved.
+    #[must_use]
+    pub fn moves(&self) -> TransferId {
+        self.next_transfer
+    }
+
     /// Returns an account's available credit.
     #[must_use]
     pub fn available(&self, account: AccountId) -> MicroAtp {

@@ -11,7 +11,7 @@
 //! | 7 | [`verbs`] every way in which the state changes |
 //! | 6 | [`placement`] [`index`] where a job goes; [`preempt`] who makes way; [`charges`] what it costs; [`explain`] why it waits; [`invariants`] what must always hold; [`snapshot`] the state as bytes |
 //! | 5 | [`state`] the tables together |
-//! | 4 | [`nodes`] [`offers`] [`jobs`] [`queue`] [`leases`] [`ledger`] [`tariff`] [`due`] |
+//! | 4 | [`nodes`] [`load`] [`offers`] [`jobs`] [`queue`] [`leases`] [`ledger`] [`tariff`] [`due`] |
 //! | 3 | [`config`] [`command`] [`effect`] [`deny`] [`blocker`] [`forecast`] [`pressure`] [`trend`] [`usage`] [`encode`] [`decode`] |
 //! | 2 | [`bundle`] |
 //! | 1 | [`units`] [`ids`] |
@@ -43,6 +43,7 @@ pub mod invariants;
 pub mod jobs;
 pub mod leases;
 pub mod ledger;
+pub mod load;
 pub mod nodes;
 pub mod offers;
 pub mod placement;

@@ -4,14 +4,11 @@
 //! is leased, and what is claimed for a job whose victims are still leaving; free is what remains.
 
 use crate::bundle::{Bundle, GpuNeed, Needs};
-use crate::command::Sample;
 use crate::config::{Balance, Gates, Lend, NodeSpec, Offering};
-use crate::forecast::Forecast;
 use crate::ids::LeaseId;
+use crate::load::Load;
 use crate::offers::Offer;
-use crate::pressure::Pressure;
-use crate::trend::History;
-use crate::units::{BasisPoints, Bytes, MilliCores, MilliGpus, PerMille, Span, Time};
+use crate::units::{BasisPoints, Bytes, MilliCores, MilliGpus, PerMille, Time};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -73,91 +70,6 @@ pub struct Node {
     pub reclaiming: bool,
     /// When its offer is checked next.
     pub next_check: Option<Time>,
-}
-
-/// What is known of an owner's use of one node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Load {
-    /// The last sample, which holds until the next.
-    pub sample: Sample,
-    /// When the forecasters were last advanced.
-    pub advanced: Time,
-    /// When the node was last heard.
-    pub heard: Time,
-    /// Forecasts of CPU, memory, then every GPU.
-    pub forecasts: Vec<Forecast>,
-    /// Its pressure.
-    pub pressure: Pressure,
-    /// Its recent past.
-    pub history: History,
-}
-
-impl Load {
-    /// Begins to follow a node.
-    #[must_use]
-    pub fn new(sample: Sample, now: Time) -> Self {
-        let forecasts = alloc::vec![Forecast::default(); 2 + sample.gpus.len()];
-        Self {
-            sample,
-            advanced: now,
-            heard: now,
-            forecasts,
-            pressure: Pressure::default(),
-            history: History::default(),
-        }
-    }
-
-    /// Feeds `count` samples of the present value into everything that follows the load.
-    fn observe(&mut self, count: u64, now: Time, leased: [BasisPoints; 3], balance: &Balance) {
-        let gpus = self.sample.gpus.iter().map(|gpu| gpu.busy);
-        let uses = [self.sample.cpu, self.sample.memory].into_iter().chain(gpus);
-        for (forecast, value) in self.forecasts.iter_mut().zip(uses) {
-            forecast.observe(value, count, now, balance);
-        }
-        let owner = self.owner();
-        let mut all = owner;
-        for (sum, part) in all.iter_mut().zip(leased) {
-            *sum = sum.saturating_add(part).capped();
-        }
-        self.pressure.observe(all, !self.sample.gpus.is_empty(), count, balance);
-        let [.., keep] = balance.trend_windows;
-        let runs_max = usize::try_from(balance.samples_max).unwrap_or(usize::MAX);
-        self.history.push(now, all, keep, runs_max);
-    }
-
-    /// Returns the owner's use of CPU, memory and GPUs (mean over devices).
-    #[must_use]
-    pub fn owner(&self) -> [BasisPoints; 3] {
-        let gpus = self.sample.gpus.len() as u64;
-        let sum: u64 = self.sample.gpus.iter().map(|g| u64::from(g.busy.get())).sum();
-        let mean = u16::try_from(sum.checked_div(gpus).unwrap_or(0)).unwrap_or(10_000);
-        [self.sample.cpu, self.sample.memory, BasisPoints::new(mean)]
-    }
-
-    /// Catches up with the samples that repeated the present value until `now`.
-    pub fn advance(&mut self, now: Time, leased: [BasisPoints; 3], balance: &Balance) {
-        let step = balance.monitoring_interval.get().max(1);
-        let count = now.since(self.advanced).get() / step;
-        if count > 0 {
-            self.advanced = self.advanced.after(Span::new(count * step));
-            self.observe(count, self.advanced, leased, balance);
-        }
-    }
-
-    /// Records a new sample.
-    pub fn sample(
-        &mut self,
-        sample: Sample,
-        now: Time,
-        leased: [BasisPoints; 3],
-        balance: &Balance,
-    ) {
-        self.advance(now, leased, balance);
-        self.sample = sample;
-        self.heard = now;
-        self.advanced = now;
-        self.observe(1, now, leased, balance);
-    }
 }
 
 /// What a node could lend now, were there no growth limit.

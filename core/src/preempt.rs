@@ -83,14 +83,25 @@ fn plan_node(state: &State, job: &Job, shape: &Shape, id: NodeId) -> Option<Node
     if !node.takes_work(state.now) || !fresh {
         return None;
     }
-    let mut eligible: Vec<&Lease> = node
-        .leases
-        .iter()
-        .map(|lease| state.lease(*lease))
-        .filter(|lease| is_eligible(state, lease, job))
-        .collect();
-    eligible.sort_by_key(|lease| victim_order(state, lease));
-    // What fits with some of them gone fits with all: most nodes are ruled out in one look.
+    // What fits with some leases gone fits with all: most nodes are ruled out by sums alone, first
+    // over everything, then over those that may be victims.
+    let need = shape.needs.bundle();
+    if !need.fits_in(&node.offer.as_ref()?.total.saturating_sub(&node.claimed)) {
+        return None;
+    }
+    let leases = node.leases.iter().map(|lease| state.lease(*lease));
+    let mut eligible: Vec<&Lease> = leases.filter(|l| is_eligible(state, l, job)).collect();
+    let mut room = node.free();
+    for lease in &eligible {
+        let members = lease.members.iter().filter(|member| member.node == id).count() as u64;
+        room = room.zip(&lease.needs.bundle(), |sum, need| {
+            sum.saturating_add(need.saturating_mul(members))
+        });
+    }
+    if !need.fits_in(&room) {
+        return None;
+    }
+    eligible.sort_by_cached_key(|lease| victim_order(state, lease));
     let all: Vec<LeaseId> = eligible.iter().map(|lease| lease.id).collect();
     place(state, id, &all, &shape.needs)?;
     let mut gone: Vec<LeaseId> = Vec::new();

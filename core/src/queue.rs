@@ -110,16 +110,22 @@ impl Queue {
         }
     }
 
-    /// Ranks all lines of an account anew.
-    pub fn rerank(&mut self, account: AccountId, usage: u128) {
-        let Some(keys) = self.by_account.get(&account) else { return };
+    /// Ranks all lines of an account anew; returns whether another line is now the first of its
+    /// shape.
+    pub fn rerank(&mut self, account: AccountId, usage: u128) -> bool {
+        let Some(keys) = self.by_account.get(&account) else { return false };
         let first = keys.first().and_then(|key| self.lines.get(key)).and_then(|line| line.rank);
         if first.is_none_or(|rank| rank.usage == usage) {
-            return;
+            return false;
         }
+        let mut other_first = false;
         for key in keys.clone() {
+            let head = |queue: &Self| queue.next(key.shape, None).map(|rank| rank.head);
+            let before = head(self);
             self.rank(key, usage);
+            other_first |= head(self) != before;
         }
+        other_first
     }
 
     /// Gives a line its rank by its first job.

@@ -78,7 +78,7 @@ pub struct State {
     pub stale_reports: u64,
     /// The next ids.
     pub next: NextIds,
-    /// Nodes whose free capacity changed, for the placement index; derived.
+    /// What changed since the last pass; derived.
     #[serde(skip)]
     pub changed: Changed,
 }
@@ -94,10 +94,19 @@ pub struct NextIds {
     pub offer: OfferId,
 }
 
-/// A log of nodes whose free capacity changed. It never decides, so it is equal to any other.
-#[derive(Clone, Debug, Default)]
+/// What changed since the last scheduling pass: nodes whose free capacity did, and whether anything
+/// did that a pass could act on. It never decides, so it is equal to any other: a pass that is left
+/// out would have changed nothing.
+#[derive(Clone, Debug)]
 pub struct Changed {
     log: Vec<NodeId>,
+    stirred: bool,
+}
+
+impl Default for Changed {
+    fn default() -> Self {
+        Self { log: Vec::new(), stirred: true }
+    }
 }
 
 impl PartialEq for Changed {
@@ -109,9 +118,26 @@ impl PartialEq for Changed {
 impl Eq for Changed {}
 
 impl Changed {
-    /// Notes a change.
+    /// Notes that a node's free capacity changed.
     pub fn note(&mut self, node: NodeId) {
         self.log.push(node);
+        self.stirred = true;
+    }
+
+    /// Notes that who waits, who goes first, or when somebody may try again, changed.
+    pub fn stir(&mut self) {
+        self.stirred = true;
+    }
+
+    /// Notes that a pass has done all it could, or that it has not.
+    pub fn settle(&mut self, done: bool) {
+        self.stirred = !done;
+    }
+
+    /// Returns whether a pass could change anything.
+    #[must_use]
+    pub fn is_stirred(&self) -> bool {
+        self.stirred
     }
 
     /// Takes all notes.

@@ -5,23 +5,30 @@
 //! micro-ATP more than one (invariant 11).
 
 use crate::bundle::{Bundle, DIMENSIONS, Needs};
-use crate::units::{Band, MicroAtp, Ppm, Span};
+use crate::units::{Band, MicroAtp, Span, scale_ceil};
 
 /// Returns the cost of holding `needs` on one node for `span`, at the static price. A cost that
 /// does not fit 64 bits is more than any account may have, and stays at the largest that fits.
 #[must_use]
 pub fn cost(needs: &Needs, span: Span, band: Band, rates: &[u64; DIMENSIONS]) -> MicroAtp {
-    let factor = u128::from(band.price_factor().get());
-    let unit = u128::from(Ppm::ONE.get());
-    let mut total = 0_u128;
+    let factor = u64::from(band.price_factor().get());
+    let mut total = 0_u64;
     for (amount, rate) in needs.bundle().amounts().into_iter().zip(*rates) {
         if amount == 0 || rate == 0 {
             continue;
         }
-        let integral = u128::from(amount) * u128::from(span.get());
-        total += (integral * factor * unit).div_ceil(u128::from(rate) * unit);
+        let part = match amount.checked_mul(span.get()) {
+            Some(integral) => scale_ceil(integral, factor, rate),
+            None => {
+                let integral = u128::from(amount) * u128::from(span.get());
+                let wide =
+                    integral.checked_mul(u128::from(factor)).map(|p| p.div_ceil(rate.into()));
+                wide.and_then(|part| u64::try_from(part).ok()).unwrap_or(u64::MAX)
+            }
+        };
+        total = total.saturating_add(part);
     }
-    MicroAtp::new(u64::try_from(total).unwrap_or(u64::MAX))
+    MicroAtp::new(total)
 }
 
 /// Returns the dominant share of a bundle in a whole, weighted, in parts of 2^32.

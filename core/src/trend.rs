@@ -5,6 +5,10 @@ use crate::units::{BasisPoints, Span, Time};
 use alloc::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
+/// The ring is cleared of old runs whenever its length is a multiple of this: its two ends lie far
+/// apart in memory.
+const FORGET: usize = 16;
+
 /// A run of equal samples: the values of CPU, memory and GPU from a time until the next run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Run {
@@ -16,19 +20,25 @@ struct Run {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     runs: VecDeque<Run>,
+    /// The uses of the last run, kept here too: most samples are compared with nothing else.
+    last: [BasisPoints; 3],
 }
 
 impl History {
     /// Records the use from `at` on, and forgets what no window of `keep` reaches.
     pub fn push(&mut self, at: Time, uses: [BasisPoints; 3], keep: Span, runs_max: usize) {
-        if self.runs.back().is_some_and(|run| run.uses == uses) {
+        if self.last == uses && !self.runs.is_empty() {
             return;
         }
+        self.last = uses;
         self.runs.push_back(Run { from: at, uses });
-        while self.runs.get(1).is_some_and(|next| next.from.after(keep) < at) {
+        while self.runs.len() > runs_max.max(1) {
             self.runs.pop_front();
         }
-        while self.runs.len() > runs_max.max(1) {
+        if !self.runs.len().is_multiple_of(FORGET) {
+            return;
+        }
+        while self.runs.get(1).is_some_and(|next| next.from.after(keep) < at) {
             self.runs.pop_front();
         }
     }

@@ -160,6 +160,29 @@ impl PerMille {
     pub const WHOLE: Self = Self(1_000);
 }
 
+/// Returns `amount` times `factor` over `divisor`, rounded down; the largest number where it does
+/// not fit. What fits 64 bits on the way, and nearly all does, is spared a division of 128.
+pub(crate) fn scale_floor(amount: u64, factor: u64, divisor: u64) -> u64 {
+    amount.checked_mul(factor).map_or_else(
+        || {
+            let wide = u128::from(amount) * u128::from(factor) / u128::from(divisor);
+            u64::try_from(wide).unwrap_or(u64::MAX)
+        },
+        |product| product / divisor,
+    )
+}
+
+/// Returns the same, rounded up.
+pub(crate) fn scale_ceil(amount: u64, factor: u64, divisor: u64) -> u64 {
+    amount.checked_mul(factor).map_or_else(
+        || {
+            let wide = (u128::from(amount) * u128::from(factor)).div_ceil(u128::from(divisor));
+            u64::try_from(wide).unwrap_or(u64::MAX)
+        },
+        |product| product.div_ceil(divisor),
+    )
+}
+
 impl BasisPoints {
     /// All of it: 100 %.
     pub const ALL: Self = Self(10_000);
@@ -182,15 +205,13 @@ impl BasisPoints {
     /// Returns this fraction of `amount`, rounded up.
     #[must_use]
     pub fn of_ceil(self, amount: u64) -> u64 {
-        let product = u128::from(amount) * u128::from(self.0);
-        u64::try_from(product.div_ceil(10_000)).unwrap_or(u64::MAX)
+        scale_ceil(amount, self.0.into(), 10_000)
     }
 
     /// Returns this fraction of `amount`, rounded down.
     #[must_use]
     pub fn of_floor(self, amount: u64) -> u64 {
-        let product = u128::from(amount) * u128::from(self.0);
-        u64::try_from(product / 10_000).unwrap_or(u64::MAX)
+        scale_floor(amount, self.0.into(), 10_000)
     }
 
     /// Returns `part` of `whole` rounded to the nearest basis point, at most 100 %;
@@ -200,8 +221,12 @@ impl BasisPoints {
         if whole == 0 {
             return Self::ZERO;
         }
-        let scaled = (u128::from(part) * 10_000 + u128::from(whole) / 2) / u128::from(whole);
-        Self(u16::try_from(scaled.min(10_000)).unwrap_or(10_000))
+        let small = part.checked_mul(10_000).and_then(|p| p.checked_add(whole / 2));
+        let rounded = small.map_or_else(
+            || (u128::from(part) * 10_000 + u128::from(whole) / 2) / u128::from(whole),
+            |product| u128::from(product / whole),
+        );
+        Self(u16::try_from(rounded.min(10_000)).unwrap_or(10_000))
     }
 }
 
@@ -212,8 +237,7 @@ impl Ppm {
     /// Returns this fraction of `amount`, rounded down.
     #[must_use]
     pub fn of_floor(self, amount: u64) -> u64 {
-        let product = u128::from(amount) * u128::from(self.0);
-        u64::try_from(product / 1_000_000).unwrap_or(u64::MAX)
+        scale_floor(amount, self.0.into(), 1_000_000)
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Events come out by time, then by class, then by insertion. The class order at one instant is
 //! part of the model (HOUSE.md: faults, samples, submissions, ends, then the core's own wake).
+//! Samples of one instant come out by node: any order of them gives the same (invariant 46), and
+//! this one walks the memory of ten thousand nodes forwards.
 
 use gridcore::units::Time;
 use std::cmp::Reverse;
@@ -78,9 +80,11 @@ impl EventQueue {
         Self::default()
     }
 
-    /// Inserts an event behind all of the same time and class.
+    /// Inserts an event behind all of the same time and class; a sample, before those of nodes
+    /// with a higher number.
     pub fn push(&mut self, at: Time, class: Class, what: u64) {
-        let order = ((class as u64) << COUNTER_BITS) | self.inserted;
+        let rank = if class == Class::Sample { what } else { self.inserted };
+        let order = ((class as u64) << COUNTER_BITS) | rank;
         self.inserted += 1;
         self.heap.push(Reverse(Event { at, order, what }));
     }

@@ -14,7 +14,7 @@ const CORE: &[(u8, &[&str])] = &[
     (7, &["verbs"]),
     (6, &["placement", "index", "preempt", "charges", "explain", "invariants", "snapshot"]),
     (5, &["state"]),
-    (4, &["nodes", "offers", "jobs", "queue", "leases", "ledger", "tariff", "due"]),
+    (4, &["nodes", "load", "offers", "jobs", "queue", "leases", "ledger", "tariff", "due"]),
     (3, &["config", "command", "effect", "deny", "blocker", "forecast", "pressure", "trend"]),
     (3, &["usage", "encode", "decode"]),
     (2, &["bundle"]),

@@ -5,7 +5,7 @@ use super::submit::{dequeue, enqueue};
 use crate::charges::{over_quota, term, term_cost};
 use crate::due::Due;
 use crate::effect::{Effect, OfferFate};
-use crate::ids::{JobId, LeaseId, NodeId};
+use crate::ids::{AccountId, JobId, LeaseId, NodeId, ShapeId};
 use crate::jobs::{Job, JobState};
 use crate::leases::{Lease, LeaseState, Member};
 use crate::ledger::Hold;
@@ -35,33 +35,62 @@ impl Work<'_> {
         if over_quota(self.state, shape).is_some() {
             return Err(Refusal::Account);
         }
-        let members = if shape.members == 1 {
-            self.choose_one(id).into_iter().collect()
-        } else {
-            self.choose_gang(id)
-        };
+        let members = self.choose(id, None);
         if members.is_empty() {
             return Err(Refusal::Room);
         }
-        self.grant_on(id, members)
+        if self.grant_on(id, members).is_err() {
+            // Its own nodes cost an account nothing: a lender without credit still has those.
+            let job = self.state.job(id);
+            self.index.refresh(self.state, job.shape);
+            let own = self.choose(id, Some(job.account));
+            if own.is_empty() {
+                return Err(Refusal::Account);
+            }
+            self.grant_on(id, own)?;
+        }
+        // Only what is granted uses a draw up: a pass that grants nothing changes nothing.
+        self.state.draws += u64::from(self.index.scorer().is_random());
+        Ok(())
+    }
+
+    /// Chooses the places of all members of a job, or none; on one account's own nodes only, if it
+    /// says so.
+    fn choose(&mut self, id: JobId, only: Option<AccountId>) -> Vec<Member> {
+        if self.state.shapes[self.state.job(id).shape].members == 1 {
+            self.choose_one(id, only).into_iter().collect()
+        } else {
+            self.choose_gang(id, only)
+        }
+    }
+
+    /// Returns the best node for one more member.
+    fn best(
+        &self,
+        shape: ShapeId,
+        only: Option<AccountId>,
+        taken: &BTreeSet<NodeId>,
+        draw: u64,
+    ) -> Option<NodeId> {
+        match only {
+            None => self.index.best(shape, taken, draw),
+            Some(account) => self.index.best_own(shape, account, taken, self.state),
+        }
     }
 
     /// Chooses the place of a job of one member.
-    fn choose_one(&mut self, id: JobId) -> Option<Member> {
+    fn choose_one(&mut self, id: JobId, only: Option<AccountId>) -> Option<Member> {
         let job = self.state.job(id);
         let draw = mix(self.state.rules.scheduling.seed, self.state.draws);
-        let node = self.index.best(job.shape, &BTreeSet::new(), draw)?;
+        let node = self.best(job.shape, only, &BTreeSet::new(), draw)?;
         let shape = &self.state.shapes[job.shape];
         let devices = self.index.scorer().devices(&self.state.nodes[node], node, shape, draw);
-        if self.index.scorer().is_random() {
-            self.state.draws += 1;
-        }
         Some(Member { node, devices })
     }
 
     /// Chooses the places of all members of a gang, or none. Each member is claimed while the next
     /// is chosen, so that members can share a node.
-    fn choose_gang(&mut self, id: JobId) -> Vec<Member> {
+    fn choose_gang(&mut self, id: JobId, only: Option<AccountId>) -> Vec<Member> {
         let job = self.state.job(id);
         let (shape_id, account) = (job.shape, job.account);
         let shape = self.state.shapes[shape_id].clone();
@@ -69,7 +98,7 @@ impl Work<'_> {
         let mut taken: BTreeSet<NodeId> = BTreeSet::new();
         for i in 0..shape.members {
             let draw = mix(self.state.rules.scheduling.seed ^ u64::from(i), self.state.draws);
-            let Some(node) = self.index.best(shape_id, &taken, draw) else { break };
+            let Some(node) = self.best(shape_id, only, &taken, draw) else { break };
             let devices = self.index.scorer().devices(&self.state.nodes[node], node, &shape, draw);
             self.state.nodes[node].claim(&shape.needs, devices);
             self.state.changed.note(node);
@@ -90,9 +119,6 @@ impl Work<'_> {
             return Vec::new();
         }
         assert!(self.state.ledger.accounts.find(account).is_some(), "a job's account exists");
-        if self.index.scorer().is_random() {
-            self.state.draws += 1;
-        }
         chosen
     }
 
@@ -146,7 +172,7 @@ impl Work<'_> {
         job.epoch = lease.epoch;
         self.effects.push(Effect::Start { lease: lease_id, epoch: lease.epoch, job: id });
         state.leases.insert(lease_id, lease);
-        set_timers(state, lease_id);
+        set_timer(state, lease_id);
         self.book_term(lease_id);
         Ok(())
     }
@@ -218,31 +244,32 @@ fn new_lease(state: &State, id: JobId, members: Vec<Member>) -> Lease {
     }
 }
 
-/// Sets the timers of a lease's running term.
-pub fn set_timers(state: &mut State, id: LeaseId) {
+/// Sets the timer of a lease's running term: its half, or the limit in the last term. A lease has
+/// one timer at a time; that of the term's end follows on its half.
+pub fn set_timer(state: &mut State, id: LeaseId) {
     let lease = state.lease(id);
-    let (limit, began, ends) = (lease.limit_at, lease.term_began, lease.term_ends);
-    if let Some(limit) = limit {
+    let limit = lease.limit_at.unwrap_or(Time::MAX);
+    if lease.term_ends < limit {
+        state.timers.set(lease.half_term(), Due::Renew(id));
+    } else {
         state.timers.set(limit, Due::Limit(id));
-    }
-    if ends < limit.unwrap_or(Time::MAX) {
-        let half = began.after(crate::units::Span::new(ends.since(began).get() / 2));
-        state.timers.set(half, Due::Renew(id));
-        state.timers.set(ends, Due::TermEnd(id));
     }
 }
 
-/// Takes back the timers of a lease's running term.
+/// Takes back a lease's timer.
 pub fn clear_timers(state: &mut State, id: LeaseId) {
-    let lease = state.lease(id);
-    let (limit, began, ends, kill) =
-        (lease.limit_at, lease.term_began, lease.term_ends, lease.kill_at);
+    let (now, lease) = (state.now, state.lease(id));
+    let (limit, half, ends, kill) =
+        (lease.limit_at, lease.half_term(), lease.term_ends, lease.kill_at);
     if let Some(limit) = limit {
         state.timers.clear(limit, Due::Limit(id));
     }
-    let half = began.after(crate::units::Span::new(ends.since(began).get() / 2));
-    state.timers.clear(half, Due::Renew(id));
-    state.timers.clear(ends, Due::TermEnd(id));
+    if now <= half {
+        state.timers.clear(half, Due::Renew(id));
+    }
+    if half <= now && now <= ends {
+        state.timers.clear(ends, Due::TermEnd(id));
+    }
     if let Some(kill) = kill {
         state.timers.clear(kill, Due::Kill(id));
     }

@@ -9,7 +9,8 @@ use crate::due::Due;
 use crate::effect::{Effect, EvictionReason, OfferFate};
 use crate::ids::{JobId, LeaseId, NodeId};
 use crate::leases::LeaseState;
-use crate::nodes::{Lendable, Load, Node};
+use crate::load::Load;
+use crate::nodes::{Lendable, Node};
 use crate::offers::{Offer, growth};
 use crate::preempt::reclaim_victims;
 use crate::units::{MilliGpus, Span, Time};
@@ -25,18 +26,15 @@ impl Work<'_> {
         let (now, rules) = (self.state.now, &self.state.rules);
         let node = &mut self.state.nodes[id];
         let leased = node.leased_share();
-        let mut sample = sample.clone();
-        sample.gpus.resize(node.gpus.len(), crate::command::GpuSample::default());
-        let first = node.load.is_none();
-        match &mut node.load {
-            Some(load) => load.sample(sample, now, leased, &rules.balance),
-            None => {
-                let mut load = Load::new(sample.clone(), now);
-                load.sample(sample, now, leased, &rules.balance);
-                node.load = Some(load);
-            }
-        }
+        let (gpus, first) = (node.gpus.len(), node.load.is_none());
+        let load = node.load.get_or_insert_with(|| Load::new(gpus, now));
+        let rises = first || load.may_rise(sample, &rules.balance);
+        load.sample(sample, now, leased, &rules.balance);
         node.note_idleness(now, &rules.offering.gates);
+        // An owner who uses no more than before leaves no less to lend: the offer stands.
+        if !rises {
+            return;
+        }
         let lendable = node.lendable(now, &rules.offering, &rules.balance);
         self.shrink_offer(id, &lendable);
         let node = &self.state.nodes[id];
@@ -71,10 +69,22 @@ impl Work<'_> {
 
     /// Sets when a node's offer is checked next; there is one such timer per node.
     fn check_at(&mut self, id: NodeId, at: Time) {
-        if let Some(old) = self.state.nodes[id].next_check.replace(at) {
+        let now = self.state.now;
+        let old = self.state.nodes[id].next_check.replace(at);
+        if let Some(old) = old.filter(|old| *old > now) {
             self.state.timers.clear(old, Due::Check(id));
         }
         self.state.timers.set(at, Due::Check(id));
+    }
+
+    /// Makes sure that a node's offer ends in time where no check comes before its end.
+    fn watch_end(&mut self, id: NodeId) {
+        let node = &self.state.nodes[id];
+        let Some(ends) = node.offer.as_ref().map(|offer| offer.ends) else { return };
+        let checked = node.next_check.is_some_and(|at| at > self.state.now && at <= ends);
+        if !checked {
+            self.state.timers.set(ends, Due::OfferEnd(id));
+        }
     }
 
     /// Checks what a node offers: renews it, lets it grow by a step, or opens a new offer.
@@ -89,9 +99,7 @@ impl Work<'_> {
         let dedicated = node.spec.dedicated;
         if let Some(load) = &mut node.load {
             load.advance(now, leased, &rules.balance);
-            for forecast in &mut load.forecasts {
-                forecast.judge(now, &rules.balance);
-            }
+            load.judge(now, &rules.balance);
         }
         node.note_idleness(now, &rules.offering.gates);
         let lendable = node.lendable(now, &rules.offering, &rules.balance);
@@ -108,6 +116,7 @@ impl Work<'_> {
         if total.is_zero() {
             // An offer of nothing is not renewed: it ends by its own expiry.
             self.shrink_offer(id, &lendable);
+            self.watch_end(id);
             return;
         }
         self.renew_offer(id, total, ends);
@@ -123,7 +132,6 @@ impl Work<'_> {
         let now = self.state.now;
         let node = &mut self.state.nodes[id];
         if let Some(offer) = &mut node.offer {
-            self.state.timers.clear(offer.ends, Due::OfferEnd(id));
             // A shorter expiry holds for new offers; this one was promised until its end.
             ends = ends.max(offer.ends);
             offer.renew(total, ends);
@@ -135,7 +143,7 @@ impl Work<'_> {
             self.state.fates.count(OfferFate::Opened);
             self.effects.push(Effect::Offer { offer, node: id, fate: OfferFate::Opened });
         }
-        self.state.timers.set(ends, Due::OfferEnd(id));
+        self.watch_end(id);
     }
 
     /// Ends an offer that was not renewed in time.

@@ -9,7 +9,7 @@ use super::grant::Refusal;
 use super::release::begin_release;
 use super::submit::dequeue;
 use crate::charges::priced_loss;
-use crate::config::Backfill;
+use crate::config::{Backfill, Order};
 use crate::due::Due;
 use crate::effect::EvictionReason;
 use crate::ids::{AccountId, HoldId, JobId, LeaseId, PoolId, ShapeId};
@@ -27,16 +27,55 @@ const PLANS_MAX: usize = 4;
 /// The window of `preemption.max_per_hour`.
 const HOUR: Span = Span::minutes(60);
 
+/// How far a look for a job worth preempting for came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// Every first job was asked: none can have a place.
+    All,
+    /// Enough plans have failed for one pass.
+    Some,
+    /// Others make way for one of them.
+    Nominated,
+}
+
 impl Work<'_> {
-    /// Runs a pass over every pool in which something waits.
+    /// Runs a pass over every pool in which something waits, unless it could change nothing: no
+    /// node, line or retry has moved since the last, and no credit if that was what was missing.
     pub fn pass(&mut self) {
-        for pool in self.state.pools.ids() {
-            if self.state.is_waiting(pool) {
-                self.pass_pool(pool);
-                self.preempt(pool);
-            }
+        let credit_moved = self.index.refused_at.is_some_and(|at| at != self.state.ledger.moves());
+        if !self.state.changed.is_stirred() && !credit_moved {
+            return;
+        }
+        self.index.refused_at = None;
+        // Under `fair` a start in one pool is use that may put another line first in a pool before.
+        let fair = self.state.rules.scheduling.order == Order::Fair;
+        let again = fair && self.state.pools.len() > 1;
+        let mut started = self.state.next.lease;
+        let mut done = self.pass_pools();
+        while again && self.state.next.lease != started {
+            started = self.state.next.lease;
+            done = self.pass_pools();
         }
         self.index.read_changes(self.state);
+        // Under `random` the next draw may name a place that the account can pay for.
+        let redraw = self.index.scorer().is_random() && self.index.refused_at.is_some();
+        self.state.changed.settle(done && !redraw);
+    }
+
+    /// Passes every pool once; returns whether all was asked that could start.
+    fn pass_pools(&mut self) -> bool {
+        let mut done = true;
+        for pool in self.state.pools.ids() {
+            let mut more = self.state.is_waiting(pool);
+            while more {
+                self.pass_pool(pool);
+                let asked = self.preempt(pool);
+                // A job that others make way for leaves the queue: the next one's turn has come.
+                more = asked == Asked::Nominated;
+                done &= asked != Asked::Some;
+            }
+        }
+        done
     }
 
     /// Starts what can start in one pool.
@@ -69,6 +108,7 @@ impl Work<'_> {
                 Err(Refusal::Room) if strict => return,
                 Err(Refusal::Room) => {}
                 Err(Refusal::Account) => {
+                    self.index.refused_at = Some(self.state.ledger.moves());
                     fronts.extend(self.state.queue.next(shape, Some(rank)));
                 }
             }
@@ -77,12 +117,12 @@ impl Work<'_> {
 
     /// Lets the first waiting job of a higher class take the place of lower ones, if that makes
     /// room for all of it.
-    pub fn preempt(&mut self, pool: PoolId) {
+    fn preempt(&mut self, pool: PoolId) -> Asked {
         let rules = &self.state.rules.preemption;
-        let Some(lowest) = self.state.pools[pool].running.lowest() else { return };
+        let Some(lowest) = self.state.pools[pool].running.lowest() else { return Asked::All };
         let least = lowest.saturating_add(rules.gap_min);
         if !rules.enabled {
-            return;
+            return Asked::All;
         }
         let (now, interval) = (self.state.now, self.state.rules.balance.monitoring_interval);
         let shapes: Vec<ShapeId> = self.state.queue.shapes(pool).collect();
@@ -103,13 +143,17 @@ impl Work<'_> {
                 self.retry_later(pool, again);
                 continue;
             }
-            if failed >= PLANS_MAX || self.nominate(rank.head) {
-                return;
+            if failed >= PLANS_MAX {
+                return Asked::Some;
+            }
+            if self.nominate(rank.head) {
+                return Asked::Nominated;
             }
             failed += 1;
             self.state.job_mut(rank.head).preempt_after = now.after(interval);
             self.retry_later(pool, now.after(interval));
         }
+        Asked::All
     }
 
     /// Makes a plan for one job and carries it out; returns whether there was one.

@@ -166,6 +166,7 @@ impl Work<'_> {
         self.state.rules = rules;
         self.adopt_rules(ran_in_terms);
         *self.index = Index::new(self.state);
+        self.state.changed.stir();
         let accounts = self.state.ledger.accounts.ids();
         for account in accounts {
             let usage = self.state.rank_usage(account);
@@ -198,6 +199,7 @@ pub fn enqueue(state: &mut State, id: JobId) {
     let usage = state.rank_usage(job.account);
     state.queue.enter(id, key, pool, usage);
     state.job_mut(id).state = JobState::Pending;
+    state.changed.stir();
 }
 
 /// Takes a job out of the queue.
@@ -206,6 +208,7 @@ pub fn dequeue(state: &mut State, id: JobId) {
     let (key, pool) = (state.line_of(job), state.shapes[job.shape].pool);
     let usage = state.rank_usage(job.account);
     state.queue.leave(id, key, pool, usage);
+    state.changed.stir();
 }
 
 /// Takes a job out of the state for good.

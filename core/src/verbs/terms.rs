@@ -1,10 +1,10 @@
 //! Terms: renewal, settlement, limits, and the use that ranks accounts.
 
 use super::Work;
-use super::grant::{clear_timers, set_timers};
+use super::grant::set_timer;
 use super::release::begin_release;
 use crate::charges::{payments, term, term_cost};
-use crate::config::Exhaustion;
+use crate::config::{Backfill, Exhaustion, Order};
 use crate::due::Due;
 use crate::effect::EvictionReason;
 use crate::ids::{AccountId, LeaseId};
@@ -14,8 +14,17 @@ use crate::units::{MicroAtp, Span, Time};
 use alloc::vec::Vec;
 
 impl Work<'_> {
-    /// Sets the next term's credit aside, from half of the running term on.
-    pub fn renew(&mut self, id: LeaseId) {
+    /// Renews a lease from half of its term on, and waits for the term's end.
+    pub fn half_term(&mut self, id: LeaseId) {
+        let Some(lease) = self.state.leases.get(&id) else { return };
+        if lease.state == LeaseState::Active && lease.half_term() <= self.state.now {
+            self.state.timers.set(lease.term_ends, Due::TermEnd(id));
+            self.renew(id);
+        }
+    }
+
+    /// Sets the next term's credit aside.
+    fn renew(&mut self, id: LeaseId) {
         let Some(lease) = self.state.leases.get(&id) else { return };
         if lease.state != LeaseState::Active || lease.next_hold.is_some() {
             return;
@@ -49,7 +58,8 @@ impl Work<'_> {
     /// Settles the term that ends and begins the next, or ends the lease when it is not paid for.
     pub fn end_term(&mut self, id: LeaseId) {
         let Some(lease) = self.state.leases.get(&id) else { return };
-        if lease.state != LeaseState::Active {
+        // Rules that changed twice may have left the timer of a term that ended before.
+        if lease.state != LeaseState::Active || lease.term_ends > self.state.now {
             return;
         }
         if lease.next_hold.is_none() {
@@ -60,22 +70,21 @@ impl Work<'_> {
         let left = lease.limit_at.map(|limit| limit.since(lease.term_ends));
         let span = term(self.state, left);
         let shape = &self.state.shapes[lease.shape];
-        let due = term_cost(self.state, job, shape, &lease.members, span);
-        if lease.next_hold.is_none() && !due.is_zero() {
+        let due = || term_cost(self.state, job, shape, &lease.members, span);
+        if lease.next_hold.is_none() && !due().is_zero() {
             let grace = self.state.rules.preemption.grace;
             begin_release(self, id, EvictionReason::BudgetExhausted, grace);
             return;
         }
         let ends = lease.term_ends;
         self.settle_term(id, ends, Span::ZERO);
-        clear_timers(self.state, id);
         let rates = self.state.rules.atp.rates;
         let lease = self.state.lease_mut(id);
         lease.hold = lease.next_hold.take();
         lease.rates = rates;
         lease.term_began = ends;
         lease.term_ends = ends.after(span);
-        set_timers(self.state, id);
+        set_timer(self.state, id);
         self.book_term(id);
     }
 
@@ -131,7 +140,12 @@ impl Work<'_> {
     /// Ranks an account's lines by its present use.
     fn rerank(&mut self, account: AccountId) {
         let usage = self.state.rank_usage(account);
-        self.state.queue.rerank(account, usage);
+        let other_first = self.state.queue.rerank(account, usage);
+        let scheduling = &self.state.rules.scheduling;
+        let strict = scheduling.backfill == Backfill::Strict && scheduling.order == Order::Fair;
+        if other_first || strict {
+            self.state.changed.stir();
+        }
     }
 
     /// Brings the common factor of all use back to one when it has grown large.
@@ -169,7 +183,9 @@ impl Work<'_> {
                 self.state.ledger.settle(next, &[], fee, now, self.effects);
                 self.state.timers.set(now, Due::Renew(id));
             }
-            if !ran_in_terms && self.state.runs_in_terms() {
+            let lease = self.state.lease(id);
+            let in_term = lease.hold.is_some() || lease.booked > 0;
+            if !ran_in_terms && !in_term && self.state.runs_in_terms() {
                 let lease = self.state.lease_mut(id);
                 (lease.term_began, lease.term_ends) = (now, now);
                 self.state.timers.set(now, Due::TermEnd(id));

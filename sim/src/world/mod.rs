@@ -13,12 +13,12 @@ pub mod tally;
 use crate::kernel::{Class, EventQueue};
 use crate::record::{FillPoint, JobRow, JobState, RunRecord};
 use crate::rng::{Stream, stream};
-use crate::scenario::build::Setup;
+use crate::scenario::build::{NodeLoad, Setup};
 use crate::scenario::limits::RUN_MAX;
 use crate::work::{FaultRecord, JobRecord};
 use feed::Feed;
-use gridcore::command::{Command, Entry, JobSpec, LabelNeed, Reply, Report, Request};
-use gridcore::config::ConfigError;
+use gridcore::command::{Command, Entry, JobSpec, LabelNeed, Reply, Report, Request, Sample};
+use gridcore::config::{ConfigError, NodeSpec};
 use gridcore::deny::Denied;
 use gridcore::effect::Effect;
 use gridcore::grid::Grid;
@@ -69,6 +69,8 @@ pub struct World {
     pools: BTreeMap<String, PoolId>,
     node_ids: BTreeMap<String, NodeId>,
     feeds: Vec<Feed>,
+    /// What the next sample is written into: one allocation for all.
+    sample: Sample,
     faults: Vec<FaultRecord>,
     /// Row of each job the core has accepted, by job number.
     row_of: Vec<u32>,
@@ -127,6 +129,8 @@ impl World {
         let nodes = (0..).zip(&config.nodes).map(|(i, n)| (n.name.clone(), NodeId::new(i)));
         let (pools, node_ids) = (pools.collect(), nodes.collect());
         let rows = observe::first_rows(&config, (&setup.name, &setup.about), seed, record);
+        let of_node = |(load, node): (&NodeLoad, &NodeSpec)| Feed::new(load, node.gpus.len());
+        let feeds = loads.iter().zip(&config.nodes).map(of_node).collect();
         let grid = Grid::new(config, Time::ZERO)?;
         let capacity_gpu = rows.nodes.iter().map(|n| n.capacity.gpu.get()).sum();
         let mut world = Self {
@@ -142,7 +146,8 @@ impl World {
             job_accounts,
             pools,
             node_ids,
-            feeds: loads.into_iter().map(Feed::new).collect(),
+            feeds,
+            sample: Sample::default(),
             faults,
             row_of: vec![u32::MAX],
             progress: Vec::new(),
@@ -264,19 +269,29 @@ impl World {
 
     /// Gives one entry to the core and performs what follows.
     fn apply(&mut self, command: Command) -> Result<Reply, Denied> {
+        let entry = self.entry(command);
+        self.apply_entry(&entry)
+    }
+
+    /// Stamps a command with the next sequence number and the time.
+    fn entry(&mut self, command: Command) -> Entry<Command> {
         self.seq = self.seq.next();
+        Entry { seq: self.seq, at: self.now, command }
+    }
+
+    /// Gives one stamped entry to the core and performs what follows.
+    fn apply_entry(&mut self, entry: &Entry<Command>) -> Result<Reply, Denied> {
         self.counts.entries += 1;
-        let entry = Entry { seq: self.seq, at: self.now, command };
         if let Some(watch) = &mut self.watch {
-            watch(&entry);
+            watch(entry);
         }
         let mut effects = std::mem::take(&mut self.effects);
         let before = self.check.then(|| self.grid.state().clone());
-        let reply = self.grid.apply(&entry, &mut effects);
+        let reply = self.grid.apply(entry, &mut effects);
         if let Some(before) = before {
             let state = self.grid.state();
             let mut breaches = gridcore::invariants::check(state);
-            breaches.extend(gridcore::invariants::check_step(&before, &entry, state));
+            breaches.extend(gridcore::invariants::check_step(&before, entry, state));
             assert!(breaches.is_empty(), "after {entry:?}: {breaches:?}");
             self.counts.breaches += breaches.len() as u64;
         }
@@ -343,8 +358,9 @@ impl World {
             self.report_sample(id);
         }
         let interval = self.grid.state().rules.balance.monitoring_interval;
-        let feed = usize::try_from(node).ok().and_then(|i| self.feeds.get(i));
-        let next = feed.map_or(Time::MAX, |feed| feed.next_change(self.now, interval));
+        let Some(feed) = self.feeds.get_mut(id.get() as usize) else { return };
+        feed.advance(self.now);
+        let next = feed.next_change(interval);
         if next < Time::MAX {
             self.events.push(next.max(self.now.after(Span::new(1))), Class::Sample, node);
         }
@@ -352,11 +368,19 @@ impl World {
 
     /// Reports one sample.
     fn report_sample(&mut self, node: NodeId) {
-        let index = usize::try_from(node.get()).unwrap_or(usize::MAX);
-        let Some(feed) = self.feeds.get(index) else { return };
-        let sample = feed.sample(self.now);
+        let index = node.get() as usize;
+        let Some(feed) = self.feeds.get_mut(index) else { return };
+        feed.advance(self.now);
+        let mut sample = std::mem::take(&mut self.sample);
+        feed.write(&mut sample);
+        let report = Report::Sample { node, sample };
         let before = owner_amounts(&self.grid.state().nodes[node]);
-        self.report(Report::Sample { node, sample });
+        let entry = self.entry(Command::Report(report));
+        let applied = self.apply_entry(&entry);
+        debug_assert!(applied.is_ok(), "a report is never refused");
+        if let Command::Report(Report::Sample { sample, .. }) = entry.command {
+            self.sample = sample;
+        }
         let after = owner_amounts(&self.grid.state().nodes[node]);
         self.tally.replace(Which::Owner, before, after);
     }

@@ -160,7 +160,8 @@ fn offered(node: &Node) -> Bundle {
 /// capacity less peak less buffer, within the node's own share limit.
 fn oracle(
     node: &Node,
-    peaks: (BasisPoints, BasisPoints, &[BasisPoints]),
+    (cpu, memory): (BasisPoints, BasisPoints),
+    gpus: impl Iterator<Item = BasisPoints>,
     gate: BasisPoints,
 ) -> Bundle {
     let capacity = &node.spec.capacity;
@@ -171,13 +172,12 @@ fn oracle(
         let buffer = BasisPoints::percent(percent).of_ceil(whole).max(unit);
         (whole - peak.of_ceil(whole)).saturating_sub(buffer)
     };
-    let (cpu, memory, gpus) = peaks;
-    let idle = gpus.iter().filter(|peak| **peak < gate).count() as u64;
-    let missing = (node.gpus.len() - gpus.len().min(node.gpus.len())) as u64;
+    let busy = gpus.take(node.gpus.len()).filter(|peak| *peak >= gate).count() as u64;
+    let idle = node.gpus.len() as u64 - busy;
     let bundle = Bundle {
         cpu: MilliCores::new(left(capacity.cpu.get(), cpu, 1_000, 5)),
         memory: Bytes::new(left(capacity.memory.get(), memory, 1 << 30, 10)),
-        gpu: MilliGpus::new((idle + missing) * 1_000),
+        gpu: MilliGpus::new(idle * 1_000),
         ..*capacity
     };
     bundle.meet(&node.spec.share_max)
@@ -216,8 +216,10 @@ impl World {
             }
             let on_offer = offered(node);
             gpu_offered += on_offer.gpu.get();
-            let peaks = feed.peaks(self.now, self.now.after(horizon));
-            let could = oracle(node, (peaks.0, peaks.1, &peaks.2), gate);
+            let mut peaks = feed.peaks(self.now, self.now.after(horizon));
+            let cpu = peaks.next().unwrap_or_default();
+            let memory = peaks.next().unwrap_or_default();
+            let could = oracle(node, (cpu, memory), peaks, gate);
             for (sums, amounts) in
                 [(&mut observer.offered, &on_offer), (&mut observer.lendable, &could)]
             {
@@ -226,7 +228,7 @@ impl World {
                 }
             }
             if !node.spec.dedicated {
-                observer.harm.judge(node, &on_offer, (peaks.0, peaks.1));
+                observer.harm.judge(node, &on_offer, (cpu, memory));
             }
         }
         observer.looks += 1;

@@ -267,8 +267,15 @@ impl Model {
 
     /// One scheduling pass over all pools.
     pub fn pass(&mut self, now: Time) {
-        for pool in 0..self.config.pools.len() {
-            self.pass_pool(pool, now);
+        // A start is use, which may put another job first in a pool passed before.
+        let again =
+            self.config.rules.scheduling.order == Order::Fair && self.config.pools.len() > 1;
+        let mut before = None;
+        while before.is_none() || again && before != Some(self.starts) {
+            before = Some(self.starts);
+            for pool in 0..self.config.pools.len() {
+                self.pass_pool(pool, now);
+            }
         }
     }
 
@@ -302,13 +309,17 @@ impl Model {
                 poor.push(task);
                 continue;
             }
-            let Some(places) = self.place(&task) else {
+            let Some(places) = self.place(&task, None) else {
                 if scheduling.backfill == Backfill::Strict {
                     return;
                 }
                 continue;
             };
-            if !self.start(id, places, now) {
+            // Who cannot pay for the best place still has its own nodes, for nothing.
+            let own = |model: &Self| model.place(&task, Some(task.account));
+            if !self.start(id, places, now)
+                && !own(self).is_some_and(|places| self.start(id, places, now))
+            {
                 poor.push(task);
             }
         }
@@ -322,13 +333,16 @@ impl Model {
             .any(|((leased, need), quota)| leased + need * u64::from(task.spec.members) > quota)
     }
 
-    /// Finds places for all members, or none.
-    fn place(&self, task: &Task) -> Option<Vec<(NodeId, u64)>> {
+    /// Finds places for all members, on one account's own nodes if it says so, or none.
+    fn place(&self, task: &Task, only: Option<AccountId>) -> Option<Vec<(NodeId, u64)>> {
         let mut trial = self.clone();
         let mut places: Vec<(NodeId, u64)> = Vec::new();
         for _ in 0..task.spec.members {
             let taken: Vec<NodeId> = places.iter().map(|(node, _)| *node).collect();
-            let taken = if task.spec.spread { taken } else { Vec::new() };
+            let mut taken = if task.spec.spread { taken } else { Vec::new() };
+            let owners = (0..).map(NodeId::new).zip(&self.config.nodes);
+            let foreign = owners.filter(|(_, spec)| only.is_some_and(|own| spec.owner != own));
+            taken.extend(foreign.map(|(node, _)| node));
             let node = trial.best(task, &taken)?;
             let devices = trial.tightest(node, &task.spec.needs)?;
             // What kinds a node runs counts whole jobs, so a gang does not change it under way.
