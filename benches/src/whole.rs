@@ -2,8 +2,8 @@
 
 use crate::measure::{say, tenths};
 use gridsim::clock::{Stopwatch, process_usage};
-use gridsim::output::Wanted;
-use gridsim::run::{simulate, write};
+use gridsim::output::{Staging, Wanted};
+use gridsim::run::{Keep, RunError, simulate, write};
 use gridsim::scenario::{Loaded, ScenarioError, load, parse};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -90,7 +90,7 @@ pub(crate) fn run_one(name: &str) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = match simulate(&loaded, loaded.scenario.seed, false, |_| true) {
+    let result = match simulate(&loaded, loaded.scenario.seed, &Keep::default(), |_| true) {
         Ok(result) => result,
         Err(error) => {
             say(&error.to_string());
@@ -100,7 +100,9 @@ pub(crate) fn run_one(name: &str) -> ExitCode {
     let folder = std::env::temp_dir().join(format!("gridbenches-{}", std::process::id()));
     let watch = Stopwatch::start();
     let wanted = Wanted { pictures: false, decisions: false };
-    let written = write(&result, &folder, wanted);
+    let written = Staging::begin(&folder)
+        .map_err(RunError::from)
+        .and_then(|staging| write(&result, staging, wanted));
     let wrote = watch.elapsed().as_millis();
     let removed = std::fs::remove_dir_all(&folder);
     let counts = result.run.counts;

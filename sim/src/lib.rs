@@ -9,7 +9,7 @@
 //! | 3 | [`world`] the event loop; [`picture`] figures |
 //! | 2 | [`scenario`] files to everything a run needs |
 //! | 1 | [`trace`] [`generate`] work, load and faults, read or drawn |
-//! | 0 | [`kernel`] the event queue; [`record`] rows of a run; [`work`] its input |
+//! | 0 | [`kernel`] the event queue; [`record`] rows of a run; [`work`] its input; [`journal`] its history |
 //! | 0 | [`rng`] [`decimal`] [`json`] [`clock`] |
 #![forbid(unsafe_code)]
 
@@ -18,6 +18,7 @@ pub mod clock;
 pub mod compare;
 pub mod decimal;
 pub mod generate;
+pub mod journal;
 pub mod json;
 pub mod kernel;
 pub mod metrics;

@@ -1,13 +1,16 @@
 //! One run, from a scenario to its results.
 
 use crate::clock::{Stopwatch, process_usage};
+use crate::journal::Writer;
 use crate::json::{Json, object};
 use crate::metrics::{LittleError, summary};
 use crate::output::{OutputError, Staging, Wanted, write_run};
 use crate::scenario::build::build;
 use crate::scenario::{Loaded, ScenarioError};
 use crate::world::{Finished, Progress, World};
-use std::path::Path;
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Why a run has no result.
@@ -37,33 +40,52 @@ pub struct Outcome {
     pub wall: Duration,
 }
 
+/// What a run keeps beside its rows.
+#[derive(Clone, Debug, Default)]
+pub struct Keep {
+    /// A row of every start and eviction.
+    pub decisions: bool,
+    /// The journal, in this folder.
+    pub journal: Option<PathBuf>,
+}
+
 /// Runs a scenario with one seed.
 ///
 /// # Errors
-/// When it cannot be built, or its result contradicts itself.
+/// When it cannot be built, its journal cannot be written, or its result contradicts itself.
 pub fn simulate(
     loaded: &Loaded,
     seed: u64,
-    decisions: bool,
+    keep: &Keep,
     look: impl FnMut(Progress) -> bool,
 ) -> Result<Outcome, RunError> {
-    let mut world = World::new(build(loaded, seed)?)?;
-    if decisions {
+    let setup = build(loaded, seed)?;
+    let failed = |error| OutputError::File(PathBuf::from("journal"), error);
+    let begin = |folder: &PathBuf| Writer::begin(folder, &setup.config).map_err(failed);
+    let journal = keep.journal.as_ref().map(begin).transpose()?;
+    let journal = journal.map(|writer| Rc::new(RefCell::new(writer)));
+    let mut world = World::new(setup)?;
+    if keep.decisions {
         world.keep_decisions();
+    }
+    if let Some(writer) = journal.clone() {
+        world.watch(Box::new(move |entry| writer.borrow_mut().append(entry)));
     }
     let watch = Stopwatch::start();
     let run = world.run(look);
     let wall = watch.elapsed();
+    if let Some(writer) = journal {
+        writer.borrow_mut().finish().map_err(failed)?;
+    }
     let summary = summary(&run)?;
     Ok(Outcome { run, summary, wall })
 }
 
-/// Writes a run's files into a folder.
+/// Writes a run's files and moves all that is staged into place.
 ///
 /// # Errors
 /// When a file cannot be written; then none is left behind.
-pub fn write(result: &Outcome, folder: &Path, wanted: Wanted) -> Result<(), RunError> {
-    let mut staging = Staging::begin(folder)?;
+pub fn write(result: &Outcome, mut staging: Staging, wanted: Wanted) -> Result<(), RunError> {
     write_run(&mut staging, &result.run.record, &result.summary, wanted)?;
     let speed = speed(result).text();
     staging.write("speed.json", |out| out.write_all(speed.as_bytes()))?;

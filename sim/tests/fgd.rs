@@ -8,7 +8,7 @@ mod common;
 
 use gridsim::json::Json;
 use gridsim::record::RunRecord;
-use gridsim::run::simulate;
+use gridsim::run::{Keep, simulate};
 use gridsim::scenario::schema::{Jobs, Source, StrategyName};
 use gridsim::scenario::{Loaded, load};
 use rayon::prelude::*;
@@ -69,7 +69,7 @@ fn published_fills_are_met() {
         let runs: Vec<[i128; 5]> = (42..42 + seeds)
             .into_par_iter()
             .map(|seed| {
-                let result = simulate(&loaded, seed, false, |_| true).unwrap();
+                let result = simulate(&loaded, seed, &Keep::default(), |_| true).unwrap();
                 check_counts(&result.run.record);
                 AT.map(|percent| allocated(&result.summary, percent))
             })
@@ -90,7 +90,7 @@ fn published_fills_are_met() {
 #[test]
 fn the_committed_sample_is_filled_and_its_counts_add_up() {
     let loaded = load(&common::scenario("fgd-openb"), &[]).unwrap();
-    let result = simulate(&loaded, 42, false, |_| true).unwrap();
+    let result = simulate(&loaded, 42, &Keep::default(), |_| true).unwrap();
     check_counts(&result.run.record);
     let (half, all) = (allocated(&result.summary, "50"), allocated(&result.summary, "130"));
     assert!((49_000_000..55_000_000).contains(&half), "{half}");

@@ -4,7 +4,7 @@
 
 mod common;
 
-use gridsim::run::simulate;
+use gridsim::run::{Keep, simulate};
 use gridsim::scenario::load;
 
 /// The scenarios and what makes each small.
@@ -24,7 +24,7 @@ fn summaries_are_what_they_were() {
     for (name, sets) in GOLDEN {
         let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
         let loaded = load(&common::scenario(name), &sets).unwrap();
-        let run = simulate(&loaded, loaded.scenario.seed, false, |_| true).unwrap();
+        let run = simulate(&loaded, loaded.scenario.seed, &Keep::default(), |_| true).unwrap();
         let text = run.summary.text();
         let path = common::root().join("reports").join(format!("{name}.summary.json"));
         if update {

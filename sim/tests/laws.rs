@@ -4,7 +4,7 @@ mod common;
 
 use common::{digits, files, rows, scenario, scratch, succeeds, summary};
 use gridcore::bundle::Bundle;
-use gridsim::run::{Outcome, simulate};
+use gridsim::run::{Keep, Outcome, simulate};
 use gridsim::scenario::load;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,7 +20,7 @@ const BUSY: [(&str, &str); 3] = [
 
 fn outcome(name: &str, set: &str) -> Outcome {
     let loaded = load(&scenario(name), &[set.to_owned()]).expect("the scenario is well-formed");
-    simulate(&loaded, SEED, false, |_| true).expect("the run contradicts nothing")
+    simulate(&loaded, SEED, &Keep::default(), |_| true).expect("the run contradicts nothing")
 }
 
 /// CPU, memory and GPU of a bundle.

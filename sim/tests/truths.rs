@@ -5,7 +5,7 @@ mod queueing;
 
 use gridsim::metrics::summary;
 use gridsim::record::JobState;
-use gridsim::run::simulate;
+use gridsim::run::{Keep, simulate};
 use gridsim::scenario::build::build;
 use gridsim::scenario::load;
 use gridsim::world::World;
@@ -62,7 +62,7 @@ fn littles_law_is_checked_in_every_class() {
 #[test]
 fn dominant_resource_fairness_gives_three_and_two() {
     let loaded = load(&common::scenario("drf-toy"), &[]).unwrap();
-    let run = simulate(&loaded, 0, false, |_| true).unwrap().run.record;
+    let run = simulate(&loaded, 0, &Keep::default(), |_| true).unwrap().run.record;
     let running = |account: &str| {
         let of = |row: &&gridsim::record::JobRow| run.accounts[row.account as usize] == account;
         run.jobs.iter().filter(of).filter(|row| row.state == JobState::Running).count()

@@ -31,7 +31,7 @@ const SIM: &[(u8, &[&str])] = &[
     (3, &["world", "picture"]),
     (2, &["scenario"]),
     (1, &["trace", "generate"]),
-    (0, &["kernel", "rng", "decimal", "work", "record", "clock", "json"]),
+    (0, &["kernel", "rng", "decimal", "work", "record", "clock", "json", "journal"]),
 ];
 
 /// Floors of the daemon.

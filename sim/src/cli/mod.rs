@@ -2,6 +2,7 @@
 
 mod compare;
 mod convert;
+mod replay;
 mod run;
 mod show;
 
@@ -29,6 +30,8 @@ enum Verb {
     Check(ScenarioArgs),
     /// Run the same work under several policies, strategies or scenarios, side by side.
     Compare(compare::CompareArgs),
+    /// Replay the journal of a run: the same entries, the same digest.
+    Replay(replay::ReplayArgs),
     /// Turn a trace into a scenario, with a table of what was kept and dropped.
     Import(convert::ImportArgs),
     /// Write the jobs that a scenario would draw as a CSV trace.
@@ -138,6 +141,7 @@ fn perform(verb: Verb) -> anyhow::Result<()> {
         Verb::Run(args) => run::run(&args),
         Verb::Check(args) => run::check(&args),
         Verb::Compare(args) => compare::compare(&args),
+        Verb::Replay(args) => replay::replay(&args),
         Verb::Import(args) => convert::import(&args),
         Verb::Generate(args) => convert::generate(&args),
         Verb::Completions { shell } => {

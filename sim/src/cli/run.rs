@@ -4,9 +4,9 @@ use super::{ScenarioArgs, Seeds, show};
 use crate::compare::{Spread, spreads};
 use crate::json::Json;
 use crate::metrics::table;
-use crate::output::Wanted;
+use crate::output::{Staging, Wanted};
 use crate::record::RunRecord;
-use crate::run::{Outcome, simulate, write};
+use crate::run::{Keep, Outcome, simulate, write};
 use crate::scenario::Loaded;
 use crate::scenario::build::build;
 use clap::Args;
@@ -31,6 +31,9 @@ pub(super) struct RunArgs {
     /// Also write decisions.csv.
     #[arg(long)]
     decisions: bool,
+    /// Also write the journal: every entry of the core, for `gridsim replay`.
+    #[arg(long, conflicts_with = "seeds")]
+    journal: bool,
     /// Leave out pictures and the page.
     #[arg(long)]
     no_pictures: bool,
@@ -65,20 +68,23 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<()> {
         .out
         .clone()
         .unwrap_or_else(|| PathBuf::from("reports/out").join(&loaded.scenario.name));
-    crate::output::Staging::try_out(&folder)?;
+    Staging::try_out(&folder)?;
     if let Some(seeds) = args.seeds {
         return run_seeds(args, &loaded, seeds, &folder, &stop);
     }
     let seed = args.seed.unwrap_or(loaded.scenario.seed);
     let bar = show::Bar::begin(args.quiet || args.json);
-    let result = simulate(&loaded, seed, args.decisions, |at| {
+    let mut staging = Staging::begin(&folder)?;
+    let journal = args.journal.then(|| staging.folder("journal"));
+    let keep = Keep { decisions: args.decisions, journal };
+    let result = simulate(&loaded, seed, &keep, |at| {
         bar.show(at);
         !stop.load(Ordering::SeqCst)
     });
     bar.end();
     let result = result?;
     let wanted = Wanted { pictures: !args.no_pictures, decisions: args.decisions };
-    write(&result, &folder, wanted)?;
+    write(&result, staging, wanted)?;
     print_result(args, &result, &folder)?;
     if !result.run.record.complete {
         show::note("note: the run was interrupted; its report is complete up to there");
@@ -122,9 +128,9 @@ fn run_seeds(
     let runs = run_all(loaded, seeds, stop)?;
     let spreads = spreads(&runs.summaries);
     let wanted = Wanted { pictures: !args.no_pictures, decisions: args.decisions };
-    write(&runs.first, folder, wanted)?;
+    write(&runs.first, Staging::begin(folder)?, wanted)?;
     let json = crate::compare::seeds_json(&loaded.scenario.name, seeds.from, &spreads);
-    let mut staging = crate::output::Staging::begin(folder)?;
+    let mut staging = Staging::begin(folder)?;
     let text = json.text();
     staging.write("seeds.json", |out| std::io::Write::write_all(out, text.as_bytes()))?;
     staging.finish()?;
@@ -159,7 +165,7 @@ fn fill_of(record: &RunRecord) -> RunRecord {
 /// Runs all seeds in parallel.
 pub(super) fn run_all(loaded: &Loaded, seeds: Seeds, stop: &AtomicBool) -> anyhow::Result<Runs> {
     use rayon::prelude::*;
-    let one = |seed| simulate(loaded, seed, false, |_| !stop.load(Ordering::SeqCst));
+    let one = |seed| simulate(loaded, seed, &Keep::default(), |_| !stop.load(Ordering::SeqCst));
     let first = one(seeds.from)?;
     let rest: Result<Vec<(Json, RunRecord)>, crate::run::RunError> = (seeds.from + 1..seeds.to)
         .into_par_iter()

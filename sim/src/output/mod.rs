@@ -77,13 +77,23 @@ impl Staging {
         Ok(())
     }
 
-    /// Moves all files into place.
+    /// Returns the path of a folder among the files, for the caller to make and fill.
+    pub fn folder(&mut self, name: &str) -> PathBuf {
+        self.names.push(name.to_owned());
+        self.folder.join(name)
+    }
+
+    /// Moves all files into place; a folder replaces the one of an earlier run.
     ///
     /// # Errors
     /// When one cannot be moved.
     pub fn finish(self) -> Result<(), OutputError> {
         for name in &self.names {
             let to = self.target.join(name);
+            if to.is_dir() {
+                let removed = std::fs::remove_dir_all(&to);
+                removed.map_err(|error| OutputError::File(to.clone(), error))?;
+            }
             let moved = std::fs::rename(self.folder.join(name), &to);
             moved.map_err(|error| OutputError::File(to, error))?;
         }

@@ -4,7 +4,7 @@
 
 use gridcore::units::Band;
 use gridsim::record::{JobRow, JobState};
-use gridsim::run::simulate;
+use gridsim::run::{Keep, simulate};
 use gridsim::scenario::{Loaded, parse};
 use std::path::PathBuf;
 
@@ -129,7 +129,7 @@ impl Case {
     pub(crate) fn judge(&self, seed: u64, jobs: u64) -> Vec<Verdict> {
         let path = PathBuf::from("queue.yaml");
         let scenario = parse(&path, &self.yaml(jobs), &[]).expect("the scenario is well-formed");
-        let run = simulate(&Loaded { scenario, path }, seed, false, |_| true);
+        let run = simulate(&Loaded { scenario, path }, seed, &Keep::default(), |_| true);
         let run = run.unwrap_or_else(|why| panic!("{}: {why}", self.name)).run;
         let rows = &run.record.jobs;
         self.known.iter().map(|known| estimate(rows, *known)).collect()
