@@ -69,10 +69,6 @@ id! {
     ShapeId(u32), "s"
 }
 id! {
-    /// A line of the queue: jobs of one account, shape and priority.
-    LineId(u32), "q"
-}
-id! {
     /// A job, in the order of submission.
     JobId(u64), "j"
 }
@@ -101,6 +97,30 @@ id! {
     Epoch(u32), "e"
 }
 
+/// An id that is a number given out in order.
+pub trait Numbered: Copy {
+    /// Returns the number.
+    fn number(self) -> u64;
+    /// Returns the id of a number.
+    fn numbered(number: u64) -> Self;
+}
+
+/// Implements [`Numbered`] for ids of 64 bits.
+macro_rules! numbered {
+    ($($name:ident),*) => {$(
+        impl Numbered for $name {
+            fn number(self) -> u64 {
+                self.0
+            }
+            fn numbered(number: u64) -> Self {
+                Self(number)
+            }
+        }
+    )*};
+}
+
+numbered!(JobId, LeaseId, HoldId);
+
 /// An id that indexes a [`Table`].
 pub trait Dense: Copy {
     /// Returns the index of the id.
@@ -123,7 +143,7 @@ macro_rules! dense {
     )*};
 }
 
-dense!(NodeId, AccountId, PoolId, ShapeId, LineId);
+dense!(NodeId, AccountId, PoolId, ShapeId);
 
 /// A table whose rows are never removed, indexed by their id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

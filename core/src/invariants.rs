@@ -92,7 +92,7 @@ fn check_ledger(state: &State, out: &mut Breaches) {
     let leases = state.leases.values();
     let used = leases.flat_map(|l| [l.hold, l.next_hold, l.cover]).flatten();
     let used: BTreeSet<_> = used.collect();
-    let open: BTreeSet<_> = ledger.holds.keys().copied().collect();
+    let open: BTreeSet<_> = ledger.holds.keys().collect();
     out.need(4, used == open, || format!("holds {open:?} are open, leases name {used:?}"));
 }
 
@@ -175,10 +175,10 @@ pub fn check_step(before: &State, entry: &Entry<Command>, after: &State) -> Vec<
         && after.next.lease >= before.next.lease
         && after.next.offer >= before.next.offer;
     out.need(23, ids, || String::from("an id counter goes back"));
-    for (id, lease) in &after.leases {
-        match before.leases.get(id) {
+    for (id, lease) in after.leases.iter() {
+        match before.leases.get(&id) {
             Some(old) => check_kept(old, lease, &mut out),
-            None => check_granted(before, after, *id, &mut out),
+            None => check_granted(before, after, id, &mut out),
         }
     }
     for account in after.ledger.accounts.ids() {

@@ -10,8 +10,8 @@ use crate::config::{AccountSpec, MINTED_MAX};
 use crate::deny::Denied;
 use crate::effect::{Effect, Party, Transfer, TransferKind};
 use crate::ids::{AccountId, HoldId, LeaseId, Table, TransferId};
+use crate::rows::Rows;
 use crate::units::{MicroAtp, Ppm, Time};
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -65,7 +65,7 @@ pub struct Ledger {
     /// The accounts.
     pub accounts: Table<AccountId, Account>,
     /// The open holds.
-    pub holds: BTreeMap<HoldId, Hold>,
+    pub holds: Rows<HoldId, Hold>,
     /// Fees and what came of them.
     pub treasury: MicroAtp,
     /// Everything ever minted, as a negative balance.

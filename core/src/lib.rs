@@ -13,7 +13,7 @@
 //! | 5 | [`state`] the tables together |
 //! | 4 | [`nodes`] [`load`] [`offers`] [`jobs`] [`queue`] [`leases`] [`ledger`] [`tariff`] [`due`] |
 //! | 3 | [`config`] [`command`] [`effect`] [`deny`] [`blocker`] [`forecast`] [`pressure`] [`trend`] [`usage`] [`encode`] [`decode`] |
-//! | 2 | [`bundle`] |
+//! | 2 | [`bundle`] [`rows`] |
 //! | 1 | [`units`] [`ids`] |
 //!
 //! A module uses only what is below it, or on its own floor without a circle; a test reads this
@@ -50,6 +50,7 @@ pub mod placement;
 pub mod preempt;
 pub mod pressure;
 pub mod queue;
+pub mod rows;
 pub mod snapshot;
 pub mod state;
 pub mod tariff;

@@ -13,6 +13,7 @@ use crate::ledger::{Account, Ledger};
 use crate::nodes::Node;
 use crate::offers::Fates;
 use crate::queue::{LineKey, Queue};
+use crate::rows::Rows;
 use crate::units::Time;
 use crate::usage::Inflation;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -57,11 +58,11 @@ pub struct State {
     /// The shapes of the jobs.
     pub shapes: Shapes,
     /// Jobs that wait or run.
-    pub jobs: BTreeMap<JobId, Job>,
+    pub jobs: Rows<JobId, Job>,
     /// Jobs that wait, in lines.
     pub queue: Queue,
     /// Leases that hold capacity.
-    pub leases: BTreeMap<LeaseId, Lease>,
+    pub leases: Rows<LeaseId, Lease>,
     /// Capacity kept for jobs whose victims are leaving.
     pub claims: BTreeMap<JobId, Claim>,
     /// Timers.
@@ -161,9 +162,9 @@ impl State {
             nodes: Table::new(),
             ledger,
             shapes: Shapes::default(),
-            jobs: BTreeMap::new(),
+            jobs: Rows::new(),
             queue: Queue::default(),
-            leases: BTreeMap::new(),
+            leases: Rows::new(),
             claims: BTreeMap::new(),
             timers: Timers::default(),
             fates: Fates::default(),
@@ -276,15 +277,15 @@ impl State {
     /// Returns the jobs that are neither waiting nor running nor held nor claimed: none, ever.
     #[must_use]
     pub fn strays(&self) -> Vec<JobId> {
-        let stray = |(id, job): (&JobId, &Job)| {
-            let waits = self.queue.contains(self.line_of(job), *id);
+        let stray = |(id, job): (JobId, &Job)| {
+            let waits = self.queue.contains(self.line_of(job), id);
             let ok = match job.state {
                 JobState::Pending => waits,
                 JobState::Held => !waits,
-                JobState::Nominated => self.claims.contains_key(id),
+                JobState::Nominated => self.claims.contains_key(&id),
                 JobState::Running(lease) => self.leases.contains_key(&lease),
             };
-            (!ok).then_some(*id)
+            (!ok).then_some(id)
         };
         self.jobs.iter().filter_map(stray).collect()
     }

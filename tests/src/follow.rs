@@ -133,13 +133,13 @@ impl Pair {
 
 /// Returns the first difference between the core and the model, in words.
 fn differences(state: &State, model: &Model) -> Option<String> {
-    let jobs: Vec<JobId> = state.jobs.keys().copied().collect();
+    let jobs: Vec<JobId> = state.jobs.keys().collect();
     let tasks: Vec<JobId> = model.tasks.keys().copied().collect();
     if jobs != tasks {
         return Some(format!("the core has jobs {jobs:?}, the model {tasks:?}"));
     }
-    for (id, job) in &state.jobs {
-        let task = &model.tasks[id];
+    for (id, job) in state.jobs.iter() {
+        let task = &model.tasks[&id];
         let core = match job.state {
             JobState::Running(lease) => {
                 let members = &state.lease(lease).members;

@@ -120,8 +120,8 @@ fn pick<T>(n: u16, mut things: impl ExactSizeIterator<Item = T>) -> Option<T> {
 /// Returns the n-th live job, or one that does not exist.
 fn pick_job(world: &World, n: u16) -> (JobId, AccountId) {
     let missing = (JobId::new(u64::from(n) + 1_000_000), AccountId::new(0));
-    let jobs = world.grid.state().jobs.values();
-    pick(n, jobs.map(|job| (job.id, job.account))).unwrap_or(missing)
+    let jobs = world.grid.state().jobs.values().map(|job| (job.id, job.account));
+    pick(n, jobs.collect::<Vec<_>>().into_iter()).unwrap_or(missing)
 }
 
 /// Returns the n-th node; every 97th does not exist.

@@ -17,7 +17,7 @@ const CORE: &[(u8, &[&str])] = &[
     (4, &["nodes", "load", "offers", "jobs", "queue", "leases", "ledger", "tariff", "due"]),
     (3, &["config", "command", "effect", "deny", "blocker", "forecast", "pressure", "trend"]),
     (3, &["usage", "encode", "decode"]),
-    (2, &["bundle"]),
+    (2, &["bundle", "rows"]),
     (1, &["units", "ids"]),
 ];
 

@@ -168,7 +168,7 @@ impl Work<'_> {
     /// and length is given back and set aside anew, and leases that did not run in terms begin one.
     pub fn adopt_rules(&mut self, ran_in_terms: bool) {
         let now = self.state.now;
-        let ids: Vec<LeaseId> = self.state.leases.keys().copied().collect();
+        let ids: Vec<LeaseId> = self.state.leases.keys().collect();
         for id in ids {
             let lease = self.state.lease_mut(id);
             if lease.state != LeaseState::Active {

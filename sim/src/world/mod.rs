@@ -223,6 +223,8 @@ impl World {
             let Some(at) = self.events.first() else { break };
             if at >= end {
                 self.now = end;
+                // Without a horizon only the longest run there is ends like this: that is a cut.
+                complete = self.horizon.is_some();
                 break;
             }
             let Some(event) = self.events.pop() else { break };

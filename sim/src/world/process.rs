@@ -334,7 +334,7 @@ impl World {
                 | JobState::Refused => {}
             }
         }
-        for (id, job) in &self.grid.state().jobs {
+        for (id, job) in self.grid.state().jobs.iter() {
             let index = usize::try_from(id.get()).unwrap_or(usize::MAX);
             let row = self.row_of.get(index).copied().unwrap_or(u32::MAX) as usize;
             if let Some(row) = self.record.jobs.get_mut(row) {

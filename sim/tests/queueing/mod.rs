@@ -13,7 +13,7 @@ const BATCHES: usize = 32;
 /// The 99.95 % quantile of Student's t with 31 degrees of freedom (any table).
 const STUDENT: f64 = 3.633;
 /// Mean service in seconds: the unit of the closed forms.
-const SERVICE: f64 = 1_000.0;
+const SERVICE: f64 = 100.0;
 
 /// What is measured of a job.
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +63,8 @@ fn class(duration: &str, more: &str) -> String {
     format!("    - {{ needs: {{ cpu_cores: 1 }}, duration: {duration}{more} }}\n")
 }
 
-const EXPONENTIAL: &str = "{ exponential: { mean: 1000s } }";
-const CONSTANT: &str = "{ constant: { span: 1000s } }";
+const EXPONENTIAL: &str = "{ exponential: { mean: 100s } }";
+const CONSTANT: &str = "{ constant: { span: 100s } }";
 const NO_PREEMPTION: &str = "{ enabled: false }";
 /// Preemption at once, without notice, claim or limit.
 const RESUME: &str = "{ enabled: true, min_runtime: 0, grace_seconds: 0, hold_seconds: 0, \
@@ -92,20 +92,20 @@ pub(crate) fn cases() -> Vec<Case> {
             + &class(EXPONENTIAL, ", weight: 5, priority: low, checkpoint: 0"),
         preemption,
         known: vec![(measure, Some(Band::High), high), (measure, Some(Band::Low), low)],
-        ..plain(name, 1, "2.88", high)
+        ..plain(name, 1, "28.8", high)
     };
     vec![
-        plain("M/M/1 .5", 1, "1.8", 1.0),
-        plain("M/M/1 .9", 1, "3.24", 9.0),
-        plain("M/M/2 .5", 2, "3.6", 0.333_333_333),
-        plain("M/M/4 .8", 4, "11.52", 0.745_540_590),
-        plain("M/M/8 .9", 8, "25.92", 0.876_916_238),
-        plain("M/M/100 .95", 100, "342", 0.101_291_371),
-        lossy("Erlang B 10, 8", 10, "28.8", 0.121_661_064),
-        lossy("Erlang B 100, 100", 100, "360", 0.075_700_453),
-        even("M/D/1 .5", "1.8", 0.5),
-        even("M/D/1 .8", "2.88", 2.0),
-        even("M/D/1 .9", "3.24", 4.5),
+        plain("M/M/1 .5", 1, "18", 1.0),
+        plain("M/M/1 .9", 1, "32.4", 9.0),
+        plain("M/M/2 .5", 2, "36", 0.333_333_333),
+        plain("M/M/4 .8", 4, "115.2", 0.745_540_590),
+        plain("M/M/8 .9", 8, "259.2", 0.876_916_238),
+        plain("M/M/100 .95", 100, "3420", 0.101_291_371),
+        lossy("Erlang B 10, 8", 10, "288", 0.121_661_064),
+        lossy("Erlang B 100, 100", 100, "3600", 0.075_700_453),
+        even("M/D/1 .5", "18", 0.5),
+        even("M/D/1 .8", "28.8", 2.0),
+        even("M/D/1 .9", "32.4", 4.5),
         two("preemptive resume", RESUME, Measure::Response, 1.428_571, 7.142_857),
         two("non-preemptive", NO_PREEMPTION, Measure::Wait, 1.142_857, 5.714_286),
     ]
@@ -131,6 +131,7 @@ impl Case {
         let scenario = parse(&path, &self.yaml(jobs), &[]).expect("the scenario is well-formed");
         let run = simulate(&Loaded { scenario, path }, seed, &Keep::default(), |_| true);
         let run = run.unwrap_or_else(|why| panic!("{}: {why}", self.name)).run;
+        assert!(run.record.complete, "{}: the run was cut", self.name);
         let rows = &run.record.jobs;
         self.known.iter().map(|known| estimate(rows, *known)).collect()
     }
