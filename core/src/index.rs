@@ -14,8 +14,8 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-/// A node's place among the candidates of a shape: score, priority, permutation, id.
-type Place = (Reverse<i64>, (i32, u32), NodeId);
+/// A node's place among the candidates of a shape: score, then its rank among equals.
+type Place = (Reverse<i64>, u32);
 
 /// The mark of a node that a shape does not fit now.
 const NONE: i64 = i64::MIN;
@@ -28,8 +28,10 @@ pub struct Index {
     log: Vec<NodeId>,
     /// How many changes were dropped from the front of the log.
     dropped: usize,
-    /// Nodes by their place in the permutation, for the strategy `random`.
+    /// Nodes in the order of equals: priority, permutation, id.
     by_rank: Vec<NodeId>,
+    /// The place of each node in it.
+    ranks: Table<NodeId, u32>,
     /// The nodes of each account that owns any.
     owned: BTreeMap<AccountId, Vec<NodeId>>,
     /// How many transfers there had been when the last pass found an account that could not pay.
@@ -48,7 +50,7 @@ struct Candidates {
     /// The score of each node, or [`NONE`].
     scores: Table<NodeId, i64>,
     order: BTreeSet<Place>,
-    /// Under the strategy `random`: the candidates by permutation, one bit each.
+    /// Under the strategy `random`: the candidates by rank, one bit each.
     bits: Vec<u64>,
 }
 
@@ -57,7 +59,13 @@ impl Index {
     #[must_use]
     pub fn new(state: &State) -> Self {
         let mut by_rank: Vec<NodeId> = state.nodes.ids().collect();
-        by_rank.sort_by_key(|node| state.tie_rank[*node]);
+        by_rank.sort_by_key(|node| (state.tie(*node), *node));
+        let mut places: Vec<(NodeId, u32)> = by_rank.iter().copied().zip(0..).collect();
+        places.sort_unstable();
+        let mut ranks = Table::new();
+        for (_, rank) in places {
+            ranks.push(rank);
+        }
         let mut owned: BTreeMap<AccountId, Vec<NodeId>> = BTreeMap::new();
         for (id, node) in state.nodes.iter() {
             owned.entry(node.spec.owner).or_default().push(id);
@@ -68,6 +76,7 @@ impl Index {
             log: Vec::new(),
             dropped: 0,
             by_rank,
+            ranks,
             owned,
             refused_at: None,
         }
@@ -99,18 +108,18 @@ impl Index {
     pub fn refresh(&mut self, state: &State, id: ShapeId) -> usize {
         let end = self.dropped + self.log.len();
         let shape = &state.shapes[id];
-        let Self { scorer, shapes, log, dropped, .. } = self;
+        let Self { scorer, shapes, log, dropped, ranks, .. } = self;
         let candidates = shapes.entry(id).or_insert_with(|| {
             let mut new = Candidates::new(state, shape, scorer.is_random());
-            new.score_all(state, scorer, shape);
+            new.score_all(state, scorer, shape, ranks);
             new.read = end;
             new
         });
         if candidates.read < *dropped {
-            candidates.score_all(state, scorer, shape);
+            candidates.score_all(state, scorer, shape, ranks);
         } else {
             for node in log.iter().skip(candidates.read - *dropped) {
-                candidates.score(state, scorer, shape, *node);
+                candidates.score(state, scorer, shape, *node, ranks[*node]);
             }
         }
         candidates.read = end;
@@ -123,8 +132,8 @@ impl Index {
     pub fn best(&self, id: ShapeId, taken: &BTreeSet<NodeId>, draw: u64) -> Option<NodeId> {
         let candidates = self.shapes.get(&id)?;
         if !self.scorer.is_random() {
-            let mut order = candidates.order.iter().map(|place| place.2);
-            return order.find(|node| !taken.contains(node));
+            let node = |place: &Place| self.by_rank.get(place.1 as usize).copied();
+            return candidates.order.iter().filter_map(node).find(|node| !taken.contains(node));
         }
         let free = candidates.ranks().map(|rank| self.by_rank.get(rank).copied());
         if taken.is_empty() {
@@ -144,12 +153,11 @@ impl Index {
         id: ShapeId,
         account: AccountId,
         taken: &BTreeSet<NodeId>,
-        state: &State,
     ) -> Option<NodeId> {
         let candidates = self.shapes.get(&id)?;
         let own = self.owned.get(&account)?.iter().copied();
         let fits = own.filter(|node| candidates.scores[*node] != NONE && !taken.contains(node));
-        fits.min_by_key(|node| (Reverse(candidates.scores[*node]), state.tie(*node), *node))
+        fits.min_by_key(|node| (Reverse(candidates.scores[*node]), self.ranks[*node]))
     }
 
     /// Returns whether a node's hardware, labels and pool suit a shape; the shape must be indexed.
@@ -194,14 +202,20 @@ impl Candidates {
         }
     }
 
-    fn score_all(&mut self, state: &State, scorer: &Scorer, shape: &Shape) {
-        for node in state.nodes.ids() {
-            self.score(state, scorer, shape, node);
+    fn score_all(
+        &mut self,
+        state: &State,
+        scorer: &Scorer,
+        shape: &Shape,
+        ranks: &Table<NodeId, u32>,
+    ) {
+        for (node, rank) in ranks.iter() {
+            self.score(state, scorer, shape, node, *rank);
         }
     }
 
     /// Scores one node anew.
-    fn score(&mut self, state: &State, scorer: &Scorer, shape: &Shape, id: NodeId) {
+    fn score(&mut self, state: &State, scorer: &Scorer, shape: &Shape, id: NodeId, rank: u32) {
         if !self.suitable.get(id.index()).copied().unwrap_or(false) {
             return;
         }
@@ -213,19 +227,18 @@ impl Candidates {
             return;
         }
         self.scores[id] = new;
-        let tie = state.tie(id);
         if scorer.is_random() {
-            let bit = 1_u64 << (tie.1 % 64);
-            if let Some(word) = self.bits.get_mut(tie.1 as usize / 64) {
+            let bit = 1_u64 << (rank % 64);
+            if let Some(word) = self.bits.get_mut(rank as usize / 64) {
                 *word = if fits { *word | bit } else { *word & !bit };
             }
             return;
         }
         if old != NONE {
-            self.order.remove(&(Reverse(old), tie, id));
+            self.order.remove(&(Reverse(old), rank));
         }
         if new != NONE {
-            self.order.insert((Reverse(new), tie, id));
+            self.order.insert((Reverse(new), rank));
         }
     }
 
@@ -234,7 +247,7 @@ impl Candidates {
         self.order.len() + bits as usize
     }
 
-    /// Walks the places in the permutation of the candidates.
+    /// Walks the ranks of the candidates.
     fn ranks(&self) -> impl Iterator<Item = usize> {
         let set = |(i, word): (usize, &u64)| {
             let word = *word;
@@ -243,7 +256,7 @@ impl Candidates {
         self.bits.iter().enumerate().flat_map(set)
     }
 
-    /// Returns the place in the permutation of the n-th candidate.
+    /// Returns the rank of the n-th candidate.
     fn nth(&self, mut n: u64) -> Option<usize> {
         for (i, word) in self.bits.iter().enumerate() {
             let ones = u64::from(word.count_ones());

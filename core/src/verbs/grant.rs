@@ -74,7 +74,7 @@ impl Work<'_> {
     ) -> Option<NodeId> {
         match only {
             None => self.index.best(shape, taken, draw),
-            Some(account) => self.index.best_own(shape, account, taken, self.state),
+            Some(account) => self.index.best_own(shape, account, taken),
         }
     }
 
