@@ -38,12 +38,14 @@ struct Past {
     value: u16,
 }
 
-/// What is known of one resource's use. One cache line: a cluster has tens of thousands of them,
-/// and a sample of a machine reads all of its own.
+/// What is known of one resource's use. It fits a cache line of 64 bytes: a cluster has tens of
+/// thousands of them, and a sample of a machine reads all of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forecast {
-    /// Former values that can still be the window's maximum: the highest, then the falling rest.
-    top: Past,
+    /// Former values that can still be the window's maximum: the highest (when it was last seen and
+    /// its value), then the falling rest.
+    top_seen: Time,
+    top: u16,
     rest: Vec<Past>,
     /// The value of the last of the rest; nothing where there is none.
     least: u16,
@@ -70,6 +72,8 @@ const fn shape(policy: Policy) -> (Span, u16) {
     }
 }
 
+const _: () = assert!(size_of::<Forecast>() <= 64, "a forecast fits a cache line");
+
 impl Forecast {
     /// Records that `value` holds from `at` on; the present one was last sampled at `until`.
     pub fn change(&mut self, value: BasisPoints, until: Time, at: Time, balance: &Balance) {
@@ -85,8 +89,8 @@ impl Forecast {
 
     /// Adds a value that no longer holds to the window.
     fn pass(&mut self, past: Past) {
-        if past.value >= self.top.value {
-            self.top = past;
+        if past.value >= self.top {
+            (self.top_seen, self.top) = (past.seen, past.value);
             self.rest.clear();
             self.least = 0;
             return;
@@ -103,12 +107,13 @@ impl Forecast {
 
     /// Drops from the window what lies too far back.
     fn forget(&mut self, window: Span, at: Time) {
-        if self.top.seen.after(window) >= at {
+        if self.top_seen.after(window) >= at {
             return;
         }
         let gone = self.rest.iter().take_while(|past| past.seen.after(window) < at).count();
         self.rest.drain(..gone);
-        self.top = if self.rest.is_empty() { Past::default() } else { self.rest.remove(0) };
+        let top = if self.rest.is_empty() { Past::default() } else { self.rest.remove(0) };
+        (self.top_seen, self.top) = (top.seen, top.value);
         self.least = self.rest.last().map_or(0, |past| past.value);
     }
 
@@ -136,7 +141,8 @@ impl Forecast {
         match balance.policy {
             Policy::Conservative | Policy::Balanced => {
                 let live = |past: &&Past| past.seen.after(window) >= now;
-                let past = [&self.top].into_iter().chain(&self.rest).find(live);
+                let top = Past { seen: self.top_seen, value: self.top };
+                let past = [&top].into_iter().chain(&self.rest).find(live);
                 past.map_or(self.last, |past| past.value.max(self.last))
             }
             Policy::Aggressive => self.last,

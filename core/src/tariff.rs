@@ -17,16 +17,8 @@ pub fn cost(needs: &Needs, span: Span, band: Band, rates: &[u64; DIMENSIONS]) ->
         if amount == 0 || rate == 0 {
             continue;
         }
-        let part = match amount.checked_mul(span.get()) {
-            Some(integral) => scale_ceil(integral, factor, rate),
-            None => {
-                let integral = u128::from(amount) * u128::from(span.get());
-                let wide =
-                    integral.checked_mul(u128::from(factor)).map(|p| p.div_ceil(rate.into()));
-                wide.and_then(|part| u64::try_from(part).ok()).unwrap_or(u64::MAX)
-            }
-        };
-        total = total.saturating_add(part);
+        let integral = u128::from(amount) * u128::from(span.get());
+        total = total.saturating_add(scale_ceil(integral, factor, rate));
     }
     MicroAtp::new(total)
 }

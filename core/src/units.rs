@@ -173,14 +173,12 @@ pub(crate) fn scale_floor(amount: u64, factor: u64, divisor: u64) -> u64 {
 }
 
 /// Returns the same, rounded up.
-pub(crate) fn scale_ceil(amount: u64, factor: u64, divisor: u64) -> u64 {
-    amount.checked_mul(factor).map_or_else(
-        || {
-            let wide = (u128::from(amount) * u128::from(factor)).div_ceil(u128::from(divisor));
-            u64::try_from(wide).unwrap_or(u64::MAX)
-        },
-        |product| product.div_ceil(divisor),
-    )
+pub(crate) fn scale_ceil(amount: u128, factor: u64, divisor: u64) -> u64 {
+    let product = amount.saturating_mul(u128::from(factor));
+    match u64::try_from(product) {
+        Ok(product) => product.div_ceil(divisor),
+        Err(_) => u64::try_from(product.div_ceil(u128::from(divisor))).unwrap_or(u64::MAX),
+    }
 }
 
 impl BasisPoints {
@@ -205,7 +203,7 @@ impl BasisPoints {
     /// Returns this fraction of `amount`, rounded up.
     #[must_use]
     pub fn of_ceil(self, amount: u64) -> u64 {
-        scale_ceil(amount, self.0.into(), 10_000)
+        scale_ceil(amount.into(), self.0.into(), 10_000)
     }
 
     /// Returns this fraction of `amount`, rounded down.

@@ -55,7 +55,7 @@ fn check_counts(run: &RunRecord) {
 /// Returns the allocated GPU share at a percentage of arrived requests, in millionths of a percent.
 fn allocated(summary: &Json, percent: &str) -> i128 {
     let found = summary.number(&["metrics", "allocated_gpu_percent_at", percent]);
-    found.expect("the fill reaches 130 %")
+    found.expect("the fill reaches this percentage")
 }
 
 #[test]
@@ -71,12 +71,11 @@ fn published_fills_are_met() {
             .map(|seed| {
                 let result = simulate(&loaded, seed, &Keep::default(), |_| true).unwrap();
                 check_counts(&result.run.record);
-                // The few tasks of the sample do not reach 130 % under every seed.
-                if published {
-                    AT.map(|percent| allocated(&result.summary, percent))
-                } else {
-                    [0; 5]
-                }
+                // Drawing stops before 130 % would be exceeded: of the sample's few nodes one task is
+                // more than a percent, so its curve may end before 130.
+                let exists = |percent: &str| published || percent != "130";
+                let at = |percent| exists(percent).then(|| allocated(&result.summary, percent));
+                AT.map(|percent| at(percent).unwrap_or(0))
             })
             .collect();
         for (i, percent) in AT.iter().enumerate() {

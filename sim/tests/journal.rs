@@ -60,11 +60,10 @@ fn every_flipped_bit_and_every_cut_is_noticed_or_harmless() {
         }
         Ok::<u64, JournalError>(count)
     };
-    for at in 0..whole.len() {
+    for bit in 0..8 * whole.len() {
         let mut bytes = whole.clone();
-        let bit = 1 << (at % 8);
-        bytes[at] ^= bit;
-        assert!(read(&bytes).is_err(), "byte {at} flipped by {bit} goes unnoticed");
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        assert!(read(&bytes).is_err(), "bit {bit} flipped goes unnoticed");
     }
     let mut prefixes = 0;
     for length in 0..whole.len() {
