@@ -7,8 +7,9 @@ use gridcore::command::{Command, Entry, JobSpec, Outcome, Report, Request};
 use gridcore::config::{AccountSpec, Config, NodeSpec, PoolSpec, Rules};
 use gridcore::effect::Effect;
 use gridcore::grid::Grid;
-use gridcore::ids::{AccountId, Epoch, LeaseId, Seq};
+use gridcore::ids::{AccountId, Epoch, LeaseId, NodeId, Seq};
 use gridcore::units::{Bytes, MicroAtp, MilliCores, Span, Time};
+use gridcore::wire::{Order, Status};
 
 /// Pairs of an end and a submission per measurement.
 const PAIRS: u64 = 20_000;
@@ -26,7 +27,7 @@ struct Busy {
     now: Time,
     dice: Dice,
     effects: Vec<Effect>,
-    running: Vec<(LeaseId, Epoch)>,
+    running: Vec<(NodeId, LeaseId, Epoch)>,
 }
 
 /// Prints a row per size, with and without money, then with a long queue.
@@ -122,9 +123,9 @@ impl Busy {
         if pick >= self.running.len() {
             return;
         }
-        let (lease, epoch) = self.running.swap_remove(pick);
-        let outcome = Outcome::Completed;
-        self.apply(Command::Report(Report::Ended { lease, epoch, outcome }));
+        let (node, lease, epoch) = self.running.swap_remove(pick);
+        let status = Status::Ended(Outcome::Completed, None);
+        self.apply(Command::Report(Report::Lease { node, lease, epoch, status }));
     }
 
     fn apply(&mut self, command: Command) {
@@ -133,8 +134,8 @@ impl Busy {
         let applied = self.grid.apply(&entry, &mut self.effects);
         assert!(applied.is_ok(), "nothing here is refused: {applied:?}");
         for effect in self.effects.drain(..) {
-            if let Effect::Start { lease, epoch, .. } = effect {
-                self.running.push((lease, epoch));
+            if let Effect::Order { node, order: Order::Start(start) } = effect {
+                self.running.push((node, start.lease, start.epoch));
             }
         }
     }

@@ -62,7 +62,7 @@ pub fn first_hold(state: &State, job: &Job, shape: &Shape) -> MicroAtp {
 #[must_use]
 pub fn payments(state: &State, lease: &Lease, until: Time, lost: Span) -> Vec<Payment> {
     let rates = &lease.rates;
-    let span = until.min(lease.term_ends).since(lease.term_began);
+    let span = lease.ran_in_term(until);
     let amount = cost(&lease.needs, span, lease.band(), rates);
     let owner = |node: NodeId| state.nodes[node].spec.owner;
     let foreign = || lease.members.iter().filter(|m| owner(m.node) != lease.account);
@@ -90,7 +90,7 @@ pub fn priced_loss(state: &State, lease: &Lease, at: Time) -> MicroAtp {
         return MicroAtp::ZERO;
     }
     let at = at.min(lease.term_ends);
-    let lost = state.job(lease.job).lost_after(lease.ran(at)).min(at.since(lease.term_began));
+    let lost = state.job(lease.job).lost_after(lease.ran(at)).min(lease.ran_in_term(at));
     let owner = |node: NodeId| -> AccountId { state.nodes[node].spec.owner };
     let count = lease.members.iter().filter(|m| owner(m.node) != lease.account).count() as u64;
     let one = cost(&lease.needs, lost, lease.band(), rates);

@@ -3,7 +3,9 @@
 use crate::bundle::Needs;
 use crate::config::Rules;
 use crate::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, PoolId, Seq};
-use crate::units::{BasisPoints, Bytes, MicroAtp, Priority, Span, Time};
+use crate::units::{MicroAtp, Priority, Span, Time};
+pub use crate::wire::{GpuSample, Outcome, Sample};
+use crate::wire::{Lending, Status};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -105,55 +107,24 @@ pub enum Report {
         /// The node.
         node: NodeId,
     },
-    /// The job's process tree has ended and is empty; capacity is free.
-    Ended {
+    /// What has become of a lease on one of its nodes.
+    Lease {
+        /// The node.
+        node: NodeId,
         /// The lease.
         lease: LeaseId,
         /// Its epoch; another one is stale.
         epoch: Epoch,
-        /// How it ended.
-        outcome: Outcome,
+        /// What has become of it.
+        status: Status,
     },
-}
-
-/// How a process tree ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Outcome {
-    /// The job did its work.
-    Completed,
-    /// The job ended itself with an error.
-    Failed,
-    /// It was stopped: by notice, by the kill, or at its limit.
-    Stopped,
-}
-
-/// What the owner of a node uses.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sample {
-    /// Compute, as a part of the hardware.
-    pub cpu: BasisPoints,
-    /// Memory, as a part of the hardware.
-    pub memory: BasisPoints,
-    /// Each GPU, in device order; one that is left out counts as used by its owner.
-    pub gpus: Vec<GpuSample>,
-}
-
-impl Sample {
-    /// Walks the utilisation of CPU, memory, then every GPU.
-    pub fn uses(&self) -> impl Iterator<Item = BasisPoints> {
-        [self.cpu, self.memory].into_iter().chain(self.gpus.iter().map(|gpu| gpu.busy))
-    }
-}
-
-/// What the owner uses of one GPU.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GpuSample {
-    /// Utilisation.
-    pub busy: BasisPoints,
-    /// Video memory in use.
-    pub memory: Bytes,
-    /// Whether a process that is not ours computes on it.
-    pub foreign: bool,
+    /// What the owner of a node lets it lend from now on.
+    Lending {
+        /// The node.
+        node: NodeId,
+        /// What it lends.
+        lending: Lending,
+    },
 }
 
 /// What to run, and under which conditions.

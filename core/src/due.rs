@@ -17,16 +17,16 @@ pub enum Due {
     Renew(LeaseId),
     /// A lease's term ends.
     TermEnd(LeaseId),
-    /// A notice is over.
-    Kill(LeaseId),
     /// A claim is given up.
     ClaimEnd(JobId),
     /// A node's offer is checked.
     Check(NodeId),
     /// A node's offer expires before it is checked.
     OfferEnd(NodeId),
-    /// An owner's use has outgrown what is left beside the leases.
-    Reclaim(NodeId),
+    /// Nothing is left to lend of an offer: it is taken back.
+    Withdraw(NodeId),
+    /// A node that has refused a start may be asked again.
+    Ask(NodeId),
     /// A job of a higher class may try again to preempt.
     Retry(PoolId),
 }

@@ -1,17 +1,26 @@
 //! What the core wants done and wants known, as plain data.
 //!
-//! An order ([`Effect::Start`], [`Effect::Notice`], [`Effect::Kill`]) carries lease and epoch, so
-//! that performing it twice is harmless. The others are the core's log: a driver keeps them or not.
+//! An [`Effect::Order`] carries lease and epoch, so that performing it twice is harmless. The
+//! others are the core's log: a driver keeps them or not.
 
 use crate::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, OfferId, TransferId};
 use crate::units::{MicroAtp, Span, Time};
+pub use crate::wire::EvictionReason;
+use crate::wire::Order;
 use serde::{Deserialize, Serialize};
 
 /// One effect of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Effect {
-    /// Start the job on the members of the lease, as the state describes them.
-    Start {
+    /// Give this to a node's station; the halves are joined directly.
+    Order {
+        /// The node.
+        node: NodeId,
+        /// What it is to do.
+        order: Order,
+    },
+    /// A job was granted a lease on the members that the state describes.
+    Granted {
         /// The lease.
         lease: LeaseId,
         /// Its epoch.
@@ -19,23 +28,16 @@ pub enum Effect {
         /// The job.
         job: JobId,
     },
-    /// Ask the lease's processes to end; they are killed at `kill_at`.
-    Notice {
+    /// A lease was told to leave, by the coordinator or by its node.
+    Evicted {
         /// The lease.
         lease: LeaseId,
         /// Its epoch.
         epoch: Epoch,
-        /// When the notice is over.
+        /// When the notice is over and it is killed.
         kill_at: Time,
         /// Why.
         reason: EvictionReason,
-    },
-    /// Kill the lease's process trees now.
-    Kill {
-        /// The lease.
-        lease: LeaseId,
-        /// Its epoch.
-        epoch: Epoch,
     },
     /// A lease is closed and its capacity is free.
     Closed(LeaseEnd),
@@ -61,48 +63,6 @@ pub enum Effect {
         /// What became of it.
         fate: OfferFate,
     },
-}
-
-/// Why a lease was ended by somebody else than its job (RULES.md section 8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum EvictionReason {
-    /// The owner of the node needs it.
-    OwnerReturn,
-    /// A job of a higher class needs it.
-    PriorityPreemption,
-    /// The account cannot pay the next term.
-    BudgetExhausted,
-    /// The job reached its limit.
-    TimeLimit,
-    /// The node failed.
-    NodeFailure,
-    /// The job's account asked.
-    UserRequest,
-}
-
-impl EvictionReason {
-    /// All reasons, in their stated order.
-    pub const ALL: [Self; 6] = [
-        Self::OwnerReturn,
-        Self::PriorityPreemption,
-        Self::BudgetExhausted,
-        Self::TimeLimit,
-        Self::NodeFailure,
-        Self::UserRequest,
-    ];
-
-    /// Returns the name that users meet.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::OwnerReturn => "OwnerReturn",
-            Self::PriorityPreemption => "PriorityPreemption",
-            Self::BudgetExhausted => "BudgetExhausted",
-            Self::TimeLimit => "TimeLimit",
-            Self::NodeFailure => "NodeFailure",
-            Self::UserRequest => "UserRequest",
-        }
-    }
 }
 
 /// The end of a lease.

@@ -101,7 +101,7 @@ fn survey(state: &State, shape: &Shape) -> Survey {
             survey.down += 1;
         } else if node.draining.is_some() {
             survey.draining += 1;
-        } else if node.reclaiming {
+        } else if !node.lending.open && !node.leases.is_empty() {
             survey.reclaiming += 1;
         } else if !node.takes_work(state.now) {
             survey.closed += 1;

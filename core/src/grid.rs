@@ -116,11 +116,11 @@ fn run_due(work: &mut Work<'_>) {
             Due::Limit(lease) => work.limit_reached(lease),
             Due::Renew(lease) => work.half_term(lease),
             Due::TermEnd(lease) => work.end_term(lease),
-            Due::Kill(lease) => work.kill(lease),
             Due::ClaimEnd(job) => work.claim_ended(job),
             Due::Check(node) => work.check_offer(node),
             Due::OfferEnd(node) => work.offer_end(node),
-            Due::Reclaim(node) => work.reclaim(node),
+            Due::Withdraw(node) => work.withdraw_empty(node),
+            Due::Ask(node) => work.state.changed.note(node),
             Due::Retry(_) => work.state.changed.stir(),
         }
     }
@@ -146,7 +146,10 @@ fn run_report(work: &mut Work<'_>, report: &Report) -> Reply {
         Report::Sample { node, sample } => work.sample(*node, sample),
         Report::NodeDown { node } => work.node_down(*node),
         Report::NodeUp { node } => work.node_up(*node),
-        Report::Ended { lease, epoch, outcome } => return work.ended(*lease, *epoch, *outcome),
+        Report::Lease { node, lease, epoch, status } => {
+            return work.status(*node, *lease, *epoch, *status);
+        }
+        Report::Lending { node, lending } => work.lend(*node, *lending),
     }
     Reply::Done
 }

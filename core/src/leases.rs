@@ -4,6 +4,7 @@
 //! money (the open hold and what was settled) but moves none.
 
 use crate::bundle::{DIMENSIONS, Needs};
+use crate::command::Outcome;
 use crate::effect::EvictionReason;
 use crate::ids::{AccountId, Epoch, HoldId, JobId, LeaseId, NodeId, ShapeId};
 use crate::units::{Band, MicroAtp, Priority, Span, Time};
@@ -75,12 +76,24 @@ pub struct Lease {
     pub reason: Option<EvictionReason>,
     /// Whose return or failure made it leave.
     pub blame: Option<NodeId>,
-    /// The nodes among its members' that failed under it.
-    pub lost: BTreeSet<NodeId>,
+    /// The nodes among its members' on which nothing of it is left.
+    pub gone: BTreeSet<NodeId>,
+    /// How its first member ended by itself; the others then end too.
+    pub outcome: Option<Outcome>,
+    /// Since when its node has it paused, for the owner's sake.
+    pub paused: Option<Time>,
+    /// How long it was paused in the running term, a pause under way left out.
+    pub rested: Span,
+    /// The same over all terms.
+    pub rested_in_all: Span,
+    /// What was left of its limit when it was paused.
+    pub limit_left: Option<Span>,
     /// When it was first told to leave.
     pub noticed: Option<Time>,
     /// When it is killed if it has not left.
     pub kill_at: Option<Time>,
+    /// Whether its node says that it was killed and is still there.
+    pub stuck: bool,
     /// Credit that the job of a higher class holds for the work lost here.
     pub cover: Option<HoldId>,
     /// Credit held over all terms.
@@ -102,10 +115,50 @@ impl Lease {
         self.term_began.after(Span::new(self.term_ends.since(self.term_began).get() / 2))
     }
 
-    /// Returns how long it has run.
+    /// Returns the length of the running term.
+    #[must_use]
+    pub fn term_span(&self) -> Span {
+        self.term_ends.since(self.term_began)
+    }
+
+    /// Returns how long it has run, pauses left out.
     #[must_use]
     pub fn ran(&self, now: Time) -> Span {
-        now.since(self.granted)
+        let resting = self.paused.map_or(Span::ZERO, |since| now.since(since));
+        now.since(self.granted).saturating_sub(self.rested_in_all).saturating_sub(resting)
+    }
+
+    /// Returns how much of the running term it has run until a time, pauses left out.
+    #[must_use]
+    pub fn ran_in_term(&self, until: Time) -> Span {
+        let until = until.min(self.term_ends);
+        let resting = self.paused.map_or(Span::ZERO, |at| until.since(at.max(self.term_began)));
+        until.since(self.term_began).saturating_sub(self.rested).saturating_sub(resting)
+    }
+
+    /// Returns the nodes on which something of it may be left.
+    #[must_use]
+    pub fn places(&self) -> BTreeSet<NodeId> {
+        let nodes = self.members.iter().map(|member| member.node);
+        nodes.filter(|node| !self.gone.contains(node)).collect()
+    }
+
+    /// Returns whether nothing of it is left anywhere.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.members.iter().all(|member| self.gone.contains(&member.node))
+    }
+
+    /// Ends a pause under way.
+    pub fn end_pause(&mut self, now: Time) {
+        if let Some(since) = self.paused.take() {
+            self.rested_in_all = self.rested_in_all.saturating_add(now.since(since));
+            let in_term = now.since(since.max(self.term_began));
+            self.rested = self.rested.saturating_add(in_term);
+        }
+        if let Some(left) = self.limit_left.take() {
+            self.limit_at = Some(now.after(left));
+        }
     }
 }
 

@@ -1,18 +1,18 @@
 //! The core of grid: who lends, who borrows, who goes first, who pays.
 //!
 //! Pure and deterministic: no clock, no randomness, no file, no float. [`grid::Grid::apply`] is the
-//! only way in; it takes one [`command::Entry`] at a time and appends what is to be done to a list
-//! of [`effect::Effect`]s. The simulator and the daemon drive the very same code. Read it from the
-//! top down:
+//! coordinator's only way in; it takes one [`command::Entry`] at a time and appends what is to be
+//! done to a list of [`effect::Effect`]s. Every node has a [`station::Station`] of the same
+//! kind. The simulator and the daemon drive the very same code. Read it from the top down:
 //!
 //! | floor | modules |
 //! |--:|---|
-//! | 8 | [`grid`] the door and the match |
+//! | 8 | [`grid`] the coordinator's door and match; [`station`] the node's |
 //! | 7 | [`verbs`] every way in which the state changes |
 //! | 6 | [`placement`] [`index`] where a job goes; [`preempt`] who makes way; [`charges`] what it costs; [`explain`] why it waits; [`invariants`] what must always hold; [`snapshot`] the state as bytes |
 //! | 5 | [`state`] the tables together |
 //! | 4 | [`nodes`] [`load`] [`offers`] [`jobs`] [`queue`] [`leases`] [`ledger`] [`tariff`] [`due`] |
-//! | 3 | [`config`] [`command`] [`effect`] [`deny`] [`blocker`] [`forecast`] [`pressure`] [`trend`] [`usage`] [`encode`] [`decode`] |
+//! | 3 | [`config`] [`command`] [`effect`] [`deny`] [`blocker`] [`forecast`] [`pressure`] [`trend`] [`usage`] [`wire`] [`encode`] [`decode`] |
 //! | 2 | [`bundle`] [`rows`] |
 //! | 1 | [`units`] [`ids`] |
 //!
@@ -53,8 +53,10 @@ pub mod queue;
 pub mod rows;
 pub mod snapshot;
 pub mod state;
+pub mod station;
 pub mod tariff;
 pub mod trend;
 pub mod units;
 pub mod usage;
 pub mod verbs;
+pub mod wire;

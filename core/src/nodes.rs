@@ -9,6 +9,7 @@ use crate::ids::LeaseId;
 use crate::load::Load;
 use crate::offers::Offer;
 use crate::units::{BasisPoints, Bytes, MilliCores, MilliGpus, PerMille, Time};
+use crate::wire::Lending;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -66,8 +67,10 @@ pub struct Node {
     pub load: Option<Load>,
     /// Its owner has been below the gates since then (under [`Lend::Idle`]).
     pub idle_since: Option<Time>,
-    /// Whether its owner's use has outgrown what is left beside the leases.
-    pub reclaiming: bool,
+    /// It has refused a start and is asked nothing before then.
+    pub asked_again: Time,
+    /// What its station says it is willing to lend.
+    pub lending: Lending,
     /// When its offer is checked next.
     pub next_check: Option<Time>,
 }
@@ -98,7 +101,8 @@ impl Node {
             kinds: BTreeMap::new(),
             load: None,
             idle_since: None,
-            reclaiming: false,
+            asked_again: Time::ZERO,
+            lending: Lending::ALL,
             next_check: None,
         }
     }
@@ -123,7 +127,8 @@ impl Node {
     #[must_use]
     pub fn takes_work(&self, now: Time) -> bool {
         let open = self.offer.as_ref().is_some_and(|offer| offer.is_open(now));
-        self.up && self.draining.is_none() && !self.reclaiming && open
+        let asked = now >= self.asked_again;
+        self.up && self.draining.is_none() && self.lending.open && asked && open
     }
 
     /// Returns what is on offer and neither leased nor claimed.
@@ -246,7 +251,7 @@ impl Node {
             (false, _) => "down",
             (true, Some(_)) if self.leases.is_empty() => "drained",
             (true, Some(_)) => "draining",
-            (true, None) if self.reclaiming => "reclaiming",
+            (true, None) if !self.leases.is_empty() && !self.lending.open => "reclaiming",
             (true, None) if !self.leases.is_empty() => "lending",
             (true, None) if lends => "idle",
             (true, None) => "owner",
@@ -259,7 +264,7 @@ impl Node {
     #[must_use]
     pub fn lendable(&self, now: Time, offering: &Offering, balance: &Balance) -> Lendable {
         let nothing = Lendable { bundle: Bundle::ZERO, gpus: 0 };
-        if !self.up || self.draining.is_some() || !self.spec.can_share {
+        if !self.up || self.draining.is_some() || !self.spec.can_share || !self.lending.open {
             return nothing;
         }
         let all = u64::MAX.checked_shr(64 - u32::try_from(self.gpus.len()).unwrap_or(64));
@@ -290,17 +295,9 @@ impl Node {
         self.capped(bundle, gpus)
     }
 
-    /// Returns whether more is leased than it could lend now.
-    #[must_use]
-    pub fn exceeds(&self, lendable: &Lendable) -> bool {
-        let amounts = Bundle { gpu: lendable.bundle.gpu, ..self.leased };
-        let closed = |(i, gpu): (usize, &Gpu)| lendable.gpus & 1 << i == 0 && !gpu.used.is_zero();
-        !amounts.fits_in(&lendable.bundle) || self.gpus.iter().enumerate().any(closed)
-    }
-
     /// Applies the node's own share limit and counts the devices.
     fn capped(&self, bundle: Bundle, gpus: u64) -> Lendable {
-        let devices = self.spec.share_max.gpu.get() / 1_000;
+        let devices = (self.spec.share_max.gpu.get() / 1_000).min(self.lending.gpus_max.into());
         let mut kept = 0_u64;
         // A device that already works for the pool is kept before an unused one.
         let idle = |i: &usize| self.gpus.get(*i).is_some_and(|gpu| gpu.used.is_zero());

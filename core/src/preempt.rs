@@ -159,31 +159,3 @@ fn without(state: &State, node: &Node, id: NodeId, gone: &[LeaseId]) -> (Bundle,
     }
     (leased, gpus)
 }
-
-/// Returns the leases that must leave a node whose owner needs more than is left beside them, given
-/// what the node could lend now: the smallest set, owner's own leases last.
-#[must_use]
-pub fn reclaim_victims(state: &State, id: NodeId, room: &Bundle, open: u64) -> Vec<LeaseId> {
-    let node = &state.nodes[id];
-    let leases = || node.leases.iter().map(|lease| state.lease(*lease));
-    let leaving: Vec<LeaseId> =
-        leases().filter(|l| l.state != LeaseState::Active).map(|l| l.id).collect();
-    let mut active: Vec<&Lease> = leases().filter(|l| l.state == LeaseState::Active).collect();
-    let own = |lease: &Lease| lease.account == node.spec.owner;
-    active.sort_by_key(|lease| (own(lease), victim_order(state, lease)));
-    let enough = |gone: &[LeaseId]| {
-        let all: Vec<LeaseId> = leaving.iter().chain(gone).copied().collect();
-        let (leased, gpus) = without(state, node, id, &all);
-        let closed = |(i, gpu): (usize, &Gpu)| open & 1 << i == 0 && !gpu.used.is_zero();
-        let amounts = Bundle { gpu: room.gpu, ..leased };
-        amounts.fits_in(room) && !gpus.iter().enumerate().any(closed)
-    };
-    let mut gone = Vec::new();
-    for lease in active {
-        if enough(&gone) {
-            break;
-        }
-        gone.push(lease.id);
-    }
-    fill_back(gone, enough)
-}

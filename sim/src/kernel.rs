@@ -1,9 +1,10 @@
 //! The event queue: what happens next, in one stated order.
 //!
 //! Events come out by time, then by class, then by insertion. The class order at one instant is
-//! part of the model (HOUSE.md: faults, samples, submissions, ends, then the core's own wake).
+//! part of the model (HOUSE.md: faults, samples, submissions, ends, then the halves' own wakes).
 //! Samples of one instant come out by node: any order of them gives the same (invariant 46), and
-//! this one walks the memory of ten thousand nodes forwards.
+//! this one walks the memory of ten thousand nodes forwards. Ends come out in the order in which
+//! the processes were started.
 
 use gridcore::units::Time;
 use std::cmp::Reverse;
@@ -15,13 +16,17 @@ use std::collections::BinaryHeap;
 pub enum Class {
     /// A node fails or returns.
     Fault,
+    /// The wall clock reaches an hour that a rule names.
+    Clock,
     /// An owner's use changes.
     Sample,
     /// A job is submitted.
     Submit,
     /// A process tree ends.
     End,
-    /// The core asked to be woken.
+    /// A node's half asked to be woken.
+    Node,
+    /// The coordinator's half asked to be woken.
     Wake,
     /// The run is measured; changes nothing.
     Observe,
@@ -51,10 +56,12 @@ impl Event {
     pub fn class(&self) -> Class {
         match self.order >> COUNTER_BITS {
             0 => Class::Fault,
-            1 => Class::Sample,
-            2 => Class::Submit,
-            3 => Class::End,
-            4 => Class::Wake,
+            1 => Class::Clock,
+            2 => Class::Sample,
+            3 => Class::Submit,
+            4 => Class::End,
+            5 => Class::Node,
+            6 => Class::Wake,
             _ => Class::Observe,
         }
     }
@@ -80,10 +87,11 @@ impl EventQueue {
         Self::default()
     }
 
-    /// Inserts an event behind all of the same time and class; a sample, before those of nodes
-    /// with a higher number.
+    /// Inserts an event behind all of the same time and class; a sample or an end, before those of
+    /// nodes or processes with a higher number.
     pub fn push(&mut self, at: Time, class: Class, what: u64) {
-        let rank = if class == Class::Sample { what } else { self.inserted };
+        let numbered = matches!(class, Class::Sample | Class::End);
+        let rank = if numbered { what } else { self.inserted };
         let order = ((class as u64) << COUNTER_BITS) | rank;
         self.inserted += 1;
         self.heap.push(Reverse(Event { at, order, what }));
@@ -94,10 +102,10 @@ impl EventQueue {
         self.heap.pop().map(|Reverse(event)| event)
     }
 
-    /// Returns the first event's time.
+    /// Returns the first event.
     #[must_use]
-    pub fn first(&self) -> Option<Time> {
-        self.heap.peek().map(|Reverse(event)| event.at)
+    pub fn peek(&self) -> Option<Event> {
+        self.heap.peek().map(|Reverse(event)| *event)
     }
 
     /// Returns how many events wait.
@@ -118,12 +126,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_come_by_time_then_class_then_insertion() {
+    fn events_come_by_time_then_class_then_number_or_insertion() {
         let mut queue = EventQueue::new();
         let at = Time::from_ms;
         queue.push(at(5), Class::Wake, 1);
-        queue.push(at(5), Class::End, 2);
         queue.push(at(5), Class::End, 3);
+        queue.push(at(5), Class::End, 2);
         queue.push(at(1), Class::Wake, 4);
         queue.push(at(5), Class::Fault, 5);
         let order: Vec<u64> = std::iter::from_fn(|| queue.pop()).map(|e| e.what()).collect();

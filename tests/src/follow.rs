@@ -5,10 +5,11 @@ use gridcore::command::{Command, Entry, Outcome, Reply, Report, Request};
 use gridcore::config::{Config, Exhaustion};
 use gridcore::deny::Denied;
 use gridcore::grid::Grid;
-use gridcore::ids::{AccountId, JobId};
+use gridcore::ids::{AccountId, JobId, NodeId};
 use gridcore::jobs::JobState;
 use gridcore::state::State;
 use gridcore::units::Time;
+use gridcore::wire::Status;
 
 /// The core and the model of one cluster.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub struct Pair {
 /// What an entry means to the model, read before the core applies it.
 enum Meaning {
     Nothing,
-    Ended(JobId, Outcome),
+    Ended(JobId, NodeId, Outcome),
     Cancel(JobId),
 }
 
@@ -52,7 +53,11 @@ impl Pair {
         self.model.run_due(now);
         match meaning {
             Meaning::Nothing => {}
-            Meaning::Ended(job, outcome) => self.ended(job, outcome, now),
+            Meaning::Ended(job, node, outcome) => {
+                if self.model.end_on(job, node, outcome) {
+                    self.ended(job, outcome, now);
+                }
+            }
             Meaning::Cancel(job) if answer.is_ok() => {
                 let running = self.model.tasks.get(&job).is_some_and(|t| t.places.is_some());
                 if running {
@@ -72,10 +77,15 @@ impl Pair {
 
     fn meaning(&self, command: &Command) -> Meaning {
         match command {
-            Command::Report(Report::Ended { lease, epoch, outcome }) => {
+            Command::Report(Report::Lease { node, lease, epoch, status }) => {
                 let open = self.grid.state().leases.get(lease);
-                let open = open.filter(|open| open.epoch == *epoch);
-                open.map_or(Meaning::Nothing, |open| Meaning::Ended(open.job, *outcome))
+                let open = open.filter(|open| open.epoch == *epoch && open.places().contains(node));
+                match (open, status) {
+                    (Some(open), Status::Ended(outcome, _)) => {
+                        Meaning::Ended(open.job, *node, *outcome)
+                    }
+                    (_, _) => Meaning::Nothing,
+                }
             }
             Command::Request(Request::CancelJob { job, .. }) => Meaning::Cancel(*job),
             Command::Request(_) | Command::Report(_) | Command::Wake => Meaning::Nothing,
@@ -83,7 +93,9 @@ impl Pair {
     }
 
     fn ended(&mut self, job: JobId, outcome: Outcome, now: Time) {
-        let leaving = self.model.tasks.get(&job).and_then(|task| task.leaving);
+        let task = self.model.tasks.get(&job);
+        let leaving = task.and_then(|task| task.leaving);
+        let outcome = task.and_then(|task| task.outcome).unwrap_or(outcome);
         if outcome == Outcome::Stopped && leaving == Some(Leaving::Budget) && self.pause {
             self.model.requeue(job, now);
         } else {

@@ -12,9 +12,11 @@ use gridcore::config::{
     Strategy as Place,
 };
 use gridcore::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, PoolId};
+use gridcore::station::ladder::OwnerSays;
 use gridcore::units::{
-    BasisPoints, Bytes, MicroAtp, MilliCores, MilliGpus, PerMille, Ppm, Priority, Span,
+    BasisPoints, Bytes, MicroAtp, MilliCores, MilliGpus, PerMille, Ppm, Priority, Span, Time,
 };
+use gridcore::wire::Status;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
@@ -71,6 +73,8 @@ pub enum Op {
     Deposit(AccountId, MicroAtp),
     /// The rules change.
     Configure(Box<Rules>),
+    /// The owner of a node says something.
+    Owner(u16, OwnerSays),
     /// A process ends that nobody runs any more, or that runs under another epoch.
     Stale(u16, u32),
 }
@@ -180,14 +184,18 @@ impl Op {
             Self::Deposit(account, amount) => {
                 world.request(Request::Deposit { account: *account, amount: *amount })
             }
+            Self::Owner(n, says) => {
+                world.owner_says(pick_node(world, *n), *says);
+                return;
+            }
             Self::Configure(rules) => world.request(Request::Configure(rules.clone())),
             Self::Stale(n, by) => {
-                let living: Vec<(LeaseId, Epoch)> = world.living().collect();
-                let (lease, epoch) = pick(*n, living.into_iter())
-                    .unwrap_or((LeaseId::new(u64::from(*n) + 9), Epoch::new(1)));
+                let living: Vec<(NodeId, LeaseId, Epoch)> = world.living().collect();
+                let nobody = (NodeId::new(0), LeaseId::new(u64::from(*n) + 9), Epoch::new(1));
+                let (node, lease, epoch) = pick(*n, living.into_iter()).unwrap_or(nobody);
                 let epoch = Epoch::new(epoch.get() + by);
-                let outcome = gridcore::command::Outcome::Completed;
-                Ok(world.report(Report::Ended { lease, epoch, outcome }))
+                let status = Status::Ended(gridcore::command::Outcome::Completed, None);
+                Ok(world.report(Report::Lease { node, lease, epoch, status }))
             }
         };
     }
@@ -311,6 +319,10 @@ pub fn rules(profile: Profile) -> impl Strategy<Value = Rules> {
         rules.balance.policy = lending.0;
         rules.offering.lend = if lending.1 { Lend::Excess } else { Lend::Idle };
         rules.offering.idle_before_offer = Span::seconds(120);
+        let short = lending.2 % 3 != 0;
+        rules.offering.busy_latch = Span::seconds(if short { 30 } else { 120 });
+        rules.offering.resume_after = Span::seconds(if short { 40 } else { 300 });
+        rules.offering.suspend_max = Span::seconds(if short { 90 } else { 600 });
         rules.offering.enabled = lending.2 != 0;
         let check = if lending.2 % 2 == 0 { 60 } else { 20 };
         rules.offering.check_interval = Span::seconds(check);
@@ -358,6 +370,8 @@ fn op(profile: Profile) -> impl Strategy<Value = Op> {
     ];
     if profile.owners {
         steps.push((10, (any::<u16>(), sample()).prop_map(|(n, s)| Op::Sample(n, s)).boxed()));
+        let says = (any::<u16>(), owner_says()).prop_map(|(n, says)| Op::Owner(n, says));
+        steps.push((1, says.boxed()));
     }
     if profile.fails {
         steps.push((1, any::<u16>().prop_map(Op::Down).boxed()));
@@ -367,6 +381,16 @@ fn op(profile: Profile) -> impl Strategy<Value = Op> {
         steps.push((1, configure(profile).prop_map(Op::Configure).boxed()));
     }
     Union::new_weighted(steps)
+}
+
+/// Generates what an owner may say.
+fn owner_says() -> impl Strategy<Value = OwnerSays> {
+    let until = option::of((0..3_000_u64).prop_map(|s| Time::from_ms(1_000 * s)));
+    prop_oneof![
+        2 => Just(OwnerSays::Nothing),
+        2 => any::<bool>().prop_map(|now| OwnerSays::Reclaim { now }),
+        1 => (0..5_u8, until).prop_map(|(gpus_max, until)| OwnerSays::Lend { gpus_max, until }),
+    ]
 }
 
 /// Generates new rules, one in eight of which are refused.

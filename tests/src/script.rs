@@ -11,9 +11,11 @@ use gridcore::command::{LabelNeed, Outcome, Report, Request, Sample};
 use gridcore::config::{Backfill, Exhaustion, Lend, NodeSpec, Order, Policy, Rules, Strategy};
 use gridcore::explain::explain;
 use gridcore::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, PoolId};
+use gridcore::station::ladder::OwnerSays;
 use gridcore::units::{
     BasisPoints, Bytes, MicroAtp, MilliCores, MilliGpus, PerMille, Priority, Span, Time,
 };
+use gridcore::wire::Status;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -141,7 +143,7 @@ fn node(cluster: &Cluster, line: &Line<'_>) -> Result<NodeSpec, String> {
 }
 
 fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
-    let spans: [(&str, &mut Span); 9] = [
+    let spans: [(&str, &mut Span); 12] = [
         ("term", &mut rules.term.0),
         ("grace", &mut rules.preemption.grace),
         ("kill", &mut rules.offering.kill),
@@ -150,6 +152,9 @@ fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
         ("check", &mut rules.offering.check_interval),
         ("expiry", &mut rules.offering.offer_expiry),
         ("idle", &mut rules.offering.idle_before_offer),
+        ("latch", &mut rules.offering.busy_latch),
+        ("suspend", &mut rules.offering.suspend_max),
+        ("resume", &mut rules.offering.resume_after),
         ("horizon", &mut rules.balance.horizon),
     ];
     for (key, slot) in spans {
@@ -175,6 +180,16 @@ fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Reads what an owner says.
+fn owner_says(line: &Line<'_>) -> Result<OwnerSays, String> {
+    if line.has("reclaim") {
+        return Ok(OwnerSays::Reclaim { now: line.has("now") });
+    }
+    let gpus_max = u8::try_from(line.small("gpu", 64)?).map_err(|e| e.to_string())?;
+    let until = line.span("until")?.map(|span| Time::ZERO.after(span));
+    Ok(OwnerSays::Lend { gpus_max, until })
 }
 
 /// A script under way.
@@ -234,6 +249,11 @@ impl Play {
                 None
             }
             "until" => None,
+            "lend" | "reclaim" => {
+                let says = owner_says(line)?;
+                self.world.owner_says(self.node(line.word(2)?)?, says);
+                None
+            }
             "sample" | "down" | "up" | "ended" => {
                 let report = self.report(line)?;
                 let reply = self.world.report(report);
@@ -321,10 +341,11 @@ impl Play {
         Ok(match line.word(1)? {
             "down" => Report::NodeDown { node: self.node(line.word(2)?)? },
             "up" => Report::NodeUp { node: self.node(line.word(2)?)? },
-            "ended" => Report::Ended {
+            "ended" => Report::Lease {
+                node: line.values.get("on").map_or(Ok(NodeId::new(0)), |name| self.node(name))?,
                 lease: LeaseId::new(number(line.word(2)?.trim_start_matches('l'))?),
                 epoch: Epoch::new(line.small("epoch", 1)?),
-                outcome: Outcome::Completed,
+                status: Status::Ended(Outcome::Completed, None),
             },
             _ => {
                 let node = self.node(line.word(2)?)?;

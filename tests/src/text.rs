@@ -48,11 +48,11 @@ fn moved(state: &State, t: &Transfer) -> String {
     format!("{} {} from {from} to {to}{lease}", t.kind.name(), atp(t.amount))
 }
 
-/// One effect as text; `state` is the state after the entry.
+/// One effect as text, unless another tells the same; `state` is the state after the entry.
 #[must_use]
-pub fn effect(state: &State, effect: &Effect) -> String {
-    match effect {
-        Effect::Start { lease, epoch, job } => {
+pub fn effect(state: &State, effect: &Effect) -> Option<String> {
+    Some(match effect {
+        Effect::Granted { lease, epoch, job } => {
             let places = state.leases.get(lease).map(|l| {
                 let place = |m: &gridcore::leases::Member| {
                     format!("{}{}", state.nodes[m.node].spec.name, devices(m.devices))
@@ -62,10 +62,11 @@ pub fn effect(state: &State, effect: &Effect) -> String {
             let places = places.unwrap_or_default();
             format!("start {job} as {lease} {epoch} on {places}")
         }
-        Effect::Notice { lease, kill_at, reason, .. } => {
-            format!("notice {lease}, {}, kill at {}", reason.name(), time(*kill_at))
+        Effect::Evicted { lease, kill_at, reason, .. } => {
+            format!("evict {lease}, {}, kill at {}", reason.name(), time(*kill_at))
         }
-        Effect::Kill { lease, .. } => format!("kill {lease}"),
+        // Every order follows from something that has a line of its own.
+        Effect::Order { .. } => return None,
         Effect::Closed(end) => {
             let reason = end.reason.map_or("by itself", |reason| reason.name());
             format!("closed {} of {}, {reason}", end.lease, end.job)
@@ -97,5 +98,5 @@ pub fn effect(state: &State, effect: &Effect) -> String {
                 | OfferFate::Revoked => format!("offer {offer} of {name} {fate:?}").to_lowercase(),
             }
         }
-    }
+    })
 }

@@ -11,8 +11,10 @@ use gridcore::effect::Effect;
 use gridcore::grid::Grid;
 use gridcore::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, Seq};
 use gridcore::invariants::{check, check_step};
+use gridcore::station::ladder::OwnerSays;
+use gridcore::station::{Action, Event, Station, machine};
 use gridcore::units::{Span, Time};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 
 /// How a job behaves on its machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,17 +38,20 @@ impl Work {
     }
 }
 
-/// A process tree on its machines.
+/// A lease's process tree on one node.
 #[derive(Clone, Debug)]
 struct Process {
     job: JobId,
     epoch: Epoch,
-    started: Time,
-    /// The nodes where it still has processes.
-    alive: BTreeSet<NodeId>,
+    /// What was done of the job's work when it went on, and when that was; paused, it does nothing.
+    done: Span,
+    since: Option<Time>,
     /// Its next event, if any.
     event: Option<(Time, u64)>,
 }
+
+/// A lease on one node.
+type Place = (NodeId, LeaseId);
 
 /// What is checked after each entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,9 +79,13 @@ pub struct World {
     pub now: Time,
     checks: Checks,
     seq: Seq,
+    /// The nodes' halves, joined directly.
+    pub stations: Vec<Station>,
     jobs: BTreeMap<JobId, (Work, Span)>,
-    processes: BTreeMap<LeaseId, Process>,
-    events: BTreeMap<(Time, u64), (LeaseId, Outcome)>,
+    processes: BTreeMap<Place, Process>,
+    events: BTreeMap<(Time, u64), (Place, Outcome)>,
+    /// What stations told and the core has not heard yet.
+    told: VecDeque<Report>,
     order: u64,
 }
 
@@ -90,6 +99,9 @@ impl World {
     /// When the configuration is refused.
     #[must_use]
     pub fn new(config: Config, checks: Checks) -> Self {
+        let watch = config.rules.watch();
+        let station = |spec| Station::new(machine(spec), watch.clone(), None, Time::ZERO);
+        let stations = config.nodes.iter().map(station).collect();
         let grid = match Grid::new(config, Time::ZERO) {
             Ok(grid) => grid,
             Err(error) => panic!("a test's configuration is accepted: {error}"),
@@ -103,9 +115,11 @@ impl World {
             now: Time::ZERO,
             checks,
             seq: Seq::new(0),
+            stations,
             jobs: BTreeMap::new(),
             processes: BTreeMap::new(),
             events: BTreeMap::new(),
+            told: VecDeque::new(),
             order: 0,
         }
     }
@@ -146,25 +160,66 @@ impl World {
     /// # Errors
     /// The core's refusal.
     pub fn request(&mut self, request: Request) -> Result<Reply, Denied> {
+        self.hear();
         let answer = self.apply(Command::Request(request));
+        self.hear();
         if let Err(denied) = &answer {
             self.denials.push(denied.clone());
         }
         answer
     }
 
-    /// States a fact.
+    /// States a fact. A sample reaches the node's station too.
     ///
     /// # Panics
     /// When the core denies it.
     pub fn report(&mut self, report: Report) -> Reply {
-        if let Report::NodeDown { node } = report {
-            self.lose_node(node);
+        match report {
+            Report::NodeDown { node } if self.is_up(node) => self.lose_node(node),
+            Report::NodeUp { node } if !self.is_up(node) => self.renew_station(node),
+            Report::NodeDown { .. }
+            | Report::NodeUp { .. }
+            | Report::Sample { .. }
+            | Report::Lease { .. }
+            | Report::Lending { .. } => {}
         }
-        match self.apply(Command::Report(report)) {
+        let sampled = match &report {
+            Report::Sample { node, sample } if self.is_up(*node) => Some((*node, sample.clone())),
+            Report::Sample { .. }
+            | Report::NodeDown { .. }
+            | Report::NodeUp { .. }
+            | Report::Lease { .. }
+            | Report::Lending { .. } => None,
+        };
+        // What stations tell because of samples is heard when all samples of the instant are in:
+        // their order must not matter (invariant 46).
+        let is_sample = matches!(report, Report::Sample { .. });
+        if !is_sample {
+            self.hear();
+        }
+        let reply = match self.apply(Command::Report(report)) {
             Ok(reply) => reply,
             Err(denied) => panic!("a report is never denied: {denied}"),
+        };
+        if let Some((node, sample)) = sampled {
+            self.happen(node, Event::Sample(sample));
         }
+        if !is_sample {
+            self.hear();
+        }
+        reply
+    }
+
+    /// Lets an owner say something to the own node.
+    pub fn owner_says(&mut self, node: NodeId, says: OwnerSays) {
+        if self.is_up(node) {
+            self.happen(node, Event::Owner(says));
+        }
+        self.hear();
+    }
+
+    fn is_up(&self, node: NodeId) -> bool {
+        self.grid.state().nodes.find(node).is_some_and(|row| row.up)
     }
 
     /// Lets time pass, and everything happen that happens by then.
@@ -178,34 +233,73 @@ impl World {
     /// When the core wants to be woken for ever.
     pub fn run_to(&mut self, end: Time) {
         let mut wakes = 0;
+        self.hear();
         loop {
             let event = self.events.keys().next().map(|key| key.0);
+            let stations = self.stations.iter().map(Station::next_wake);
+            let station = stations.min().filter(|at| *at < Time::MAX).map(|at| at.max(self.now));
             let wake = self.grid.next_wake().map(|(at, _)| at.max(self.now));
-            let next = event.into_iter().chain(wake).min().filter(|at| *at <= end);
-            let Some(at) = next else { break };
+            let next = event.into_iter().chain(station).chain(wake).min();
+            let Some(at) = next.filter(|at| *at <= end) else { break };
             wakes = if at > self.now { 0 } else { wakes + 1 };
             assert!(wakes < WAKES_MAX, "the core asks to be woken at {at} for ever");
             self.now = at;
-            // Ends come before the wake of the same instant.
+            // Ends come before the wakes of the same instant, the nodes' before the core's.
             if event.is_some_and(|t| t <= at) {
                 self.run_event();
+            } else if station.is_some_and(|t| t <= at) {
+                self.wake_stations();
             } else {
                 let woken = self.apply(Command::Wake);
                 assert!(woken.is_ok(), "a wake is never denied");
             }
+            self.hear();
         }
         self.now = end;
     }
 
-    /// Reports the first process that ends.
+    /// Ends the first process that ends.
     fn run_event(&mut self) {
-        let Some((_, (lease, outcome))) = self.events.pop_first() else { return };
-        let Some(process) = self.processes.remove(&lease) else { return };
-        let ran = self.now.since(process.started);
-        if let Some((_, done)) = self.jobs.get_mut(&process.job) {
-            *done = done.saturating_add(ran);
+        let Some((_, (place, outcome))) = self.events.pop_first() else { return };
+        let Some(process) = self.processes.remove(&place) else { return };
+        let done = process.done(self.now);
+        if let Some((_, all)) = self.jobs.get_mut(&process.job) {
+            *all = done.max(*all);
         }
-        self.report(Report::Ended { lease, epoch: process.epoch, outcome });
+        self.happen(place.0, Event::Ended(place.1, process.epoch, outcome));
+    }
+
+    /// Wakes every station that asked for it.
+    fn wake_stations(&mut self) {
+        for (i, node) in (0..self.stations.len()).zip((0..).map(NodeId::new)) {
+            if self.stations[i].next_wake() <= self.now {
+                self.happen(node, Event::Wake);
+            }
+        }
+    }
+
+    /// Lets something happen to a station, and does what it wants done.
+    fn happen(&mut self, node: NodeId, event: Event) {
+        let now = self.now;
+        let Some(station) = self.stations.get_mut(node.get() as usize) else { return };
+        let mut actions = Vec::new();
+        let entry = station.entry(now, event);
+        station.apply(&entry, &mut actions);
+        if self.checks == Checks::Every {
+            let breaches = gridcore::station::check(station);
+            assert!(breaches.is_empty(), "{node} after {entry:?}: {breaches:#?}");
+        }
+        for action in actions {
+            self.act(node, action);
+        }
+    }
+
+    /// Tells the core what stations have told.
+    fn hear(&mut self) {
+        while let Some(report) = self.told.pop_front() {
+            let heard = self.apply(Command::Report(report));
+            assert!(heard.is_ok(), "a report is never denied");
+        }
     }
 
     /// Applies one entry at the present time.
@@ -224,7 +318,8 @@ impl World {
         self.entries.push(entry);
         for effect in effects {
             if let Some(texts) = &mut self.texts {
-                texts.push((self.now, crate::text::effect(self.grid.state(), &effect)));
+                let text = crate::text::effect(self.grid.state(), &effect);
+                texts.extend(text.map(|text| (self.now, text)));
             }
             self.perform(&effect);
             self.effects.push((self.now, effect));
@@ -235,12 +330,10 @@ impl World {
     /// Does what the core wants done.
     fn perform(&mut self, effect: &Effect) {
         match effect {
-            Effect::Start { lease, epoch, job } => self.start(*lease, *epoch, *job),
-            Effect::Notice { lease, .. } => self.notice(*lease),
-            Effect::Kill { lease, .. } => {
-                let Some(process) = self.processes.get(lease) else { return };
-                let dies = self.jobs.get(&process.job).map_or(Span::ZERO, |(work, _)| work.dies);
-                self.stop_after(*lease, dies);
+            Effect::Order { node, order } => {
+                if self.is_up(*node) {
+                    self.happen(*node, Event::Order(order.clone()));
+                }
             }
             Effect::Requeued { job, lost, .. } => {
                 if let Some((_, done)) = self.jobs.get_mut(job) {
@@ -250,66 +343,143 @@ impl World {
             Effect::Finished(end) => {
                 self.jobs.remove(&end.job);
             }
-            Effect::Closed(_) | Effect::Moved(_) | Effect::Offer { .. } => {}
+            Effect::Granted { .. }
+            | Effect::Evicted { .. }
+            | Effect::Closed(_)
+            | Effect::Moved(_)
+            | Effect::Offer { .. } => {}
         }
     }
 
-    fn start(&mut self, lease: LeaseId, epoch: Epoch, job: JobId) {
-        let Some(row) = self.grid.state().leases.get(&lease) else { return };
-        let alive = row.members.iter().map(|member| member.node).collect();
-        let started = self.now;
-        let process = Process { job, epoch, started, alive, event: None };
-        let twice = self.processes.insert(lease, process);
-        assert!(twice.is_none(), "a lease starts once");
-        let Some((work, done)) = self.jobs.get(&job).copied() else { return };
-        let outcome = if work.fails { Outcome::Failed } else { Outcome::Completed };
-        self.end_at(lease, self.now.after(work.work.saturating_sub(done)), outcome);
+    /// Does what a station wants done.
+    fn act(&mut self, node: NodeId, action: Action) {
+        match action {
+            Action::Spawn(lease, epoch, _) => self.start((node, lease), epoch),
+            Action::Pause(lease, _) => {
+                self.say(format!("pause {lease}"));
+                self.pause((node, lease));
+            }
+            Action::Resume(lease, _) => {
+                self.say(format!("resume {lease}"));
+                self.go_on((node, lease));
+            }
+            Action::Terminate(lease, ..) => self.notice((node, lease)),
+            Action::Kill(lease, _) => {
+                let place = (node, lease);
+                let Some(process) = self.processes.get(&place) else { return };
+                let dies = self.jobs.get(&process.job).map_or(Span::ZERO, |(work, _)| work.dies);
+                self.stop_after(place, dies);
+            }
+            Action::Tell(lease, epoch, status) => {
+                self.told.push_back(Report::Lease { node, lease, epoch, status });
+            }
+            Action::Lend(lending) => self.told.push_back(Report::Lending { node, lending }),
+            Action::Save(_) | Action::Erase(_) | Action::Extend(..) | Action::Send(_) => {
+                panic!("halves that are joined directly need no {action:?}")
+            }
+        }
     }
 
-    fn notice(&mut self, lease: LeaseId) {
-        let Some(process) = self.processes.get(&lease) else { return };
+    /// Adds a line to the story, if the world narrates.
+    fn say(&mut self, text: String) {
+        if let Some(texts) = &mut self.texts {
+            texts.push((self.now, text));
+        }
+    }
+
+    fn start(&mut self, place: Place, epoch: Epoch) {
+        let Some(row) = self.grid.state().leases.get(&place.1) else { return };
+        let job = row.job;
+        let Some((_, done)) = self.jobs.get(&job).copied() else { return };
+        let process = Process { job, epoch, done, since: None, event: None };
+        let twice = self.processes.insert(place, process);
+        assert!(twice.is_none(), "a lease starts once");
+        self.go_on(place);
+    }
+
+    /// Lets a process work, from where it stands.
+    fn go_on(&mut self, place: Place) {
+        let now = self.now;
+        let Some(process) = self.processes.get_mut(&place) else { return };
+        let Some((work, _)) = self.jobs.get(&process.job).copied() else { return };
+        if process.since.is_some() {
+            return;
+        }
+        process.since = Some(now);
+        let left = work.work.saturating_sub(process.done);
+        let outcome = if work.fails { Outcome::Failed } else { Outcome::Completed };
+        self.end_at(place, now.after(left), outcome);
+    }
+
+    fn pause(&mut self, place: Place) {
+        let now = self.now;
+        let Some(process) = self.processes.get_mut(&place) else { return };
+        process.done = process.done(now);
+        process.since = None;
+        if let Some(event) = process.event.take() {
+            self.events.remove(&event);
+        }
+    }
+
+    fn notice(&mut self, place: Place) {
+        self.go_on(place);
+        let Some(process) = self.processes.get(&place) else { return };
         if let Some((Work { leaves: Some(leaves), .. }, _)) = self.jobs.get(&process.job) {
             let leaves = *leaves;
-            self.stop_after(lease, leaves);
+            self.stop_after(place, leaves);
         }
     }
 
     /// Ends a process as stopped after a while, unless it ends before by itself.
-    fn stop_after(&mut self, lease: LeaseId, span: Span) {
+    fn stop_after(&mut self, place: Place, span: Span) {
         let at = self.now.after(span);
-        let Some(process) = self.processes.get(&lease) else { return };
+        let Some(process) = self.processes.get(&place) else { return };
         if process.event.is_none_or(|(end, _)| at < end) {
-            self.end_at(lease, at, Outcome::Stopped);
+            self.end_at(place, at, Outcome::Stopped);
         }
     }
 
-    fn end_at(&mut self, lease: LeaseId, at: Time, outcome: Outcome) {
-        let Some(process) = self.processes.get_mut(&lease) else { return };
+    fn end_at(&mut self, place: Place, at: Time, outcome: Outcome) {
+        let Some(process) = self.processes.get_mut(&place) else { return };
         if let Some(old) = process.event.take() {
             self.events.remove(&old);
         }
         self.order += 1;
         process.event = Some((at, self.order));
-        self.events.insert((at, self.order), (lease, outcome));
+        self.events.insert((at, self.order), (place, outcome));
     }
 
-    /// Ends the processes on a node without a word; a gang with members elsewhere does not finish.
-    fn lose_node(&mut self, node: NodeId) {
-        if !self.grid.state().nodes.find(node).is_some_and(|row| row.up) {
-            return;
+    /// Starts a node's station anew, by the rules in force.
+    fn renew_station(&mut self, node: NodeId) {
+        let (watch, now) = (self.grid.state().rules.watch(), self.now);
+        if let Some(station) = self.stations.get_mut(node.get() as usize) {
+            *station = Station::new(station.machine.clone(), watch, None, now);
         }
-        for process in self.processes.values_mut() {
-            if process.alive.remove(&node)
+    }
+
+    /// Ends the processes on a node without a word, and its station with them.
+    fn lose_node(&mut self, node: NodeId) {
+        self.renew_station(node);
+        let events = &mut self.events;
+        self.processes.retain(|place, process| {
+            if place.0 == node
                 && let Some(event) = process.event.take()
             {
-                self.events.remove(&event);
+                events.remove(&event);
             }
-        }
-        self.processes.retain(|_, process| !process.alive.is_empty());
+            place.0 != node
+        });
     }
 
-    /// Returns the leases whose processes live.
-    pub fn living(&self) -> impl Iterator<Item = (LeaseId, Epoch)> {
-        self.processes.iter().map(|(lease, process)| (*lease, process.epoch))
+    /// Returns what runs, and where.
+    pub fn living(&self) -> impl Iterator<Item = (NodeId, LeaseId, Epoch)> {
+        self.processes.iter().map(|((node, lease), process)| (*node, *lease, process.epoch))
+    }
+}
+
+impl Process {
+    /// Returns how much of its job's work is done at a time.
+    fn done(&self, now: Time) -> Span {
+        self.since.map_or(self.done, |since| self.done.saturating_add(now.since(since)))
     }
 }

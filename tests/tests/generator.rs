@@ -3,6 +3,7 @@
 use gridcore::command::{Command, Report, Request};
 use gridcore::deny::Denied;
 use gridcore::effect::{Effect, EvictionReason, FinalState, OfferFate, TransferKind};
+use gridcore::wire::{Order, Status};
 use gridtests::generate::{Op, Profile, case};
 use gridtests::run::{property, record};
 use gridtests::world::{Checks, World};
@@ -25,7 +26,14 @@ fn command(command: &Command) -> &'static str {
         Command::Report(Report::Sample { .. }) => "sample",
         Command::Report(Report::NodeDown { .. }) => "node down",
         Command::Report(Report::NodeUp { .. }) => "node up",
-        Command::Report(Report::Ended { .. }) => "ended",
+        Command::Report(Report::Lease { status, .. }) => match status {
+            Status::Running => "goes on",
+            Status::Paused => "paused",
+            Status::Leaving(..) => "leaving",
+            Status::Stuck => "stuck",
+            Status::Ended(..) => "ended",
+        },
+        Command::Report(Report::Lending { .. }) => "lending",
     }
 }
 
@@ -71,9 +79,14 @@ fn denial(denied: &Denied) -> String {
 
 fn effect(effect: &Effect) -> Vec<String> {
     match effect {
-        Effect::Start { .. } => vec![String::from("start")],
-        Effect::Notice { .. } => vec![String::from("notice")],
-        Effect::Kill { .. } => vec![String::from("kill")],
+        Effect::Granted { .. } => vec![String::from("granted")],
+        Effect::Evicted { .. } => vec![String::from("evicted")],
+        Effect::Order { order, .. } => vec![String::from(match order {
+            Order::Start(_) => "order start",
+            Order::Leave { .. } => "order leave",
+            Order::Watch(_) => "order watch",
+            Order::Extend(..) | Order::Kill(..) | Order::Forget(..) => "order over a network",
+        })],
         Effect::Closed(end) => vec![end.reason.map_or_else(
             || String::from("closed by itself"),
             |reason| format!("closed {}", reason.name()),
@@ -119,9 +132,15 @@ fn expected() -> Vec<String> {
         "node down",
         "node up",
         "ended",
-        "start",
-        "notice",
-        "kill",
+        "leaving",
+        "paused",
+        "goes on",
+        "lending",
+        "granted",
+        "evicted",
+        "order start",
+        "order leave",
+        "order watch",
         "closed by itself",
         "stale",
         "left pending",
@@ -131,7 +150,9 @@ fn expected() -> Vec<String> {
     ];
     let mut out: Vec<String> = commands.map(String::from).to_vec();
     out.extend(DENIALS.map(|name| format!("denied {name}")));
-    out.extend(EvictionReason::ALL.map(|reason| format!("closed {}", reason.name())));
+    // The others need a network, or are what other members of a gang are told.
+    let reasons = EvictionReason::ALL.into_iter().take(6);
+    out.extend(reasons.map(|reason| format!("closed {}", reason.name())));
     let back = [
         EvictionReason::OwnerReturn,
         EvictionReason::PriorityPreemption,

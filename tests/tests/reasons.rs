@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 /// Whether a job was started among the last effects.
 fn started(world: &World, before: usize, id: JobId) -> bool {
     let since = world.effects.iter().skip(before);
-    since.into_iter().any(|(_, effect)| matches!(effect, Effect::Start { job, .. } if *job == id))
+    since.into_iter().any(|(_, effect)| matches!(effect, Effect::Granted { job, .. } if *job == id))
 }
 
 fn waiting(state: &State) -> Vec<Job> {

@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 
 /// Floors of the core, as in `core/src/lib.rs`.
 const CORE: &[(u8, &[&str])] = &[
-    (8, &["grid"]),
+    (8, &["grid", "station"]),
     (7, &["verbs"]),
     (6, &["placement", "index", "preempt", "charges", "explain", "invariants", "snapshot"]),
     (5, &["state"]),
     (4, &["nodes", "load", "offers", "jobs", "queue", "leases", "ledger", "tariff", "due"]),
     (3, &["config", "command", "effect", "deny", "blocker", "forecast", "pressure", "trend"]),
-    (3, &["usage", "encode", "decode"]),
+    (3, &["usage", "wire", "encode", "decode"]),
     (2, &["bundle", "rows"]),
     (1, &["units", "ids"]),
 ];

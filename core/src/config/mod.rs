@@ -5,8 +5,10 @@
 //! [`Config::validate`] refuses what no rule can work with. Reading a file is not done here: the
 //! schema lives in the simulator, which turns decimals into these integers from their text.
 
+mod offering;
 mod validate;
 
+pub use offering::{Gates, Hours, Lend, Offering, Watch};
 pub use validate::{ConfigError, is_name};
 
 use crate::bundle::Bundle;
@@ -138,85 +140,18 @@ pub struct Rules {
     pub term: Term,
 }
 
-/// Block `resource_sharing`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Offering {
-    /// Whether nodes with an owner lend at all.
-    pub enabled: bool,
-    /// Time between two checks of a node's offer.
-    pub check_interval: Span,
-    /// How long an offer stands without renewal, at least three checks.
-    pub offer_expiry: Span,
-    /// Most offers of one node at once.
-    pub offers_max: u32,
-    /// Gates below which nothing is offered.
-    pub gates: Gates,
-    /// What an owner counts as.
-    pub lend: Lend,
-    /// Idle time before a node offers again (under [`Lend::Idle`]).
-    pub idle_before_offer: Span,
-    /// How long a CPU job may take to vacate when the owner returns.
-    pub vacate_cpu: Span,
-    /// How long a GPU job may take to vacate when the owner returns.
-    pub vacate_gpu: Span,
-    /// Time from the end of the notice to the kill's completion.
-    pub kill: Span,
-}
-
-impl Default for Offering {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            check_interval: Span::seconds(60),
-            offer_expiry: Span::seconds(300),
-            offers_max: 5,
-            gates: Gates::default(),
-            lend: Lend::Excess,
-            idle_before_offer: Span::seconds(900),
-            vacate_cpu: Span::seconds(600),
-            vacate_gpu: Span::seconds(30),
-            kill: Span::seconds(30),
-        }
+impl Rules {
+    /// Returns the time between two looks at an owner.
+    #[must_use]
+    pub fn poll(&self) -> Span {
+        self.offering.poll.min(self.balance.monitoring_interval)
     }
-}
 
-/// The first guide's thresholds. The percent gates bind under [`Lend::Idle`], the rest always.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Gates {
-    /// A GPU is lent only while its predicted use is below this.
-    pub gpu_utilization_max: BasisPoints,
-    /// A GPU is lent only with this much video memory free.
-    pub gpu_memory_min: Bytes,
-    /// Memory use of the owner above which nothing is offered.
-    pub memory_max: BasisPoints,
-    /// Free memory below which nothing is offered.
-    pub memory_min: Bytes,
-    /// CPU use of the owner above which nothing is offered.
-    pub cpu_max: BasisPoints,
-    /// Free compute below which nothing is offered.
-    pub cpu_min: MilliCores,
-}
-
-impl Default for Gates {
-    fn default() -> Self {
-        Self {
-            gpu_utilization_max: BasisPoints::percent(20),
-            gpu_memory_min: Bytes::mib(1_024),
-            memory_max: BasisPoints::percent(50),
-            memory_min: Bytes::gib(2),
-            cpu_max: BasisPoints::percent(30),
-            cpu_min: MilliCores::whole(1),
-        }
+    /// Returns the rules by which a node watches its owner.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        Watch { offering: self.offering.clone(), interval: self.balance.monitoring_interval }
     }
-}
-
-/// What is lent of a node with an owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Lend {
-    /// Everything, but only while the owner is away.
-    Idle,
-    /// Whatever the owner is predicted to leave over.
-    Excess,
 }
 
 /// Block `execution.resource_sharing`.

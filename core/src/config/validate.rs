@@ -86,6 +86,8 @@ impl Rules {
         let monitor = self.balance.monitoring_interval.get();
         let key = "execution.resource_sharing.monitoring_interval_seconds";
         range(key, monitor, monitor >= 1_000, "at least 1 s")?;
+        let poll = offering.poll.get();
+        range("resource_sharing.owner.poll_seconds", poll, poll >= 1_000, "at least 1 s")?;
         let horizon = self.balance.horizon.get();
         range("horizon_seconds", horizon, horizon >= monitor, "at least one monitoring interval")?;
         for (high, low) in self.balance.high.iter().zip(self.balance.low) {

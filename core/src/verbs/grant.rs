@@ -2,6 +2,7 @@
 
 use super::Work;
 use super::submit::{dequeue, enqueue};
+use crate::bundle::Bundle;
 use crate::charges::{over_quota, term, term_cost};
 use crate::due::Due;
 use crate::effect::{Effect, OfferFate};
@@ -11,7 +12,9 @@ use crate::leases::{Lease, LeaseState, Member};
 use crate::ledger::Hold;
 use crate::state::{State, mix};
 use crate::tariff::dominant;
-use crate::units::{MicroAtp, Time};
+use crate::units::{MicroAtp, Span, Time};
+use crate::wire::{Order, Start};
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
@@ -170,11 +173,59 @@ impl Work<'_> {
         let job = state.job_mut(id);
         job.state = JobState::Running(lease_id);
         job.epoch = lease.epoch;
-        self.effects.push(Effect::Start { lease: lease_id, epoch: lease.epoch, job: id });
+        self.effects.push(Effect::Granted { lease: lease_id, epoch: lease.epoch, job: id });
         state.leases.insert(lease_id, lease);
         set_timer(state, lease_id);
         self.book_term(lease_id);
+        self.order_starts(lease_id);
         Ok(())
+    }
+
+    /// Orders every node of a new lease to start its part.
+    fn order_starts(&mut self, id: LeaseId) {
+        let lease = self.state.lease(id);
+        let job = self.state.job(lease.job);
+        let gpu = lease.needs.gpus.count > 0;
+        let offering = &self.state.rules.offering;
+        let most = if gpu { offering.vacate_gpu } else { offering.vacate_cpu };
+        let first = Start {
+            lease: id,
+            epoch: lease.epoch,
+            job: lease.job,
+            needs: lease.needs.bundle(),
+            devices: 0,
+            class: lease.priority.class(),
+            own: false,
+            pausable: !gpu && lease.members.len() == 1,
+            vacate: job.vacate.unwrap_or(self.state.rules.preemption.grace).min(most),
+            checkpoint: job.checkpoint,
+            lending: 0,
+        };
+        let (members, account) = (lease.members.clone(), lease.account);
+        let mut at: usize = 0;
+        while let Some(member) = members.get(at) {
+            let node = member.node;
+            let mut start = first.clone();
+            start.needs = Bundle::ZERO;
+            // Members that share a node are one process tree there. Almost always there is one.
+            let before = members.get(..at).unwrap_or_default();
+            at += 1;
+            if before.iter().any(|other| other.node == node) {
+                continue;
+            }
+            for member in members.iter().filter(|member| member.node == node) {
+                start.needs.add(&first.needs);
+                start.devices |= member.devices;
+            }
+            let row = &self.state.nodes[node];
+            (start.own, start.lending) = (row.spec.owner == account, row.lending.version);
+            self.order(node, Order::Start(Box::new(start)));
+        }
+    }
+
+    /// Has a node told something.
+    pub fn order(&mut self, node: NodeId, order: Order) {
+        self.effects.push(Effect::Order { node, order });
     }
 
     /// Gives a nominated job the capacity its victims have left, or puts it back into the queue.
@@ -235,9 +286,15 @@ fn new_lease(state: &State, id: JobId, members: Vec<Member>) -> Lease {
         booked: 0,
         reason: None,
         blame: None,
-        lost: BTreeSet::new(),
+        gone: BTreeSet::new(),
+        outcome: None,
+        paused: None,
+        rested: Span::ZERO,
+        rested_in_all: Span::ZERO,
+        limit_left: None,
         noticed: None,
         kill_at: None,
+        stuck: false,
         cover: None,
         held: MicroAtp::ZERO,
         settled: MicroAtp::ZERO,
@@ -259,8 +316,7 @@ pub fn set_timer(state: &mut State, id: LeaseId) {
 /// Takes back a lease's timer.
 pub fn clear_timers(state: &mut State, id: LeaseId) {
     let (now, lease) = (state.now, state.lease(id));
-    let (limit, half, ends, kill) =
-        (lease.limit_at, lease.half_term(), lease.term_ends, lease.kill_at);
+    let (limit, half, ends) = (lease.limit_at, lease.half_term(), lease.term_ends);
     if let Some(limit) = limit {
         state.timers.clear(limit, Due::Limit(id));
     }
@@ -269,8 +325,5 @@ pub fn clear_timers(state: &mut State, id: LeaseId) {
     }
     if half <= now && now <= ends {
         state.timers.clear(ends, Due::TermEnd(id));
-    }
-    if let Some(kill) = kill {
-        state.timers.clear(kill, Due::Kill(id));
     }
 }

@@ -7,6 +7,7 @@ pub mod grant;
 pub mod offering;
 pub mod pass;
 pub mod release;
+pub mod status;
 pub mod submit;
 pub mod terms;
 

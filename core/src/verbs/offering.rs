@@ -1,19 +1,20 @@
 //! Offering: samples, offers and their ends, an owner's return, failures and returns of nodes.
 
 use super::Work;
-use super::release::{begin_release, close_until};
+use super::release::{lose_on, told_to_leave};
 use super::submit::enqueue;
 use crate::bundle::Bundle;
-use crate::command::{Outcome, Sample};
+use crate::command::Sample;
 use crate::due::Due;
 use crate::effect::{Effect, EvictionReason, OfferFate};
 use crate::ids::{JobId, LeaseId, NodeId};
 use crate::leases::LeaseState;
 use crate::load::Load;
-use crate::nodes::{Lendable, Node};
+use crate::nodes::{Gpu, Lendable, Node};
 use crate::offers::{Offer, growth};
-use crate::preempt::reclaim_victims;
 use crate::units::{MilliGpus, Span, Time};
+use crate::wire::{Lending, Order};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 impl Work<'_> {
@@ -37,33 +38,53 @@ impl Work<'_> {
         }
         let lendable = node.lendable(now, &rules.offering, &rules.balance);
         self.shrink_offer(id, &lendable);
-        let node = &self.state.nodes[id];
-        if node.offer.is_some() || !node.leases.is_empty() {
-            let gone = node.offer.as_ref().is_some_and(|offer| offer.total.is_zero());
-            if gone || node.exceeds(&lendable) {
-                self.state.timers.set(now, Due::Reclaim(id));
-            }
-        }
         if first {
             self.check_at(id, now);
         }
     }
 
-    /// Lowers a node's offer to what it could lend now.
+    /// Lowers a node's offer to what it could lend now; one of nothing is taken back with the next
+    /// wake.
     fn shrink_offer(&mut self, id: NodeId, lendable: &Lendable) {
         if shrink(&mut self.state.nodes[id], lendable) {
             self.state.changed.note(id);
+            if self.state.nodes[id].offer.as_ref().is_some_and(|offer| offer.total.is_zero()) {
+                self.state.timers.set(self.state.now, Due::Withdraw(id));
+            }
         }
     }
 
-    /// Judges all offers by new rules: they fall at once, leases follow with the next entry.
+    /// Judges all offers by new rules, at once, and lets every node watch its owner by them.
     pub fn adopt_gates(&mut self) {
         let now = self.state.now;
+        let watch = self.state.rules.watch();
         for id in self.state.nodes.ids() {
             let rules = &self.state.rules;
             let lendable = self.state.nodes[id].lendable(now, &rules.offering, &rules.balance);
             self.shrink_offer(id, &lendable);
-            self.state.timers.set(now, Due::Reclaim(id));
+            self.order(id, Order::Watch(Box::new(watch.clone())));
+        }
+    }
+
+    /// Follows what the owner of a node lets it lend: nothing new starts on less, and what the node
+    /// gives up in the leases it decides itself.
+    pub fn lend(&mut self, id: NodeId, lending: Lending) {
+        if self.state.nodes.find(id).is_none_or(|node| !node.up) {
+            self.state.stale_reports += 1;
+            return;
+        }
+        let old = core::mem::replace(&mut self.state.nodes[id].lending, lending);
+        if old == lending {
+            return;
+        }
+        self.state.changed.note(id);
+        let (now, rules) = (self.state.now, &self.state.rules);
+        let lendable = self.state.nodes[id].lendable(now, &rules.offering, &rules.balance);
+        self.shrink_offer(id, &lendable);
+        if lending.open {
+            self.check_at(id, now);
+        } else {
+            self.withdraw(id);
         }
     }
 
@@ -110,10 +131,7 @@ impl Work<'_> {
             let next = now.after(rules.offering.check_interval);
             self.check_at(id, next);
         }
-        if self.state.nodes[id].exceeds(&lendable) {
-            self.state.timers.set(now, Due::Reclaim(id));
-        }
-        if total.is_zero() {
+        if total.is_zero() || lendable.bundle.is_zero() {
             // An offer of nothing is not renewed: it ends by its own expiry.
             self.shrink_offer(id, &lendable);
             self.watch_end(id);
@@ -173,54 +191,13 @@ impl Work<'_> {
         self.state.changed.note(id);
     }
 
-    /// Tells as many leases to leave as an owner's return needs, and no more.
-    pub fn reclaim(&mut self, id: NodeId) {
-        let rules = &self.state.rules;
-        let node = &self.state.nodes[id];
-        if !node.up || node.spec.dedicated {
-            return;
-        }
+    /// Takes an offer of nothing back, unless there is something to lend again.
+    pub fn withdraw_empty(&mut self, id: NodeId) {
+        let (rules, node) = (&self.state.rules, &self.state.nodes[id]);
         let lendable = node.lendable(self.state.now, &rules.offering, &rules.balance);
-        let gone =
-            node.offer.as_ref().is_some_and(|o| o.total.is_zero() && lendable.bundle.is_zero());
-        if gone {
+        let empty = node.offer.as_ref().is_some_and(|offer| offer.total.is_zero());
+        if empty && lendable.bundle.is_zero() {
             self.withdraw(id);
-        }
-        if self.state.nodes[id].draining.is_some() || !self.state.nodes[id].exceeds(&lendable) {
-            return;
-        }
-        let victims = reclaim_victims(self.state, id, &lendable.bundle, lendable.gpus);
-        self.state.nodes[id].reclaiming = true;
-        self.state.changed.note(id);
-        for victim in victims {
-            let notice = self.owner_notice(victim);
-            self.state.lease_mut(victim).blame = Some(id);
-            begin_release(self, victim, EvictionReason::OwnerReturn, notice);
-        }
-    }
-
-    /// Returns how long a lease may take to leave when an owner returns: what its job declares, at
-    /// most the limit for its kind.
-    fn owner_notice(&self, id: LeaseId) -> Span {
-        let lease = self.state.lease(id);
-        let offering = &self.state.rules.offering;
-        let gpu = lease.needs.gpus.count > 0;
-        let most = if gpu { offering.vacate_gpu } else { offering.vacate_cpu };
-        let asked = self.state.job(lease.job).vacate;
-        asked.unwrap_or(self.state.rules.preemption.grace).min(most)
-    }
-
-    /// Ends a node's reclaim once what is leased fits beside its owner again.
-    pub fn settle_reclaim(&mut self, id: NodeId) {
-        let rules = &self.state.rules;
-        let node = &self.state.nodes[id];
-        if !node.reclaiming {
-            return;
-        }
-        let lendable = node.lendable(self.state.now, &rules.offering, &rules.balance);
-        if !node.exceeds(&lendable) {
-            self.state.nodes[id].reclaiming = false;
-            self.state.changed.note(id);
         }
     }
 
@@ -237,7 +214,7 @@ impl Work<'_> {
         node.up = false;
         node.load = None;
         node.idle_since = None;
-        node.reclaiming = false;
+        node.lending = Lending::ALL;
         // A lease whose limit was just reached is no longer counted on its nodes.
         let leases = self.state.leases.values();
         let leases = leases.filter(|l| l.members.iter().any(|member| member.node == id));
@@ -255,24 +232,20 @@ impl Work<'_> {
         }
     }
 
-    /// Loses one lease with its node; members on other nodes are killed and report their own end.
-    fn lose(&mut self, id: LeaseId, node: NodeId, heard: Time) {
-        let lease = self.state.lease_mut(id);
-        lease.lost.insert(node);
-        let gone = lease.members.iter().all(|member| lease.lost.contains(&member.node));
+    /// Loses one lease's part on a node; members on other nodes end with it.
+    pub fn lose(&mut self, id: LeaseId, node: NodeId, heard: Time) {
+        let lease = self.state.lease(id);
+        if lease.gone.contains(&node) {
+            return;
+        }
         if lease.state == LeaseState::Active {
             // Who was already told to leave pays or is paid by that reason, not by this failure
             // too.
-            lease.blame = Some(node);
-            begin_release(self, id, EvictionReason::NodeFailure, Span::ZERO);
-        } else if !gone {
-            let epoch = lease.epoch;
-            self.effects.push(Effect::Kill { lease: id, epoch });
+            self.state.lease_mut(id).blame = Some(node);
+            told_to_leave(self, id, EvictionReason::NodeFailure, Span::ZERO, Some(node));
         }
-        if gone {
-            let until = heard.max(self.state.lease(id).term_began);
-            close_until(self, id, Outcome::Stopped, until);
-        }
+        let until = heard.max(self.state.lease(id).term_began);
+        lose_on(self, id, node, until);
     }
 
     /// Applies that a node is back, empty.
@@ -293,8 +266,7 @@ fn shrink(node: &mut Node, lendable: &Lendable) -> bool {
     for (i, gpu) in node.gpus.iter_mut().enumerate() {
         gpu.open &= lendable.gpus & 1 << i != 0;
     }
-    let open = node.gpus.iter().filter(|gpu| gpu.open).count() as u64;
-    let gpu = MilliGpus::new(open * 1_000);
+    let gpu = lent_devices(&node.gpus);
     offer.shrink(&Bundle { gpu, ..lendable.bundle });
     offer.version != before
 }
@@ -319,7 +291,12 @@ fn grow(node: &mut Node, lendable: &Lendable) -> Bundle {
         gpu.open = lend && (known || fresh > 0);
         fresh -= u64::from(gpu.open && !known);
     }
-    let open = node.gpus.iter().filter(|gpu| gpu.open).count() as u64;
     let reach = before.zip(&step, u64::saturating_add);
-    Bundle { gpu: MilliGpus::new(open * 1_000), ..reach.meet(&lendable.bundle) }
+    Bundle { gpu: lent_devices(&node.gpus), ..reach.meet(&lendable.bundle) }
+}
+
+/// Returns how much GPU a node lends: its open devices, and those that still work for a lease.
+fn lent_devices(gpus: &[Gpu]) -> MilliGpus {
+    let lent = gpus.iter().filter(|gpu| gpu.open || !gpu.used.is_zero()).count();
+    MilliGpus::new(lent as u64 * 1_000)
 }

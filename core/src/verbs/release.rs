@@ -7,37 +7,93 @@ use crate::charges::priced_loss;
 use crate::command::Outcome;
 use crate::due::Due;
 use crate::effect::{Effect, EvictionReason, FinalState, LeaseEnd};
-use crate::ids::{JobId, LeaseId};
+use crate::ids::{JobId, LeaseId, NodeId};
 use crate::leases::{Claim, Lease, LeaseState};
 use crate::units::{MicroAtp, Span, Time};
+use crate::wire::Order;
 use alloc::vec::Vec;
 
-/// Tells a running lease to leave within `notice`, after which it is killed.
+/// Tells a running lease to leave within `notice`, after which its nodes kill it.
 pub fn begin_release(work: &mut Work<'_>, id: LeaseId, reason: EvictionReason, notice: Span) {
+    told_to_leave(work, id, reason, notice, None);
+}
+
+/// Notes that a running lease is told to leave: by the coordinator, or by one of its nodes, which
+/// then need not be told.
+pub fn told_to_leave(
+    work: &mut Work<'_>,
+    id: LeaseId,
+    reason: EvictionReason,
+    notice: Span,
+    by: Option<NodeId>,
+) {
     let now = work.state.now;
     if work.state.lease(id).state != LeaseState::Active {
         return;
     }
     clear_timers(work.state, id);
     let lease = work.state.lease_mut(id);
+    lease.end_pause(now);
     lease.state = LeaseState::Releasing;
     lease.reason = Some(reason);
     lease.noticed = Some(now);
     let (epoch, kill_at) = (lease.epoch, now.after(notice));
     lease.kill_at = Some(kill_at);
-    if notice.is_zero() {
-        work.effects.push(Effect::Kill { lease: id, epoch });
-    } else {
-        work.state.timers.set(kill_at, Due::Kill(id));
-        work.effects.push(Effect::Notice { lease: id, epoch, kill_at, reason });
+    work.effects.push(Effect::Evicted { lease: id, epoch, kill_at, reason });
+    // A gang's other members end because of this one.
+    let reason = if by.is_some() { EvictionReason::GangEnded } else { reason };
+    for node in work.state.lease(id).places() {
+        if by != Some(node) {
+            work.order(node, Order::Leave { lease: id, epoch, notice, reason });
+        }
     }
 }
 
-/// Closes a lease whose processes are gone: settles its term, frees its capacity, and decides what
-/// becomes of its job.
+/// Notes that nothing of a lease is left on one node: its capacity there is free. The first member
+/// that ends takes the others with it; when all have ended, the lease closes.
+pub fn end_on(work: &mut Work<'_>, id: LeaseId, node: NodeId, outcome: Outcome) {
+    let state = work.state.lease(id).state;
+    if state != LeaseState::Released {
+        return_capacity(work, id, node);
+    }
+    let lease = work.state.lease_mut(id);
+    lease.gone.insert(node);
+    if matches!(outcome, Outcome::Completed | Outcome::Failed) {
+        lease.outcome.get_or_insert(outcome);
+    }
+    let ended = lease.is_gone();
+    if state == LeaseState::Active && !ended {
+        let grace = work.state.rules.preemption.grace;
+        let reason = work.state.lease(id).reason.unwrap_or(EvictionReason::GangEnded);
+        told_to_leave(work, id, reason, grace, Some(node));
+    }
+    if ended {
+        let outcome = work.state.lease(id).outcome.unwrap_or(outcome);
+        close(work, id, outcome);
+    }
+}
+
+/// Notes that a node on which a lease had a member is gone, and was last known to live at `until`.
+pub fn lose_on(work: &mut Work<'_>, id: LeaseId, node: NodeId, until: Time) {
+    if work.state.lease(id).state != LeaseState::Released {
+        return_capacity(work, id, node);
+    }
+    let lease = work.state.lease_mut(id);
+    lease.gone.insert(node);
+    if lease.is_gone() {
+        let outcome = lease.outcome.unwrap_or(Outcome::Stopped);
+        close_until(work, id, outcome, until);
+    }
+}
+
+/// Closes a lease whose processes are gone everywhere: settles its term and decides what becomes of
+/// its job.
 pub fn close(work: &mut Work<'_>, id: LeaseId, outcome: Outcome) {
-    let now = work.state.now;
-    close_until(work, id, outcome, now);
+    let lease = work.state.lease(id);
+    // Where a node refused, nothing was to run and nothing is paid.
+    let refused = lease.reason == Some(EvictionReason::Refused);
+    let until = if refused { lease.granted } else { work.state.now };
+    close_until(work, id, outcome, until);
 }
 
 /// Closes a lease that was last known to live at `until`.
@@ -45,29 +101,31 @@ pub fn close(work: &mut Work<'_>, id: LeaseId, outcome: Outcome) {
 /// # Panics
 /// When the lease is not open: our bug.
 pub fn close_until(work: &mut Work<'_>, id: LeaseId, outcome: Outcome, until: Time) {
+    let now = work.state.now;
+    work.state.lease_mut(id).end_pause(now);
     let lease = work.state.lease(id);
-    let job_id = lease.job;
+    let (job_id, released) = (lease.job, lease.state == LeaseState::Released);
     let evicted = outcome == Outcome::Stopped && lease.reason.is_some();
-    let lost = if evicted {
-        work.state.job(job_id).lost_after(lease.ran(work.state.now))
-    } else {
-        Span::ZERO
-    };
+    let lost = if evicted { work.state.job(job_id).lost_after(lease.ran(now)) } else { Span::ZERO };
     // What is refunded was charged: work after the last sign of life was not.
-    let charged = lost.saturating_sub(work.state.now.since(until));
+    let charged = lost.saturating_sub(now.since(until));
     settle_all(work, id, until, charged, evicted);
     work.unbook_term(id, until);
     clear_timers(work.state, id);
-    if work.state.lease(id).state != LeaseState::Released {
-        return_capacity(work, id);
-    }
     let lease = work.state.leases.remove(&id);
     assert!(lease.is_some(), "lease {id} closes once");
     let Some(lease) = lease else { return };
+    assert!(released || lease.is_gone(), "lease {id} closes when nothing of it is left");
+    if !released {
+        let pool = work.state.shapes[lease.shape].pool;
+        work.state.pools[pool].running.leave(lease.priority);
+    }
     work.effects.push(Effect::Closed(LeaseEnd {
         lease: id,
         job: job_id,
-        reason: lease.reason.filter(|_| evicted),
+        reason: lease
+            .reason
+            .filter(|_| outcome != Outcome::Completed && outcome != Outcome::Failed),
         held: lease.held,
         settled: lease.settled,
         noticed: lease.noticed,
@@ -100,24 +158,20 @@ fn settle_all(work: &mut Work<'_>, id: LeaseId, until: Time, lost: Span, evicted
     work.settle_term(id, until, lost);
 }
 
-/// Gives a lease's capacity back to its nodes and its pool.
-pub fn return_capacity(work: &mut Work<'_>, id: LeaseId) {
-    let lease = work.state.lease_mut(id);
-    let (needs, shape, priority) = (lease.needs, lease.shape, lease.priority);
-    // Lent out for the walk and put back below: a copy per end would be an allocation per end.
-    let members = core::mem::take(&mut lease.members);
-    for member in &members {
-        work.state.nodes[member.node].give_back(id, &needs, member.devices);
-        work.state.changed.note(member.node);
+/// Gives what a lease holds on one node back to the node and its pool.
+fn return_capacity(work: &mut Work<'_>, id: LeaseId, node: NodeId) {
+    let lease = work.state.lease(id);
+    assert!(!lease.gone.contains(&node), "lease {id} gives {node} back once");
+    let (needs, pool) = (lease.needs, work.state.shapes[lease.shape].pool);
+    let mut at = 0;
+    while let Some(member) = work.state.lease(id).members.get(at).copied() {
+        at += 1;
+        if member.node == node {
+            work.state.nodes[node].give_back(id, &needs, member.devices);
+            work.state.pools[pool].leased.take(&needs.bundle());
+        }
     }
-    let shape = &work.state.shapes[shape];
-    let (pool, total) = (shape.pool, shape.total());
-    work.state.pools[pool].leased.take(&total);
-    work.state.pools[pool].running.leave(priority);
-    for member in &members {
-        work.settle_reclaim(member.node);
-    }
-    work.state.lease_mut(id).members = members;
+    work.state.changed.note(node);
 }
 
 /// Decides what becomes of a job whose attempt is over.
@@ -127,9 +181,9 @@ fn end_attempt(work: &mut Work<'_>, lease: &Lease, outcome: Outcome, lost: Span)
     let cancelled = work.state.job(id).cancelled;
     let end = match (outcome, lease.reason) {
         (Outcome::Completed, _) => FinalState::Completed,
-        (Outcome::Stopped, Some(_)) if cancelled => FinalState::Cancelled,
-        (Outcome::Failed, _) | (Outcome::Stopped, None) => FinalState::Failed,
-        (Outcome::Stopped, Some(reason)) => {
+        (Outcome::Stopped | Outcome::Refused, Some(_)) if cancelled => FinalState::Cancelled,
+        (Outcome::Failed, _) | (Outcome::Stopped | Outcome::Refused, None) => FinalState::Failed,
+        (Outcome::Stopped | Outcome::Refused, Some(reason)) => {
             let (again, end) = fate(reason, requeue, work.requeues_when_exhausted());
             if again {
                 enqueue(work.state, id);
@@ -148,7 +202,11 @@ fn fate(reason: EvictionReason, requeue: bool, pause: bool) -> (bool, FinalState
         EvictionReason::OwnerReturn | EvictionReason::PriorityPreemption => {
             (requeue, FinalState::Preempted)
         }
-        EvictionReason::NodeFailure => (requeue, FinalState::NodeFail),
+        EvictionReason::NodeFailure
+        | EvictionReason::PermissionLost
+        | EvictionReason::GangEnded => (requeue, FinalState::NodeFail),
+        // Nothing ran: the job keeps its place.
+        EvictionReason::Refused => (true, FinalState::NodeFail),
         EvictionReason::BudgetExhausted => (pause, FinalState::OutOfBudget),
         EvictionReason::TimeLimit => (false, FinalState::Timeout),
         EvictionReason::UserRequest => (false, FinalState::Cancelled),
@@ -172,12 +230,20 @@ impl Work<'_> {
     /// Frees the capacity of a lease whose limit is reached on dedicated nodes without grace.
     pub fn free_at_limit(&mut self, id: LeaseId) {
         clear_timers(self.state, id);
-        return_capacity(self, id);
+        let (places, lease) = (self.state.lease(id).places(), self.state.lease(id));
+        let (epoch, priority) = (lease.epoch, lease.priority);
+        let pool = self.state.shapes[lease.shape].pool;
+        for node in &places {
+            return_capacity(self, id, *node);
+        }
+        self.state.pools[pool].running.leave(priority);
         let lease = self.state.lease_mut(id);
         lease.state = LeaseState::Released;
-        lease.reason = Some(EvictionReason::TimeLimit);
-        let epoch = lease.epoch;
-        self.effects.push(Effect::Kill { lease: id, epoch });
+        let (reason, notice) = (EvictionReason::TimeLimit, Span::ZERO);
+        lease.reason = Some(reason);
+        for node in places {
+            self.order(node, Order::Leave { lease: id, epoch, notice, reason });
+        }
         victim_left(self, id);
     }
 

@@ -1,9 +1,9 @@
 //! What clients ask for: submit, cancel, hold and release jobs, deposit, drain, configure.
 
 use super::Work;
-use super::release::{begin_release, close};
+use super::release::begin_release;
 use crate::bundle::{Bundle, GPUS_MAX};
-use crate::command::{JobSpec, Outcome, Reply};
+use crate::command::{JobSpec, Reply};
 use crate::config::{JOBS_MAX, MEMBERS_MAX, Rules, Strategy};
 use crate::deny::{Denied, first_short};
 use crate::effect::{Effect, EvictionReason, FinalState, JobEnd};
@@ -174,21 +174,6 @@ impl Work<'_> {
         }
         self.adopt_gates();
         Ok(Reply::Done)
-    }
-
-    /// Applies the report that a process tree has ended.
-    pub fn ended(
-        &mut self,
-        lease: crate::ids::LeaseId,
-        epoch: crate::ids::Epoch,
-        outcome: Outcome,
-    ) -> Reply {
-        if self.state.leases.get(&lease).is_none_or(|open| open.epoch != epoch) {
-            self.state.stale_reports += 1;
-            return Reply::Stale;
-        }
-        close(self, lease, outcome);
-        Reply::Done
     }
 }
 

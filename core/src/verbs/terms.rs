@@ -78,8 +78,12 @@ impl Work<'_> {
         }
         let ends = lease.term_ends;
         self.settle_term(id, ends, Span::ZERO);
+        if self.state.lease(id).ran_in_term(ends) < self.state.lease(id).term_span() {
+            self.unbook_term(id, ends);
+        }
         let rates = self.state.rules.atp.rates;
         let lease = self.state.lease_mut(id);
+        lease.rested = Span::ZERO;
         lease.hold = lease.next_hold.take();
         lease.rates = rates;
         lease.term_began = ends;
@@ -129,7 +133,7 @@ impl Work<'_> {
         let lease = self.state.lease_mut(id);
         let booked = core::mem::take(&mut lease.booked);
         let term = u128::from(lease.term_ends.since(lease.term_began).get());
-        let unused = u128::from(lease.term_ends.since(until).get()).min(term);
+        let unused = term.saturating_sub(u128::from(lease.ran_in_term(until).get()));
         let account = lease.account;
         // A booking is at most 2^108, a term at most 2^19 ms.
         let amount = (booked * unused).checked_div(term).unwrap_or(0);
@@ -206,15 +210,6 @@ impl Work<'_> {
             self.free_at_limit(id);
         } else {
             begin_release(self, id, EvictionReason::TimeLimit, grace);
-        }
-    }
-
-    /// Tells a lease's driver that its notice is over.
-    pub fn kill(&mut self, id: LeaseId) {
-        let Some(lease) = self.state.leases.get(&id) else { return };
-        if lease.state == LeaseState::Releasing {
-            let epoch = lease.epoch;
-            self.effects.push(crate::effect::Effect::Kill { lease: id, epoch });
         }
     }
 

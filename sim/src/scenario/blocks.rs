@@ -40,6 +40,23 @@ pub struct Owner {
     pub idle_before_offer: Option<Seconds>,
     pub vacate_seconds: Vacate,
     pub kill_seconds: Option<Seconds>,
+    pub poll_seconds: Option<Seconds>,
+    pub busy_latch_seconds: Option<Seconds>,
+    pub foreign_gpu_process: Option<ForeignName>,
+    pub resume_after: Option<Seconds>,
+    pub max_suspend_seconds: Option<Seconds>,
+    /// `HH:MM-HH:MM`; a part of the day that ends before it begins goes past midnight.
+    pub lend_hours: Option<String>,
+}
+
+/// What the owner's work on a lent GPU does.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ForeignName {
+    /// It takes that GPU back.
+    Reclaim,
+    /// Nothing.
+    Ignore,
 }
 
 /// What is lent of a node with an owner.

@@ -5,8 +5,8 @@ use super::schema as file;
 use super::{Fault, at};
 use crate::decimal::{Decimal, Seconds};
 use gridcore::config::{
-    Atp, Backfill, Balance, Exhaustion, Gates, Lend, Offering, Order, Policy, Preemption, Rules,
-    Scheduling, Strategy,
+    Atp, Backfill, Balance, Exhaustion, Gates, Hours, Lend, Offering, Order, Policy, Preemption,
+    Rules, Scheduling, Strategy,
 };
 use gridcore::units::{BasisPoints, Bytes, MilliCores, Ppm, Span};
 
@@ -100,12 +100,36 @@ fn offering(rules: &mut Offering, said: &file::Sharing) -> Result<(), Fault> {
     set_span(&mut rules.vacate_cpu, said.owner.vacate_seconds.cpu);
     set_span(&mut rules.vacate_gpu, said.owner.vacate_seconds.gpu);
     set_span(&mut rules.kill, said.owner.kill_seconds);
+    set_span(&mut rules.poll, said.owner.poll_seconds);
+    set_span(&mut rules.busy_latch, said.owner.busy_latch_seconds);
+    let foreign = said.owner.foreign_gpu_process;
+    set(&mut rules.foreign_gpu, foreign.map(|f| matches!(f, file::ForeignName::Reclaim)));
+    set_span(&mut rules.resume_after, said.owner.resume_after);
+    set_span(&mut rules.suspend_max, said.owner.max_suspend_seconds);
+    rules.lend_hours = said.owner.lend_hours.as_deref().map(hours).transpose()?;
     let lend = said.owner.lend.map(|lend| match lend {
         file::LendName::Idle => Lend::Idle,
         file::LendName::Excess => Lend::Excess,
     });
     set(&mut rules.lend, lend);
     Ok(())
+}
+
+/// Reads a part of the day: `HH:MM-HH:MM`.
+fn hours(text: &str) -> Result<Hours, Fault> {
+    let minute = |text: &str| -> Option<u16> {
+        let (hour, minute) = text.trim().split_once(':')?;
+        let (hour, minute): (u16, u16) = (hour.parse().ok()?, minute.parse().ok()?);
+        (hour <= 24 && minute < 60 && hour * 60 + minute <= 1_440).then_some(hour * 60 + minute)
+    };
+    let both = text.split_once('-').map(|(from, to)| (minute(from), minute(to)));
+    match both {
+        Some((Some(from), Some(to))) if from != to => Ok(Hours { from, to }),
+        _ => Err(at(
+            "resource_sharing.owner.lend_hours",
+            format!("`{text}` is no part of the day: write it as 22:00-07:00"),
+        )),
+    }
 }
 
 fn gates(rules: &mut Gates, said: &file::Gates) -> Result<(), Fault> {

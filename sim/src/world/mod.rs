@@ -1,31 +1,32 @@
 //! The world around the core: machines, owners, people and processes as events.
 //!
 //! One loop takes events in their stated order, turns each into an entry for the core, and performs
-//! the core's effects by scheduling further events. The core is the one that `gridlive` drives. The
-//! halves are joined directly: what the core orders happens at once, and what a process does is
-//! reported at the instant it does it.
+//! the core's effects by scheduling further events. Both halves of the core are the ones that
+//! `gridlive` drives.
 
 pub mod feed;
+mod nodes;
 mod observe;
 mod process;
+mod submit;
 pub mod tally;
 
-use crate::kernel::{Class, EventQueue};
-use crate::record::{FillPoint, JobRow, JobState, RunRecord};
-use crate::rng::{Stream, stream};
+use crate::kernel::{Class, Event as Next, EventQueue};
+use crate::record::RunRecord;
 use crate::scenario::build::{NodeLoad, Setup};
 use crate::scenario::limits::RUN_MAX;
 use crate::work::{FaultRecord, JobRecord};
 use feed::Feed;
-use gridcore::command::{Command, Entry, JobSpec, LabelNeed, Reply, Report, Request, Sample};
+use gridcore::command::{Command, Entry, Reply, Report, Sample};
 use gridcore::config::{ConfigError, NodeSpec};
 use gridcore::deny::Denied;
 use gridcore::effect::Effect;
 use gridcore::grid::Grid;
 use gridcore::ids::{AccountId, NodeId, PoolId, Seq};
-use gridcore::units::{MilliGpus, Span, Time};
+use gridcore::station::{Action, Event, Station, machine};
+use gridcore::units::{Span, Time};
 use process::{JobProgress, Process};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use tally::{Tally, Which, owner_amounts, triple};
 
 /// How far a run has come.
@@ -76,8 +77,15 @@ pub struct World {
     row_of: Vec<u32>,
     progress: Vec<JobProgress>,
     processes: Vec<Process>,
-    vacating: Stream,
+    /// The first process of each lease, by lease number.
+    first_process: Vec<usize>,
+    stations: Vec<Station>,
+    /// When an event wakes each station.
+    node_wakes: Vec<Time>,
+    /// What stations told and the coordinator has not heard yet.
+    told: VecDeque<Report>,
     effects: Vec<Effect>,
+    actions: Vec<Action>,
     tally: Tally,
     observer: observe::Observer,
     record: RunRecord,
@@ -131,6 +139,9 @@ impl World {
         let rows = observe::first_rows(&config, (&setup.name, &setup.about), seed, record);
         let of_node = |(load, node): (&NodeLoad, &NodeSpec)| Feed::new(load, node.gpus.len());
         let feeds = loads.iter().zip(&config.nodes).map(of_node).collect();
+        let watch = config.rules.watch();
+        let station = |spec| Station::new(machine(spec), watch.clone(), None, Time::ZERO);
+        let stations: Vec<Station> = config.nodes.iter().map(station).collect();
         let grid = Grid::new(config, Time::ZERO)?;
         let capacity_gpu = rows.nodes.iter().map(|n| n.capacity.gpu.get()).sum();
         let mut world = Self {
@@ -151,9 +162,13 @@ impl World {
             faults,
             row_of: vec![u32::MAX],
             progress: Vec::new(),
-            processes: vec![Process::default()],
-            vacating: stream(seed, "vacate", 0),
+            processes: Vec::new(),
+            first_process: vec![0],
+            node_wakes: vec![Time::MAX; stations.len()],
+            stations,
+            told: VecDeque::new(),
             effects: Vec::new(),
+            actions: Vec::new(),
             tally: Tally::default(),
             observer: observe::Observer::new(record),
             record: rows,
@@ -201,6 +216,9 @@ impl World {
         }
         self.tally.capacity = capacity;
         self.fetch_job();
+        if self.grid.state().rules.offering.lend_hours.is_some() {
+            self.events.push(Time::ZERO, Class::Clock, 0);
+        }
         self.events.push(Time::ZERO, Class::Wake, 0);
         self.wake_at = Some(Time::ZERO);
         self.events.push(self.observer.next(), Class::Observe, 0);
@@ -220,7 +238,7 @@ impl World {
         let mut complete = true;
         let end = self.horizon.unwrap_or(Time::ZERO.after(RUN_MAX));
         while !self.is_over() {
-            let Some(at) = self.events.first() else { break };
+            let Some(at) = self.events.peek().map(|event| event.at()) else { break };
             if at >= end {
                 self.now = end;
                 // Without a horizon only the longest run there is ends like this: that is a cut.
@@ -233,11 +251,19 @@ impl World {
             self.counts.events += 1;
             match event.class() {
                 Class::Fault => self.fault(event.what()),
+                Class::Clock => self.clock(),
                 Class::Sample => self.sample(event.what()),
                 Class::Submit => self.submit(),
                 Class::End => self.end(event.what()),
+                Class::Node => self.wake_node(event.what()),
                 Class::Wake => self.wake(),
                 Class::Observe => self.observe(),
+            }
+            // What stations tell because of samples is heard when all samples of the instant are
+            // in: their order must not matter (invariant 46).
+            let sampled = |next: Next| (next.at(), next.class()) == (at, Class::Sample);
+            if event.class() != Class::Sample || !self.events.peek().is_some_and(sampled) {
+                self.hear();
             }
             if self.counts.events.is_multiple_of(LOOK) && !look(self.progress()) {
                 complete = false;
@@ -346,6 +372,7 @@ impl World {
         self.tally.replace(Which::Capacity, old, new);
         let owner = owner_amounts(&self.grid.state().nodes[node]);
         self.tally.replace(Which::Owner, owner, [0; 3]);
+        self.begin_node(node);
         let report = if fault.up { Report::NodeUp { node } } else { Report::NodeDown { node } };
         self.report(report);
         if fault.up && !self.grid.state().nodes[node].spec.dedicated {
@@ -359,7 +386,7 @@ impl World {
         if self.grid.state().nodes[id].up {
             self.report_sample(id);
         }
-        let interval = self.grid.state().rules.balance.monitoring_interval;
+        let interval = self.grid.state().rules.poll();
         let Some(feed) = self.feeds.get_mut(id.get() as usize) else { return };
         feed.advance(self.now);
         let next = feed.next_change(interval);
@@ -380,7 +407,9 @@ impl World {
         let entry = self.entry(Command::Report(report));
         let applied = self.apply_entry(&entry);
         debug_assert!(applied.is_ok(), "a report is never refused");
-        if let Command::Report(Report::Sample { sample, .. }) = entry.command {
+        if let Command::Report(Report::Sample { sample, .. }) = entry.command
+            && let Some(Event::Sample(sample)) = self.happen(node, Event::Sample(sample))
+        {
             self.sample = sample;
         }
         let after = owner_amounts(&self.grid.state().nodes[node]);
@@ -391,105 +420,5 @@ impl World {
     fn report(&mut self, report: Report) {
         let applied = self.apply(Command::Report(report));
         debug_assert!(applied.is_ok(), "a report is never refused");
-    }
-
-    /// Submits the next job.
-    fn submit(&mut self) {
-        let Some(job) = self.next_job.take() else { return };
-        self.fetch_job();
-        let account = usize::try_from(job.account).ok().and_then(|i| self.job_accounts.get(i));
-        let account = account.copied().unwrap_or_default();
-        let pool =
-            job.pool.as_ref().map_or(Some(PoolId::new(0)), |p| self.pools.get(&**p).copied());
-        let row = self.new_row(&job, account, pool.unwrap_or_default());
-        let spec = pool.map(|pool| self.spec(&job, pool));
-        self.record.jobs.push(row);
-        self.progress.push(JobProgress::new(&job, self.now));
-        self.arrived_gpu += u128::from(job.needs.gpus.total().get()) * u128::from(job.members);
-        let refusal = match spec {
-            None => Some("NoPool"),
-            Some(Err(refusal)) => Some(refusal),
-            Some(Ok(spec)) => {
-                let request = Request::SubmitJob { account, job: Box::new(spec) };
-                self.apply(Command::Request(request)).err().map(|denied| process::refusal(&denied))
-            }
-        };
-        if let (Some(refusal), Some(row)) = (refusal, self.record.jobs.last_mut()) {
-            row.state = JobState::Refused;
-            row.refusal = refusal;
-            row.end = Some(self.now);
-            self.counts.ended += 1;
-        }
-        self.note_fill();
-    }
-
-    /// Describes a job in the words of the core, or says why it cannot be.
-    fn spec(&self, job: &JobRecord, pool: PoolId) -> Result<JobSpec, &'static str> {
-        let mut labels = Vec::new();
-        if !job.gpu_models.is_empty() {
-            let any_of = job.gpu_models.iter().map(ToString::to_string).collect();
-            labels.push(LabelNeed { key: "gpu_model".to_owned(), any_of });
-        }
-        let mut spec = JobSpec {
-            pool,
-            priority: job.priority,
-            needs: job.needs,
-            members: job.members.max(1),
-            limit: job.limit,
-            checkpoint: job.checkpoint,
-            refuse_if_busy: job.refuse_if_busy,
-            ..JobSpec::default()
-        };
-        if let Some(extra) = &job.extra {
-            for (key, any_of) in &extra.labels {
-                labels.push(LabelNeed { key: key.clone(), any_of: any_of.clone() });
-            }
-            for name in &extra.preferred {
-                spec.preferred.push(self.node_ids.get(name).copied().ok_or("NoNode")?);
-            }
-            spec.spread = extra.spread;
-            spec.budget = extra.budget;
-            spec.vacate = extra.vacate;
-        }
-        spec.labels = labels;
-        Ok(spec)
-    }
-
-    /// Makes the row of a job that is being submitted.
-    fn new_row(&self, job: &JobRecord, account: AccountId, pool: PoolId) -> JobRow {
-        let members = u64::from(job.members.max(1));
-        let total = job.needs.bundle().amounts().map(|a| a.saturating_mul(members));
-        JobRow {
-            name: job.name.clone(),
-            account: account.get(),
-            pool: pool.get(),
-            priority: job.priority.get(),
-            members: job.members.max(1),
-            submit: self.now,
-            work: job.run,
-            limit: job.limit,
-            needs: gridcore::bundle::Bundle::from_amounts(total).into(),
-            gpu_share: job.needs.gpus.share.get(),
-            gpu_memory: job.needs.gpus.memory.get(),
-            ..JobRow::default()
-        }
-    }
-
-    /// Notes one point of the fill curve whenever the arrived request passes a whole percent.
-    fn note_fill(&mut self) {
-        let capacity = u128::from(self.capacity_gpu);
-        if capacity == 0 || !self.record.complete {
-            return;
-        }
-        let arrived = self.arrived_gpu * 10_000 / capacity;
-        let last = self.record.fill.last().map_or(0, |point| u128::from(point.arrived_bp));
-        if arrived / 100 > last / 100 {
-            let lent: u64 = self.tally.lent.iter().map(|l| l[2]).sum();
-            let allocated = u128::from(MilliGpus::new(lent).get()) * 10_000_000 / capacity;
-            self.record.fill.push(FillPoint {
-                arrived_bp: u32::try_from(arrived).unwrap_or(u32::MAX),
-                allocated_mbp: u64::try_from(allocated).unwrap_or(u64::MAX),
-            });
-        }
     }
 }

@@ -4,11 +4,12 @@ use super::World;
 use crate::kernel::Class;
 use crate::record::{DecisionRow, JobState, LeaseRow, Party, TransferRow};
 use crate::work::JobRecord;
-use gridcore::command::{Outcome, Report};
+use gridcore::command::Outcome;
 use gridcore::deny::Denied;
 use gridcore::effect::{self, Effect, FinalState, JobEnd, LeaseEnd, OfferFate, Transfer};
-use gridcore::ids::{Epoch, JobId, LeaseId};
-use gridcore::leases::LeaseState;
+use gridcore::ids::{Epoch, JobId, LeaseId, NodeId};
+use gridcore::state::mix;
+use gridcore::station::Event;
 use gridcore::units::{Span, Time};
 
 /// How long a job that is told to leave takes at most; it draws a time up to this or its notice.
@@ -25,6 +26,8 @@ pub(super) struct JobProgress {
     waits_since: Time,
     /// When the running attempt began.
     began: Time,
+    /// How long it was paused in the running attempt.
+    rested: Span,
     /// Rows of the running attempt's lease, first and count.
     rows: (u32, u32),
 }
@@ -36,15 +39,43 @@ impl JobProgress {
     }
 }
 
-/// A process tree: one lease's.
+/// What a process tree does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Doing {
+    /// Nothing yet: its node has not started it.
+    #[default]
+    Nothing,
+    /// It works since then.
+    Working(Time),
+    /// It is stopped for a while.
+    Paused(Time),
+    /// It has ended.
+    Ended,
+}
+
+/// A process tree: one lease's on one node.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Process {
-    epoch: Epoch,
+    pub(super) lease: LeaseId,
+    pub(super) epoch: Epoch,
+    pub(super) node: NodeId,
+    /// The row of its job.
+    row: u32,
+    doing: Doing,
+    /// Work that was left when it last went on.
+    left: Span,
     /// When it ends, as things stand.
     ends: Time,
-    /// When its work is done.
-    done: Time,
-    alive: bool,
+}
+
+impl Process {
+    /// Returns when its work is done, if it is left alone.
+    fn done(&self) -> Time {
+        match self.doing {
+            Doing::Working(since) => since.after(self.left),
+            Doing::Nothing | Doing::Paused(_) | Doing::Ended => Time::MAX,
+        }
+    }
 }
 
 /// Returns a short name of a refusal.
@@ -98,28 +129,22 @@ impl World {
     /// Performs one effect of the core.
     pub(super) fn perform(&mut self, effect: &Effect) {
         match effect {
-            Effect::Start { lease, epoch, job } => {
-                self.start(*lease, *epoch, *job);
+            Effect::Order { node, order } => self.order(*node, order),
+            Effect::Granted { lease, epoch, job } => {
+                self.granted(*lease, *epoch, *job);
                 self.decide("place", *lease);
             }
-            Effect::Notice { lease, kill_at, .. } => {
-                self.decide("evict", *lease);
-                self.notice(*lease, *kill_at);
-            }
-            Effect::Kill { lease, .. } => {
-                self.decide("kill", *lease);
-                self.stop_at(*lease, self.now);
-            }
+            Effect::Evicted { lease, .. } => self.decide("evict", *lease),
             Effect::Closed(end) => self.closed(end),
             Effect::Finished(end) => self.finished(end),
-            Effect::Requeued { job, lost, .. } => self.requeued(*job, *lost),
+            Effect::Requeued { job, reason, lost } => self.requeued(*job, *reason, *lost),
             Effect::Moved(transfer) => self.record.transfers.push(&transfer_row(transfer)),
             Effect::Offer { fate, .. } => self.observer.count_offer(*fate),
         }
     }
 
-    /// Starts a job's process.
-    fn start(&mut self, lease: LeaseId, epoch: Epoch, job: JobId) {
+    /// Notes that a job was granted a lease: its processes are there, and do nothing yet.
+    fn granted(&mut self, lease: LeaseId, epoch: Epoch, job: JobId) {
         let index = self.row(job);
         let granted = self.grid.state().lease(lease);
         let (Some(row), Some(progress)) =
@@ -135,7 +160,7 @@ impl World {
         row.nodes = granted.members.iter().map(|m| m.node.get()).collect();
         let overhead = if row.attempts > 1 { progress.restart } else { Span::ZERO };
         let left = row.work.saturating_sub(progress.saved).saturating_add(overhead);
-        progress.began = self.now;
+        (progress.began, progress.rested) = (self.now, Span::ZERO);
         let first = u32::try_from(self.record.leases.len()).unwrap_or(u32::MAX);
         progress.rows = (first, u32::try_from(granted.members.len()).unwrap_or(0));
         let (attempt, band, needs) = (row.attempts, row.band() as usize, row.needs);
@@ -154,21 +179,22 @@ impl World {
                 settled: granted.settled,
             });
         }
-        let done = self.now.after(left);
-        let ends = granted.limit_at.map_or(done, |limit| limit.min(done));
         self.tally.lend(band, needs, true);
         self.tally.running += 1;
-        self.wait(u32::try_from(index).unwrap_or(u32::MAX), false);
-        debug_assert_eq!(self.processes.len() as u64, lease.get(), "lease numbers have no gap");
-        self.processes.push(Process { epoch, ends, done, alive: true });
-        if ends < Time::MAX {
-            self.events.push(ends, Class::End, lease.get());
-            self.settled_at = self.settled_at.max(ends);
+        let row = u32::try_from(index).unwrap_or(u32::MAX);
+        debug_assert_eq!(self.first_process.len() as u64, lease.get(), "lease numbers have no gap");
+        self.first_process.push(self.processes.len());
+        let mut before: Option<NodeId> = None;
+        for node in self.grid.state().lease(lease).places() {
+            debug_assert!(before.replace(node) != Some(node), "a lease has one tree per node");
+            let process = Process { lease, epoch, node, row, left, ..Process::default() };
+            self.processes.push(process);
         }
+        self.wait(row, false);
     }
 
     /// Keeps a row of a decision, where the run was asked to.
-    fn decide(&mut self, kind: &'static str, id: LeaseId) {
+    pub(super) fn decide(&mut self, kind: &'static str, id: LeaseId) {
         if !self.decisions {
             return;
         }
@@ -184,55 +210,90 @@ impl World {
         });
     }
 
-    /// Returns a lease's process.
-    fn process(&mut self, lease: u64) -> Option<&mut Process> {
-        usize::try_from(lease).ok().and_then(|i| self.processes.get_mut(i))
+    /// Returns the number of a lease's process on a node.
+    fn process_on(&self, node: NodeId, lease: LeaseId) -> Option<usize> {
+        let first = usize::try_from(lease.get()).ok().and_then(|i| self.first_process.get(i))?;
+        let of_lease = self.processes.iter().skip(*first).take_while(|p| p.lease == lease);
+        (*first..).zip(of_lease).find(|(_, p)| p.node == node).map(|(i, _)| i)
     }
 
-    /// Lets a process leave within its notice.
-    fn notice(&mut self, lease: LeaseId, kill_at: Time) {
+    /// Lets a process work, from where it stands.
+    pub(super) fn go_on(&mut self, node: NodeId, lease: LeaseId) {
+        let now = self.now;
+        let Some(index) = self.process_on(node, lease) else { return };
+        let Some(process) = self.processes.get_mut(index) else { return };
+        match process.doing {
+            Doing::Nothing => {}
+            Doing::Paused(since) => {
+                if let Some(progress) = self.progress.get_mut(process.row as usize) {
+                    progress.rested = progress.rested.saturating_add(now.since(since));
+                }
+            }
+            Doing::Working(_) | Doing::Ended => return,
+        }
+        process.doing = Doing::Working(now);
+        process.ends = process.done();
+        if process.ends < Time::MAX {
+            self.settled_at = self.settled_at.max(process.ends);
+            self.events.push(process.ends, Class::End, index as u64);
+        }
+    }
+
+    /// Stops a process for a while.
+    pub(super) fn pause(&mut self, node: NodeId, lease: LeaseId) {
+        let now = self.now;
+        let index = self.process_on(node, lease);
+        let Some(process) = index.and_then(|i| self.processes.get_mut(i)) else { return };
+        if let Doing::Working(since) = process.doing {
+            process.left = process.left.saturating_sub(now.since(since));
+            (process.doing, process.ends) = (Doing::Paused(now), Time::MAX);
+        }
+    }
+
+    /// Lets a process leave within its notice; a paused one goes on to do so.
+    pub(super) fn notice(&mut self, node: NodeId, lease: LeaseId, kill_at: Time) {
+        self.go_on(node, lease);
         let notice = kill_at.since(self.now).min(VACATE_MAX);
-        let leaves = Span::new(self.vacating.below(notice.get() + 1));
-        self.stop_at(lease, self.now.after(leaves));
+        let leaves = mix(self.record.seed, lease.get()) % (notice.get() + 1);
+        self.stop_at(node, lease, self.now.after(Span::new(leaves)));
     }
 
     /// Ends a process at a time, unless it ends before.
-    fn stop_at(&mut self, lease: LeaseId, at: Time) {
-        let Some(process) = self.process(lease.get()) else { return };
-        if !process.alive || (process.ends <= at && process.done <= at) || process.ends == at {
+    pub(super) fn stop_at(&mut self, node: NodeId, lease: LeaseId, at: Time) {
+        let Some(index) = self.process_on(node, lease) else { return };
+        let Some(process) = self.processes.get_mut(index) else { return };
+        if process.doing == Doing::Ended || process.ends <= at {
             return;
         }
         process.ends = at;
-        self.events.push(at, Class::End, lease.get());
+        self.events.push(at, Class::End, index as u64);
     }
 
-    /// Reports the end of a process, if it really ends now.
-    pub(super) fn end(&mut self, lease: u64) {
+    /// Ends a process, if it really ends now, and lets its node see it.
+    pub(super) fn end(&mut self, index: u64) {
         let now = self.now;
-        let Some(process) = self.process(lease) else { return };
-        if !process.alive || process.ends != now {
+        let process = usize::try_from(index).ok().and_then(|i| self.processes.get_mut(i));
+        let Some(process) = process else { return };
+        if process.doing == Doing::Ended || process.ends != now {
             return;
         }
-        let (done, epoch) = (process.done <= now, process.epoch);
-        let id = LeaseId::new(lease);
-        let state = self.grid.state().leases.get(&id).map(|l| l.state);
-        let outcome = match (done, state) {
-            (true, _) => Outcome::Completed,
-            // Its limit is reached, but nobody has told it to leave yet: that comes with the wake.
-            (false, Some(LeaseState::Active) | None) => return,
-            (false, Some(LeaseState::Releasing | LeaseState::Released)) => Outcome::Stopped,
-        };
-        if let Some(process) = self.process(lease) {
-            process.alive = false;
+        let done = process.done() <= now;
+        process.doing = Doing::Ended;
+        let outcome = if done { Outcome::Completed } else { Outcome::Stopped };
+        let (node, lease, epoch) = (process.node, process.lease, process.epoch);
+        self.happen(node, Event::Ended(lease, epoch, outcome));
+    }
+
+    /// Ends a process without a word: its node has failed.
+    pub(super) fn vanish(&mut self, node: NodeId, lease: LeaseId) {
+        let index = self.process_on(node, lease);
+        if let Some(process) = index.and_then(|i| self.processes.get_mut(i)) {
+            process.doing = Doing::Ended;
         }
-        self.report(Report::Ended { lease: id, epoch, outcome });
     }
 
     /// Notes the end of a lease.
     fn closed(&mut self, end: &LeaseEnd) {
-        if let Some(process) = self.process(end.lease.get()) {
-            process.alive = false;
-        }
         let index = self.row(end.job);
         let now = self.now;
         let (Some(row), Some(progress)) =
@@ -262,7 +323,7 @@ impl World {
     }
 
     /// Notes that an evicted job waits again, with the work it has saved.
-    fn requeued(&mut self, job: JobId, lost: Span) {
+    fn requeued(&mut self, job: JobId, reason: effect::EvictionReason, lost: Span) {
         let index = self.row(job);
         let now = self.now;
         let (Some(row), Some(progress)) =
@@ -270,13 +331,14 @@ impl World {
         else {
             return;
         };
-        let ran = now.since(progress.began);
+        let ran = now.since(progress.began).saturating_sub(progress.rested);
         let overhead = if row.attempts > 1 { progress.restart } else { Span::ZERO };
         let kept = ran.saturating_sub(lost).saturating_sub(overhead);
         let kept = if progress.checkpoint.is_some() { kept } else { Span::ZERO };
         progress.saved = progress.saved.saturating_add(kept).min(row.work);
         progress.waits_since = now;
-        row.preemptions += 1;
+        // Where a node refused the start, nothing ran.
+        row.preemptions += u32::from(reason != effect::EvictionReason::Refused);
         row.lost = row.lost.saturating_add(lost);
         row.state = JobState::Waiting;
         self.wait(u32::try_from(index).unwrap_or(u32::MAX), true);

@@ -10,7 +10,7 @@ mod money;
 mod score;
 
 use gridcore::bundle::Needs;
-use gridcore::command::JobSpec;
+use gridcore::command::{JobSpec, Outcome};
 use gridcore::config::{Backfill, Config, Order};
 use gridcore::ids::{AccountId, JobId, NodeId};
 use gridcore::units::{Priority, Span, Time};
@@ -54,6 +54,10 @@ pub struct Task {
     order: u64,
     /// Whether half of the running term has passed.
     renewed: bool,
+    /// The nodes on which its members have ended.
+    gone: BTreeSet<NodeId>,
+    /// How its first member ended by itself.
+    pub outcome: Option<Outcome>,
 }
 
 /// Why a running job was told to end.
@@ -65,6 +69,8 @@ pub enum Leaving {
     Budget,
     /// Its account took it back.
     Cancelled,
+    /// Another member has ended.
+    Gang,
 }
 
 /// The reference scheduler.
@@ -145,6 +151,8 @@ impl Model {
             leaving,
             order,
             renewed,
+            gone: BTreeSet::new(),
+            outcome: None,
         };
         self.tasks.insert(id, task);
     }
@@ -162,8 +170,38 @@ impl Model {
 
     /// Ends a job: its running term is paid for until `now`.
     pub fn end(&mut self, id: JobId, now: Time) {
-        self.free(id);
         self.finish(id, now);
+    }
+
+    /// Ends a job's members on one node, and tells the others to leave; returns whether none is
+    /// left.
+    pub fn end_on(&mut self, id: JobId, node: NodeId, outcome: Outcome) -> bool {
+        let Some(task) = self.tasks.get(&id).cloned() else { return false };
+        let places = task.places.unwrap_or_default();
+        for (at, devices) in places.iter().filter(|(at, _)| *at == node) {
+            if task.leaving != Some(Leaving::Limit) {
+                self.release(&task.spec, *at, *devices);
+            }
+        }
+        let Some(task) = self.tasks.get_mut(&id) else { return false };
+        task.gone.insert(node);
+        if outcome != Outcome::Stopped {
+            task.outcome.get_or_insert(outcome);
+        }
+        let over = places.iter().all(|(at, _)| task.gone.contains(at));
+        if !over {
+            task.leaving.get_or_insert(Leaving::Gang);
+        }
+        over
+    }
+
+    /// Gives back what one member uses.
+    fn release(&mut self, spec: &JobSpec, node: NodeId, devices: u64) {
+        self.give(node, devices, &spec.needs, true);
+        let leased = &mut self.leased[spec.pool.get() as usize];
+        for (sum, amount) in leased.iter_mut().zip(spec.needs.bundle().amounts()) {
+            *sum -= amount;
+        }
     }
 
     /// Does everything that is due by `now`, in the order of time, kind and start.
@@ -219,26 +257,20 @@ impl Model {
         if task.leaving == Some(Leaving::Limit) {
             return;
         }
-        let Some(places) = task.places.take() else { return };
-        let (needs, members) = (task.spec.needs, u64::from(task.spec.members));
-        let pool = task.spec.pool.get() as usize;
-        for (node, devices) in &places {
-            self.give(*node, *devices, &needs, true);
-        }
-        for (sum, amount) in self.leased[pool].iter_mut().zip(needs.bundle().amounts()) {
-            *sum -= amount * members;
-        }
-        if let Some(task) = self.tasks.get_mut(&id) {
-            task.places = Some(places);
+        let (spec, gone) = (task.spec.clone(), task.gone.clone());
+        for (node, devices) in task.places.clone().unwrap_or_default() {
+            if !gone.contains(&node) {
+                self.release(&spec, node, devices);
+            }
         }
     }
 
     /// Lets a job that has ended wait again.
     pub fn requeue(&mut self, id: JobId, now: Time) {
-        self.free(id);
         self.close(id, now);
         if let Some(task) = self.tasks.get_mut(&id) {
             (task.places, task.leaving, task.term) = (None, None, (0, 0, 0, 0));
+            task.gone.clear();
         }
     }
 

@@ -1,0 +1,43 @@
+//! What must always hold on a node.
+
+use super::Station;
+use super::held::Phase;
+use crate::bundle::Bundle;
+use crate::invariants::Breach;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// Checks every invariant that a station alone shows, after an event.
+#[must_use]
+pub fn check(station: &Station) -> Vec<Breach> {
+    let mut out = Vec::new();
+    let mut need = |invariant: u8, holds: bool, found: &dyn Fn() -> String| {
+        if !holds {
+            out.push(Breach { invariant, found: found() });
+        }
+    };
+    let mut sum = Bundle::ZERO;
+    for (id, held) in &station.leases {
+        if held.is_alive() && !(station.link.is_none() && held.is_killed()) {
+            sum = sum.zip(&held.start.needs, u64::saturating_add);
+        }
+        // Invariant 51: nothing goes on without permission.
+        let late = held.is_staying() && held.until <= station.now;
+        need(51, !late, &|| format!("{id} runs, its permission ended at {}", held.until));
+        let overdue = matches!(held.phase, Phase::Leaving(at, _) if at <= station.now);
+        need(51, !overdue, &|| format!("{id} was to be killed by now"));
+    }
+    need(20, sum.fits_in(&station.machine.capacity), &|| format!("{sum:?} is more than it has"));
+    if station.machine.dedicated {
+        return out;
+    }
+    // Invariant 18: what stands in the owner's way is on its way out.
+    let steps =
+        station.ladder.steps(&station.machine, &station.watch, &station.leases, station.now);
+    need(18, steps.is_empty(), &|| format!("the ladder has stopped before {steps:?}"));
+    let lacks = station.ladder.lacks(&station.machine, &station.watch, &station.leases);
+    let closed = !lacks.is_any() || !station.ladder.lending.open;
+    need(18, closed, &|| String::from("the owner is there and the node still lends"));
+    out
+}

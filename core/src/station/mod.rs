@@ -1,0 +1,207 @@
+//! The node's half: one door, one match.
+//!
+//! A station knows its machine, the leases it honours, and its owner. It starts, pauses, stops and
+//! kills what the coordinator orders or what the owner's return demands, and tells what has become
+//! of it. It needs nobody to take back what it lent: when the coordinator is silent, every lease
+//! ends with its permission. It never decides who gets what, and money is unknown to it.
+
+mod check;
+pub mod held;
+pub mod ladder;
+pub mod link;
+mod work;
+
+pub use check::check;
+
+use crate::command::Entry;
+use crate::config::{NodeSpec, Watch};
+use crate::ids::{Epoch, LeaseId, Seq};
+use crate::units::Time;
+use crate::wire::{FromNode, Lending, Order, Outcome, Sample, Status, ToNode};
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use held::{Held, Marker, Phase};
+use ladder::{Ladder, Machine, OwnerSays};
+use link::{Identity, Link};
+use serde::{Deserialize, Serialize};
+use work::Work;
+
+/// What may happen to a station.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// What the owner uses from now on.
+    Sample(Sample),
+    /// The coordinator wants something; the halves are joined directly.
+    Order(Order),
+    /// A message of the coordinator has arrived.
+    Message(Box<ToNode>),
+    /// There is a way to the coordinator, or a new one.
+    Connected,
+    /// The process tree of a lease is seen empty.
+    Ended(LeaseId, Epoch, Outcome),
+    /// The owner says something.
+    Owner(OwnerSays),
+    /// The minute of the day, by the wall clock.
+    Minute(u16),
+    /// Time has passed.
+    Wake,
+}
+
+/// What a station wants done, in this order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    /// Keep this on disk, synced before anything that follows is done.
+    Save(Box<Marker>),
+    /// Keep nothing of it any more.
+    Erase(LeaseId),
+    /// Start its processes; they end at `until` in any case.
+    Spawn(LeaseId, Epoch, Time),
+    /// Its processes may run until then.
+    Extend(LeaseId, Epoch, Time),
+    /// Stop its processes for a while.
+    Pause(LeaseId, Epoch),
+    /// Let them go on.
+    Resume(LeaseId, Epoch),
+    /// Tell its processes to end: they are killed then. A paused one goes on at the lowest weight.
+    Terminate(LeaseId, Epoch, Time),
+    /// Kill its process tree, and say when it is empty.
+    Kill(LeaseId, Epoch),
+    /// The coordinator is to know this; the halves are joined directly.
+    Tell(LeaseId, Epoch, Status),
+    /// The coordinator is to know what the node lends; the halves are joined directly.
+    Lend(Lending),
+    /// Send this to the coordinator.
+    Send(Box<FromNode>),
+}
+
+/// A node, as it sees itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Station {
+    /// The machine.
+    pub machine: Machine,
+    /// The rules by which it watches its owner.
+    pub watch: Watch,
+    /// The last event.
+    pub seq: Seq,
+    /// Its time.
+    pub now: Time,
+    /// The leases it honours, and those whose end nobody has heard yet.
+    pub leases: BTreeMap<LeaseId, Held>,
+    /// Its owner.
+    pub ladder: Ladder,
+    /// Its way to the coordinator; `None` where the halves are joined directly.
+    pub link: Option<Link>,
+    timers: BTreeSet<(Time, LeaseId)>,
+}
+
+impl Station {
+    /// Makes a station that holds nothing.
+    #[must_use]
+    pub fn new(machine: Machine, watch: Watch, identity: Option<Identity>, now: Time) -> Self {
+        Self {
+            machine,
+            watch,
+            seq: Seq::new(0),
+            now,
+            leases: BTreeMap::new(),
+            ladder: Ladder::default(),
+            link: identity.map(|identity| Link::new(identity, now)),
+            timers: BTreeSet::new(),
+        }
+    }
+
+    /// Makes a station anew from what its disk holds. Each marker comes with how its processes
+    /// ended, or `None` where they are found alive; what never ran counts as refused.
+    #[must_use]
+    pub fn recover(
+        machine: Machine,
+        watch: Watch,
+        identity: Identity,
+        found: Vec<(Marker, Option<Outcome>)>,
+        now: Time,
+    ) -> Self {
+        let mut station = Self::new(machine, watch, Some(identity), now);
+        for (marker, ended) in found {
+            let phase = match (ended.or(marker.ended), marker.leaving) {
+                (Some(outcome), leaving) => {
+                    Phase::Ended(outcome, leaving.map(|(_, reason)| reason))
+                }
+                (None, Some((at, reason))) => Phase::Leaving(at, reason),
+                (None, None) => Phase::Running,
+            };
+            let (id, began, until) = (marker.start.lease, marker.began, marker.until);
+            let held = Held { start: marker.start, began, until, phase, due: Time::MAX };
+            station.leases.insert(id, held);
+            station.arm(id);
+        }
+        station
+    }
+
+    /// Applies one event and appends what is to be done to `actions`.
+    ///
+    /// # Panics
+    /// When the event does not follow the last one: sequences have no gap and time never goes back.
+    pub fn apply(&mut self, entry: &Entry<Event>, actions: &mut Vec<Action>) {
+        let follows = entry.seq == self.seq.next() && entry.at >= self.now;
+        assert!(follows, "event {} at {} follows {}", entry.seq, entry.at, self.seq);
+        (self.seq, self.now) = (entry.seq, entry.at);
+        let mut work = Work { station: self, actions, told: false };
+        work.run_due();
+        match &entry.command {
+            Event::Sample(sample) => work.sample(sample),
+            Event::Order(order) => work.order(order, None),
+            Event::Message(message) => work.message(message),
+            Event::Connected => work.connected(),
+            Event::Ended(lease, epoch, outcome) => work.ended(*lease, *epoch, *outcome),
+            Event::Owner(says) => work.station.ladder.owner = *says,
+            Event::Minute(minute) => work.station.ladder.minute = Some(*minute),
+            Event::Wake => {}
+        }
+        work.climb();
+        work.talk();
+    }
+
+    /// Stamps what happens next.
+    #[must_use]
+    pub fn entry(&self, at: Time, event: Event) -> Entry<Event> {
+        Entry { seq: self.seq.next(), at, command: event }
+    }
+
+    /// Returns when the station next needs an event.
+    #[must_use]
+    pub fn next_wake(&self) -> Time {
+        let lease = self.timers.first().map_or(Time::MAX, |(at, _)| *at);
+        let link = self.link.as_ref().map_or(Time::MAX, |link| link.next);
+        if self.machine.dedicated {
+            return lease.min(link);
+        }
+        let paused = || self.leases.values().any(|held| matches!(held.phase, Phase::Paused(_)));
+        let any_paused = self.ladder.away_since.is_some() && paused();
+        lease.min(link).min(self.ladder.next(&self.watch, any_paused, self.now))
+    }
+
+    /// Sets when something is next to be done about a lease.
+    fn arm(&mut self, id: LeaseId) {
+        let rules = &self.watch.offering;
+        let Some(held) = self.leases.get_mut(&id) else { return };
+        let next = held.next(rules.suspend_max, rules.kill);
+        if next == held.due {
+            return;
+        }
+        if held.due < Time::MAX {
+            self.timers.remove(&(held.due, id));
+        }
+        held.due = next;
+        if next < Time::MAX {
+            self.timers.insert((next, id));
+        }
+    }
+}
+
+/// Returns the machine of a node.
+#[must_use]
+pub fn machine(spec: &NodeSpec) -> Machine {
+    let gpus = u8::try_from(spec.gpus.len()).unwrap_or(u8::MAX);
+    Machine { capacity: spec.capacity, gpus, dedicated: spec.dedicated }
+}

@@ -1,0 +1,355 @@
+//! What a station does: every way in which it changes.
+
+use super::held::{Held, Phase};
+use super::ladder::Step;
+use super::{Action, Station};
+use crate::ids::{Epoch, LeaseId};
+use crate::units::{Span, Time};
+use crate::wire::{
+    EvictionReason, FromBody, FromNode, Order, Outcome, Permission, Sample, Start, ToBody, ToNode,
+};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// A station at work.
+pub(super) struct Work<'a> {
+    pub(super) station: &'a mut Station,
+    pub(super) actions: &'a mut Vec<Action>,
+    /// Whether the coordinator is to hear at once.
+    pub(super) told: bool,
+}
+
+impl Work<'_> {
+    /// Does what is due.
+    pub(super) fn run_due(&mut self) {
+        while let Some((at, id)) = self.station.timers.first().copied() {
+            if at > self.station.now {
+                break;
+            }
+            self.station.timers.pop_first();
+            let Some(held) = self.station.leases.get_mut(&id) else { continue };
+            held.due = Time::MAX;
+            let (now, until, vacate) = (self.station.now, held.until, held.start.vacate);
+            match held.phase {
+                Phase::Running | Phase::Paused(_) if until <= now => {
+                    let kill = self.station.watch.offering.kill;
+                    self.leave(id, kill, EvictionReason::PermissionLost);
+                }
+                Phase::Paused(_) => self.leave(id, vacate, EvictionReason::OwnerReturn),
+                Phase::Leaving(_, reason) => self.kill(id, reason),
+                Phase::Killed(..) => self.tell(id),
+                Phase::Running | Phase::Ended(..) => {}
+            }
+        }
+    }
+
+    /// Records what the owner uses.
+    pub(super) fn sample(&mut self, sample: &Sample) {
+        let station = &mut *self.station;
+        if station.machine.dedicated {
+            return;
+        }
+        self.told |= station.link.is_some() && station.ladder.sample.as_ref() != Some(sample);
+        match &mut station.ladder.sample {
+            Some(last) => last.clone_from(sample),
+            None => station.ladder.sample = Some(sample.clone()),
+        }
+    }
+
+    /// Takes the next steps of the ladder.
+    pub(super) fn climb(&mut self) {
+        let Station { machine, watch, leases, ladder, now, .. } = &mut *self.station;
+        if machine.dedicated {
+            return;
+        }
+        let lacks = ladder.lacks(machine, watch, leases);
+        if ladder.judge(watch, lacks, *now) {
+            let lending = ladder.lending;
+            if self.station.link.is_none() {
+                self.actions.push(Action::Lend(lending));
+            }
+            self.told = true;
+        }
+        let Station { machine, watch, leases, ladder, now, .. } = &*self.station;
+        if leases.is_empty() {
+            return;
+        }
+        for step in ladder.steps(machine, watch, leases, *now) {
+            match step {
+                Step::Pause(id) => self.set_paused(id, true),
+                Step::Resume(id) => self.set_paused(id, false),
+                Step::Notice(id, notice) => self.leave(id, notice, EvictionReason::OwnerReturn),
+            }
+        }
+    }
+
+    /// Stops a lease's processes, or lets them go on.
+    fn set_paused(&mut self, id: LeaseId, pause: bool) {
+        let now = self.station.now;
+        let Some(held) = self.station.leases.get_mut(&id) else { return };
+        let (lease, epoch) = held.name();
+        held.phase = if pause { Phase::Paused(now) } else { Phase::Running };
+        let action = if pause { Action::Pause } else { Action::Resume };
+        self.actions.push(action(lease, epoch));
+        self.station.arm(id);
+        self.tell(id);
+    }
+
+    /// Tells a lease's processes to end within a notice; who was told before may only be hurried.
+    fn leave(&mut self, id: LeaseId, notice: Span, reason: EvictionReason) {
+        let now = self.station.now;
+        let Some(held) = self.station.leases.get_mut(&id) else { return };
+        let kill_at = now.after(notice);
+        match held.phase {
+            Phase::Running | Phase::Paused(_) => held.phase = Phase::Leaving(kill_at, reason),
+            Phase::Leaving(at, first) => held.phase = Phase::Leaving(at.min(kill_at), first),
+            Phase::Killed(..) | Phase::Ended(..) => return,
+        }
+        let Phase::Leaving(kill_at, reason) = held.phase else { return };
+        if kill_at <= now {
+            self.kill(id, reason);
+            return;
+        }
+        self.save(id);
+        let Some(held) = self.station.leases.get(&id) else { return };
+        let (lease, epoch) = held.name();
+        self.actions.push(Action::Terminate(lease, epoch, kill_at));
+        self.station.arm(id);
+        self.tell(id);
+    }
+
+    /// Kills what is left of a lease.
+    fn kill(&mut self, id: LeaseId, reason: EvictionReason) {
+        let now = self.station.now;
+        let Some(held) = self.station.leases.get_mut(&id) else { return };
+        if matches!(held.phase, Phase::Killed(..) | Phase::Ended(..)) {
+            return;
+        }
+        held.phase = Phase::Killed(now, reason);
+        let (lease, epoch) = held.name();
+        self.save(id);
+        self.actions.push(Action::Kill(lease, epoch));
+        self.station.arm(id);
+        self.tell(id);
+    }
+
+    /// Notes that nothing is left of a lease: only now is its capacity free.
+    pub(super) fn ended(&mut self, id: LeaseId, epoch: Epoch, outcome: Outcome) {
+        let Some(held) = self.station.leases.get_mut(&id) else { return };
+        if held.start.epoch != epoch || !held.is_alive() {
+            return;
+        }
+        let reason = match held.phase {
+            Phase::Leaving(_, reason) | Phase::Killed(_, reason) => Some(reason),
+            Phase::Running | Phase::Paused(_) | Phase::Ended(..) => None,
+        };
+        held.phase = Phase::Ended(outcome, reason);
+        self.save(id);
+        self.station.arm(id);
+        self.tell(id);
+        if self.station.link.is_none() {
+            self.station.leases.remove(&id);
+        }
+    }
+
+    /// Follows an order.
+    pub(super) fn order(&mut self, order: &Order, permission: Option<Permission>) {
+        match order {
+            Order::Start(start) => self.start(start, permission),
+            Order::Extend(lease, epoch) => self.extend(*lease, *epoch, permission),
+            Order::Leave { lease, epoch, notice, reason } => {
+                if self.knows(*lease, *epoch) {
+                    self.leave(*lease, *notice, *reason);
+                }
+            }
+            Order::Kill(lease, epoch) => {
+                if self.knows(*lease, *epoch) {
+                    self.kill(*lease, EvictionReason::UserRequest);
+                }
+            }
+            Order::Forget(lease, epoch) => self.forget(*lease, *epoch),
+            Order::Watch(watch) => self.station.watch = (**watch).clone(),
+        }
+    }
+
+    /// Returns whether a lease is here under this epoch; what never was, is said to have ended.
+    fn knows(&mut self, id: LeaseId, epoch: Epoch) -> bool {
+        match self.station.leases.get(&id) {
+            Some(held) => held.start.epoch == epoch,
+            None => {
+                if self.station.link.is_some() {
+                    let nothing = Held::nothing(id, epoch, self.station.now);
+                    self.station.leases.insert(id, nothing);
+                    self.told = true;
+                }
+                false
+            }
+        }
+    }
+
+    /// Starts a lease, or refuses it: the node lends less than when it was decided, the permission
+    /// is over, or it does not fit beside what is here.
+    fn start(&mut self, start: &Start, permission: Option<Permission>) {
+        let id = start.lease;
+        if self.station.leases.contains_key(&id) {
+            return;
+        }
+        let Station { machine, ladder, link, now, leases, .. } = &mut *self.station;
+        let direct = link.is_none();
+        let until = match (link, permission) {
+            (None, _) => Some(Time::MAX),
+            (Some(link), Some(permission)) => link.until(permission),
+            (Some(_), None) => None,
+        };
+        let in_time = until.is_some_and(|until| until > *now);
+        let willing = machine.dedicated || ladder.lending.open && start.lending >= ladder.narrowed;
+        let mut sum = start.needs;
+        // Joined directly, what was killed is gone at this very instant.
+        let here = |held: &&Held| held.is_alive() && !(direct && held.is_killed());
+        for held in leases.values().filter(here) {
+            sum = sum.zip(&held.start.needs, u64::saturating_add);
+        }
+        if !(in_time && willing && sum.fits_in(&machine.capacity)) {
+            let mut refused = Held::nothing(id, start.epoch, *now);
+            refused.start = start.clone();
+            leases.insert(id, refused);
+            self.tell(id);
+            if self.station.link.is_none() {
+                self.station.leases.remove(&id);
+            }
+            return;
+        }
+        let (began, until, phase) = (*now, until.unwrap_or(*now), Phase::Running);
+        leases.insert(id, Held { start: start.clone(), began, until, phase, due: Time::MAX });
+        self.save(id);
+        self.actions.push(Action::Spawn(id, start.epoch, until));
+        self.station.arm(id);
+        self.told = true;
+    }
+
+    /// Lets a lease go on until a later time.
+    fn extend(&mut self, id: LeaseId, epoch: Epoch, permission: Option<Permission>) {
+        if !self.knows(id, epoch) {
+            return;
+        }
+        let until = match (&self.station.link, permission) {
+            (Some(link), Some(permission)) => link.until(permission),
+            (None, _) | (Some(_), None) => None,
+        };
+        let Some(held) = self.station.leases.get_mut(&id) else { return };
+        let later = until.filter(|until| *until > held.until && held.is_staying());
+        let Some(until) = later else { return };
+        held.until = until;
+        self.save(id);
+        self.actions.push(Action::Extend(id, epoch, until));
+        self.station.arm(id);
+    }
+
+    /// Forgets a lease whose end the coordinator has heard.
+    fn forget(&mut self, id: LeaseId, epoch: Epoch) {
+        let over = |held: &Held| held.start.epoch == epoch && !held.is_alive();
+        if self.station.leases.get(&id).is_some_and(over) {
+            self.station.leases.remove(&id);
+            self.actions.push(Action::Erase(id));
+        }
+    }
+
+    /// Keeps on disk what has become of a lease.
+    fn save(&mut self, id: LeaseId) {
+        if self.station.link.is_some()
+            && let Some(held) = self.station.leases.get(&id)
+        {
+            self.actions.push(Action::Save(Box::new(held.marker())));
+        }
+    }
+
+    /// Tells the coordinator what has become of a lease.
+    fn tell(&mut self, id: LeaseId) {
+        self.told = true;
+        if self.station.link.is_none()
+            && let Some(held) = self.station.leases.get(&id)
+        {
+            let (lease, epoch) = held.name();
+            let status = held.status(self.station.now, self.station.watch.offering.kill);
+            self.actions.push(Action::Tell(lease, epoch, status));
+        }
+    }
+
+    /// Says hello on a new way to the coordinator.
+    pub(super) fn connected(&mut self) {
+        let now = self.station.now;
+        if let Some(link) = &mut self.station.link {
+            link.reset(now);
+        }
+    }
+
+    /// Follows a message of the coordinator, unless it is stale.
+    pub(super) fn message(&mut self, message: &ToNode) {
+        let now = self.station.now;
+        let Some(link) = &mut self.station.link else { return };
+        let envelope = message.envelope;
+        let mine = link.is_mine(envelope);
+        let followed = match &message.body {
+            ToBody::Welcome { hello, watch, .. } => {
+                let begun = mine && link.welcome(envelope, *hello);
+                if begun {
+                    self.station.watch = (**watch).clone();
+                    self.told = true;
+                }
+                begun
+            }
+            ToBody::Resync => {
+                let lost = mine && link.session > 0 && envelope.session == link.session;
+                if lost {
+                    link.reset(now);
+                }
+                lost
+            }
+            ToBody::Incompatible { hello, versions } => {
+                let mine = mine && link.session == 0 && *hello == link.hello;
+                if mine {
+                    link.incompatible = Some(*versions);
+                }
+                mine
+            }
+            ToBody::Orders(orders) => {
+                let fresh = mine && link.take(envelope);
+                if fresh {
+                    self.told = true;
+                    for (order, permission) in orders {
+                        self.order(order, *permission);
+                    }
+                }
+                fresh
+            }
+        };
+        if !followed && let Some(link) = &mut self.station.link {
+            link.stale += 1;
+        }
+    }
+
+    /// Sends a hello or a heartbeat when one is due, or something has changed.
+    pub(super) fn talk(&mut self) {
+        let station = &mut *self.station;
+        let (now, kill) = (station.now, station.watch.offering.kill);
+        let Some(link) = &mut station.link else { return };
+        let changed = self.told && link.session > 0;
+        if !changed && link.next > now {
+            return;
+        }
+        let body = if link.session == 0 {
+            let (versions, build) = (link.identity.versions, link.identity.build.clone());
+            FromBody::Hello { hello: link.hello, versions, build }
+        } else {
+            FromBody::Beat { seen: link.seen }
+        };
+        let envelope = link.send(now, station.watch.interval);
+        self.actions.push(Action::Send(Box::new(FromNode {
+            envelope,
+            body,
+            lending: station.ladder.lending,
+            sample: station.ladder.sample.clone(),
+            inventory: station.leases.values().map(|held| held.item(now, kill)).collect(),
+        })));
+    }
+}

@@ -1,0 +1,101 @@
+//! What nodes state of their leases: paused, leaving, stuck, ended.
+
+use super::Work;
+use super::grant::{clear_timers, set_timer};
+use super::release::{end_on, told_to_leave};
+use crate::command::{Outcome, Reply};
+use crate::due::Due;
+use crate::effect::EvictionReason;
+use crate::ids::{Epoch, LeaseId, NodeId};
+use crate::leases::LeaseState;
+use crate::wire::Status;
+
+impl Work<'_> {
+    /// Applies what a node states of a lease; what it has stated before changes nothing.
+    pub fn status(&mut self, node: NodeId, id: LeaseId, epoch: Epoch, status: Status) -> Reply {
+        let open = self.state.leases.get(&id).filter(|lease| lease.epoch == epoch);
+        if open.is_none_or(|lease| !lease.places().contains(&node)) {
+            self.state.stale_reports += 1;
+            return Reply::Stale;
+        }
+        match status {
+            Status::Running => self.resume(id),
+            Status::Paused => self.pause(id),
+            Status::Leaving(reason, notice) => {
+                if reason == EvictionReason::OwnerReturn {
+                    self.blame(id, node);
+                }
+                told_to_leave(self, id, reason, notice, Some(node));
+            }
+            Status::Stuck => self.state.lease_mut(id).stuck = true,
+            Status::Ended(outcome, reason) => self.ended(node, id, outcome, reason),
+        }
+        Reply::Done
+    }
+
+    /// Notes whose owner or failure a running lease ends for.
+    fn blame(&mut self, id: LeaseId, node: NodeId) {
+        let lease = self.state.lease_mut(id);
+        if lease.state == LeaseState::Active {
+            lease.blame = Some(node);
+        }
+    }
+
+    /// Notes that nothing of a lease is left on a node, and why it ended if nobody here knew.
+    fn ended(
+        &mut self,
+        node: NodeId,
+        id: LeaseId,
+        outcome: Outcome,
+        reason: Option<EvictionReason>,
+    ) {
+        if self.state.lease(id).state == LeaseState::Active {
+            let reason = match outcome {
+                Outcome::Refused => {
+                    self.back_off(node);
+                    Some(EvictionReason::Refused)
+                }
+                Outcome::Stopped => reason,
+                Outcome::Completed | Outcome::Failed => None,
+            };
+            if reason == Some(EvictionReason::OwnerReturn) {
+                self.blame(id, node);
+            }
+            self.state.lease_mut(id).reason = reason;
+        }
+        end_on(self, id, node, outcome);
+    }
+
+    /// Asks a node that has refused a start nothing for an interval: it will say why.
+    fn back_off(&mut self, node: NodeId) {
+        let again = self.state.now.after(self.state.rules.balance.monitoring_interval);
+        self.state.nodes[node].asked_again = again;
+        self.state.changed.note(node);
+        self.state.timers.set(again, Due::Ask(node));
+    }
+
+    /// Notes that a lease is paused: neither charged nor earned, and its limit stands still.
+    fn pause(&mut self, id: LeaseId) {
+        let now = self.state.now;
+        let lease = self.state.lease(id);
+        if lease.state != LeaseState::Active || lease.paused.is_some() {
+            return;
+        }
+        clear_timers(self.state, id);
+        let lease = self.state.lease_mut(id);
+        lease.paused = Some(now);
+        lease.limit_left = lease.limit_at.take().map(|limit| limit.since(now));
+        set_timer(self.state, id);
+    }
+
+    /// Notes that a paused lease goes on.
+    fn resume(&mut self, id: LeaseId) {
+        let now = self.state.now;
+        if self.state.lease(id).paused.is_none() {
+            return;
+        }
+        clear_timers(self.state, id);
+        self.state.lease_mut(id).end_pause(now);
+        set_timer(self.state, id);
+    }
+}

@@ -1,0 +1,111 @@
+//! Submission: the next job of the workload, in the words of the core.
+
+use super::World;
+use super::process::{self, JobProgress};
+use crate::record::{FillPoint, JobRow, JobState};
+use crate::work::JobRecord;
+use gridcore::command::{Command, JobSpec, LabelNeed, Request};
+use gridcore::ids::{AccountId, PoolId};
+use gridcore::units::MilliGpus;
+
+impl World {
+    /// Submits the next job.
+    pub(super) fn submit(&mut self) {
+        let Some(job) = self.next_job.take() else { return };
+        self.fetch_job();
+        let account = usize::try_from(job.account).ok().and_then(|i| self.job_accounts.get(i));
+        let account = account.copied().unwrap_or_default();
+        let pool =
+            job.pool.as_ref().map_or(Some(PoolId::new(0)), |p| self.pools.get(&**p).copied());
+        let row = self.new_row(&job, account, pool.unwrap_or_default());
+        let spec = pool.map(|pool| self.spec(&job, pool));
+        self.record.jobs.push(row);
+        self.progress.push(JobProgress::new(&job, self.now));
+        self.arrived_gpu += u128::from(job.needs.gpus.total().get()) * u128::from(job.members);
+        let refusal = match spec {
+            None => Some("NoPool"),
+            Some(Err(refusal)) => Some(refusal),
+            Some(Ok(spec)) => {
+                let request = Request::SubmitJob { account, job: Box::new(spec) };
+                self.apply(Command::Request(request)).err().map(|denied| process::refusal(&denied))
+            }
+        };
+        if let (Some(refusal), Some(row)) = (refusal, self.record.jobs.last_mut()) {
+            row.state = JobState::Refused;
+            row.refusal = refusal;
+            row.end = Some(self.now);
+            self.counts.ended += 1;
+        }
+        self.note_fill();
+    }
+
+    /// Describes a job in the words of the core, or says why it cannot be.
+    fn spec(&self, job: &JobRecord, pool: PoolId) -> Result<JobSpec, &'static str> {
+        let mut labels = Vec::new();
+        if !job.gpu_models.is_empty() {
+            let any_of = job.gpu_models.iter().map(ToString::to_string).collect();
+            labels.push(LabelNeed { key: "gpu_model".to_owned(), any_of });
+        }
+        let mut spec = JobSpec {
+            pool,
+            priority: job.priority,
+            needs: job.needs,
+            members: job.members.max(1),
+            limit: job.limit,
+            checkpoint: job.checkpoint,
+            refuse_if_busy: job.refuse_if_busy,
+            ..JobSpec::default()
+        };
+        if let Some(extra) = &job.extra {
+            for (key, any_of) in &extra.labels {
+                labels.push(LabelNeed { key: key.clone(), any_of: any_of.clone() });
+            }
+            for name in &extra.preferred {
+                spec.preferred.push(self.node_ids.get(name).copied().ok_or("NoNode")?);
+            }
+            spec.spread = extra.spread;
+            spec.budget = extra.budget;
+            spec.vacate = extra.vacate;
+        }
+        spec.labels = labels;
+        Ok(spec)
+    }
+
+    /// Makes the row of a job that is being submitted.
+    fn new_row(&self, job: &JobRecord, account: AccountId, pool: PoolId) -> JobRow {
+        let members = u64::from(job.members.max(1));
+        let total = job.needs.bundle().amounts().map(|a| a.saturating_mul(members));
+        JobRow {
+            name: job.name.clone(),
+            account: account.get(),
+            pool: pool.get(),
+            priority: job.priority.get(),
+            members: job.members.max(1),
+            submit: self.now,
+            work: job.run,
+            limit: job.limit,
+            needs: gridcore::bundle::Bundle::from_amounts(total).into(),
+            gpu_share: job.needs.gpus.share.get(),
+            gpu_memory: job.needs.gpus.memory.get(),
+            ..JobRow::default()
+        }
+    }
+
+    /// Notes one point of the fill curve whenever the arrived request passes a whole percent.
+    fn note_fill(&mut self) {
+        let capacity = u128::from(self.capacity_gpu);
+        if capacity == 0 || !self.record.complete {
+            return;
+        }
+        let arrived = self.arrived_gpu * 10_000 / capacity;
+        let last = self.record.fill.last().map_or(0, |point| u128::from(point.arrived_bp));
+        if arrived / 100 > last / 100 {
+            let lent: u64 = self.tally.lent.iter().map(|l| l[2]).sum();
+            let allocated = u128::from(MilliGpus::new(lent).get()) * 10_000_000 / capacity;
+            self.record.fill.push(FillPoint {
+                arrived_bp: u32::try_from(arrived).unwrap_or(u32::MAX),
+                allocated_mbp: u64::try_from(allocated).unwrap_or(u64::MAX),
+            });
+        }
+    }
+}
