@@ -156,6 +156,8 @@ fn config(nodes: u32, money: bool) -> Config {
     Config {
         rules,
         resources: Vec::new(),
+        cluster: 0,
+        network: false,
         pools: vec![PoolSpec { name: "all".to_owned(), quota: None }],
         accounts: (0..=ACCOUNTS).map(account).collect(),
         nodes: (0..nodes).map(node).collect(),

@@ -4,8 +4,8 @@ use crate::bundle::Needs;
 use crate::config::Rules;
 use crate::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, PoolId, Seq};
 use crate::units::{MicroAtp, Priority, Span, Time};
+use crate::wire::{FromNode, Lending, Status};
 pub use crate::wire::{GpuSample, Outcome, Sample};
-use crate::wire::{Lending, Status};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -27,10 +27,23 @@ pub struct Entry<C> {
 pub enum Command {
     /// Somebody asks; may be denied.
     Request(Request),
+    /// A client asks under a number, and may ask again until it has an answer.
+    Numbered(Numbered),
     /// A machine states a fact; never denied.
     Report(Report),
     /// Time has passed.
     Wake,
+}
+
+/// A request that is carried out once, however often it is asked (LIVE.md P2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Numbered {
+    /// The client's session, which the driver gives out once.
+    pub client: u64,
+    /// Counts the client's requests, from 1.
+    pub number: u64,
+    /// What it asks for.
+    pub request: Box<Request>,
 }
 
 /// What somebody asks for.
@@ -118,6 +131,10 @@ pub enum Report {
         /// What has become of it.
         status: Status,
     },
+    /// A message of a node has arrived over the network.
+    Message(Box<FromNode>),
+    /// The coordinator has started anew: the first entry of every start but the first.
+    Restarted,
     /// What the owner of a node lets it lend from now on.
     Lending {
         /// The node.

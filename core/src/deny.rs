@@ -4,8 +4,12 @@ use crate::bundle::{Bundle, Dimension};
 use crate::config::ConfigError;
 use crate::ids::{AccountId, JobId, NodeId, PoolId};
 use crate::units::MicroAtp;
+use alloc::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+/// Words of ours that a reply may be kept with.
+pub type Words = Cow<'static, str>;
 
 /// Why a request was refused. Nothing but the clock and what was due has changed.
 #[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
@@ -37,11 +41,11 @@ pub enum Denied {
     #[error("{what} is {value}; it must be {range}")]
     Range {
         /// The field.
-        what: &'static str,
+        what: Words,
         /// The value given.
         value: u64,
         /// The range in words.
-        range: &'static str,
+        range: Words,
     },
     /// No node of the pool could ever run the job.
     #[error(
@@ -84,7 +88,7 @@ pub enum Denied {
     #[error("{what} is full: at most {max}")]
     Full {
         /// The list.
-        what: &'static str,
+        what: Words,
         /// Its limit.
         max: u64,
     },
@@ -94,7 +98,15 @@ pub enum Denied {
         /// The job.
         job: JobId,
         /// Its state.
-        state: &'static str,
+        state: Words,
+    },
+    /// The client has gone on since: what became of the request is no longer known.
+    #[error("request {number} of this client is older than the last {kept} replies")]
+    TooOld {
+        /// Its number.
+        number: u64,
+        /// How many replies are kept.
+        kept: u64,
     },
     /// The new rules cannot work.
     #[error("the rules are refused: {0}")]

@@ -25,10 +25,16 @@ pub enum Due {
     OfferEnd(NodeId),
     /// Nothing is left to lend of an offer: it is taken back.
     Withdraw(NodeId),
+    /// A node may not have been heard for three intervals.
+    Silent(NodeId),
+    /// Nothing of a lease can be left on nodes that are not heard.
+    Lost(LeaseId),
     /// A node that has refused a start may be asked again.
     Ask(NodeId),
     /// A job of a higher class may try again to preempt.
     Retry(PoolId),
+    /// A message has told something: a pass follows when all messages of the instant are in.
+    Pass,
 }
 
 /// All timers.

@@ -6,7 +6,8 @@
 use crate::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, OfferId, TransferId};
 use crate::units::{MicroAtp, Span, Time};
 pub use crate::wire::EvictionReason;
-use crate::wire::Order;
+use crate::wire::{Order, ToNode};
+use alloc::boxed::Box;
 use serde::{Deserialize, Serialize};
 
 /// One effect of an entry.
@@ -18,6 +19,13 @@ pub enum Effect {
         node: NodeId,
         /// What it is to do.
         order: Order,
+    },
+    /// Send this to a node.
+    Send {
+        /// The node.
+        node: NodeId,
+        /// The message.
+        message: Box<ToNode>,
     },
     /// A job was granted a lease on the members that the state describes.
     Granted {

@@ -97,7 +97,7 @@ fn survey(state: &State, shape: &Shape) -> Survey {
         }
         let node = &state.nodes[id];
         survey.suitable += 1;
-        if !node.up {
+        if !node.up || node.silent {
             survey.down += 1;
         } else if node.draining.is_some() {
             survey.draining += 1;

@@ -2,9 +2,10 @@
 //!
 //! `apply` is the only way in. A tick is one call of it: what is due at or before the entry's time,
 //! then the command, then one scheduling pass. A sample only records and shrinks its own node's
-//! offer; what is due by then, and what follows from it, happens at that instant's `Wake`.
+//! offer, a message of a node only what it says; what is due by then, and what follows from it,
+//! happens at that instant's `Wake`.
 
-use crate::command::{Command, Entry, Reply, Report, Request};
+use crate::command::{Command, Entry, Numbered, Reply, Report, Request};
 use crate::config::{Config, ConfigError};
 use crate::deny::Denied;
 use crate::due::Due;
@@ -59,18 +60,22 @@ impl Grid {
         }
         // The order of samples at one instant must not matter (invariant 46): they leave what is
         // due, among it what another sample has just made due, to that instant's wake.
-        let sampled = matches!(entry.command, Command::Report(Report::Sample { .. }));
+        // The same holds for messages of nodes, which carry samples.
+        let sampled =
+            matches!(entry.command, Command::Report(Report::Sample { .. } | Report::Message(_)));
         if !sampled {
             run_due(&mut work);
         }
         let reply = match &entry.command {
             Command::Request(request) => run_request(&mut work, request),
+            Command::Numbered(numbered) => run_numbered(&mut work, numbered),
             Command::Report(report) => Ok(run_report(&mut work, report)),
             Command::Wake => Ok(Reply::Done),
         };
         if !sampled {
             work.pass();
         }
+        work.speak();
         reply
     }
 
@@ -120,10 +125,25 @@ fn run_due(work: &mut Work<'_>) {
             Due::Check(node) => work.check_offer(node),
             Due::OfferEnd(node) => work.offer_end(node),
             Due::Withdraw(node) => work.withdraw_empty(node),
+            Due::Silent(node) => work.silent(node),
+            Due::Lost(lease) => work.lost(lease),
             Due::Ask(node) => work.state.changed.note(node),
             Due::Retry(_) => work.state.changed.stir(),
+            Due::Pass => {}
         }
     }
+}
+
+/// Runs what a client asks for under a number, once.
+fn run_numbered(work: &mut Work<'_>, numbered: &Numbered) -> Result<Reply, Denied> {
+    let Numbered { client, number, request } = numbered;
+    if let Some(answer) = work.state.clients.answered(*client, *number) {
+        return answer;
+    }
+    let answer = run_request(work, request);
+    let seq = work.state.seq;
+    work.state.clients.keep(*client, *number, answer.clone(), seq);
+    answer
 }
 
 /// Runs what somebody asks for.
@@ -149,6 +169,8 @@ fn run_report(work: &mut Work<'_>, report: &Report) -> Reply {
         Report::Lease { node, lease, epoch, status } => {
             return work.status(*node, *lease, *epoch, *status);
         }
+        Report::Message(message) => work.message(message),
+        Report::Restarted => work.restarted(),
         Report::Lending { node, lending } => work.lend(*node, *lending),
     }
     Reply::Done

@@ -92,6 +92,18 @@ pub struct Lease {
     pub noticed: Option<Time>,
     /// When it is killed if it has not left.
     pub kill_at: Option<Time>,
+    /// Whether the next term is set aside.
+    pub renewed: bool,
+    /// Until when its nodes were told that it may run.
+    pub permit_until: Time,
+    /// The longest span that a node was given at once.
+    pub permitted: Span,
+    /// When nothing of it can be left on a node that is not heard.
+    pub safe_at: Time,
+    /// When it is given up on nodes that are not heard, once it is to end.
+    pub lost_at: Option<Time>,
+    /// When it was last known to be there.
+    pub proof: Time,
     /// Whether its node says that it was killed and is still there.
     pub stuck: bool,
     /// Credit that the job of a higher class holds for the work lost here.

@@ -120,7 +120,7 @@ impl Ledger {
         };
         let total = row.available.checked_add(row.held).and_then(|t| t.checked_add(amount));
         if amount.is_zero() {
-            return Err(Denied::Range { what: "amount", value: 0, range: "above 0" });
+            return Err(Denied::Range { what: "amount".into(), value: 0, range: "above 0".into() });
         }
         let minted = i128::from(amount.get()) - self.mint;
         if total.is_none_or(|t| t > BALANCE_MAX) || minted > i128::from(MINTED_MAX.get()) {

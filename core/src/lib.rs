@@ -11,7 +11,7 @@
 //! | 7 | [`verbs`] every way in which the state changes |
 //! | 6 | [`placement`] [`index`] where a job goes; [`preempt`] who makes way; [`charges`] what it costs; [`explain`] why it waits; [`invariants`] what must always hold; [`snapshot`] the state as bytes |
 //! | 5 | [`state`] the tables together |
-//! | 4 | [`nodes`] [`load`] [`offers`] [`jobs`] [`queue`] [`leases`] [`ledger`] [`tariff`] [`due`] |
+//! | 4 | [`nodes`] [`load`] [`offers`] [`jobs`] [`queue`] [`leases`] [`ledger`] [`tariff`] [`due`] [`links`] [`clients`] |
 //! | 3 | [`config`] [`command`] [`effect`] [`deny`] [`blocker`] [`forecast`] [`pressure`] [`trend`] [`usage`] [`wire`] [`encode`] [`decode`] |
 //! | 2 | [`bundle`] [`rows`] |
 //! | 1 | [`units`] [`ids`] |
@@ -27,6 +27,7 @@ extern crate alloc;
 pub mod blocker;
 pub mod bundle;
 pub mod charges;
+pub mod clients;
 pub mod command;
 pub mod config;
 pub mod decode;
@@ -43,6 +44,7 @@ pub mod invariants;
 pub mod jobs;
 pub mod leases;
 pub mod ledger;
+pub mod links;
 pub mod load;
 pub mod nodes;
 pub mod offers;

@@ -67,6 +67,8 @@ pub struct Node {
     pub load: Option<Load>,
     /// Its owner has been below the gates since then (under [`Lend::Idle`]).
     pub idle_since: Option<Time>,
+    /// Whether it has not been heard for three intervals; never where the halves are joined.
+    pub silent: bool,
     /// It has refused a start and is asked nothing before then.
     pub asked_again: Time,
     /// What its station says it is willing to lend.
@@ -101,6 +103,7 @@ impl Node {
             kinds: BTreeMap::new(),
             load: None,
             idle_since: None,
+            silent: false,
             asked_again: Time::ZERO,
             lending: Lending::ALL,
             next_check: None,
@@ -127,7 +130,7 @@ impl Node {
     #[must_use]
     pub fn takes_work(&self, now: Time) -> bool {
         let open = self.offer.as_ref().is_some_and(|offer| offer.is_open(now));
-        let asked = now >= self.asked_again;
+        let asked = now >= self.asked_again && !self.silent;
         self.up && self.draining.is_none() && self.lending.open && asked && open
     }
 
@@ -249,6 +252,7 @@ impl Node {
         let lends = self.offer.as_ref().is_some_and(|offer| offer.is_open(now));
         match (self.up, &self.draining) {
             (false, _) => "down",
+            (true, _) if self.silent => "unreachable",
             (true, Some(_)) if self.leases.is_empty() => "drained",
             (true, Some(_)) => "draining",
             (true, None) if !self.leases.is_empty() && !self.lending.open => "reclaiming",

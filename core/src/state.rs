@@ -4,12 +4,14 @@
 //! (the placement index) is not. Only the verbs change a state, one entry at a time.
 
 use crate::bundle::Bundle;
+use crate::clients::Clients;
 use crate::config::{Config, Order, PoolSpec, Rules};
 use crate::due::{Due, Timers};
 use crate::ids::{AccountId, JobId, LeaseId, NodeId, OfferId, PoolId, Seq, Table};
 use crate::jobs::{Job, JobState, Shapes};
 use crate::leases::{Claim, Lease, Running};
 use crate::ledger::{Account, Ledger};
+use crate::links::Link;
 use crate::nodes::Node;
 use crate::offers::Fates;
 use crate::queue::{LineKey, Queue};
@@ -51,6 +53,16 @@ pub struct State {
     pub pools: Table<PoolId, Pool>,
     /// The nodes.
     pub nodes: Table<NodeId, Node>,
+    /// The cluster: what a message must name.
+    pub cluster: u64,
+    /// Whether the halves talk over a network; else they are joined directly.
+    pub network: bool,
+    /// The sessions given out so far.
+    pub sessions: u64,
+    /// Clients that number their requests.
+    pub clients: Clients,
+    /// The ends of the nodes' links, where there is a network.
+    pub links: Table<NodeId, Link>,
     /// The order of equal nodes: a permutation seeded by `scheduling.seed`.
     pub tie_rank: Table<NodeId, u32>,
     /// All money, and the accounts.
@@ -101,12 +113,13 @@ pub struct NextIds {
 #[derive(Clone, Debug)]
 pub struct Changed {
     log: Vec<NodeId>,
+    told: Vec<NodeId>,
     stirred: bool,
 }
 
 impl Default for Changed {
     fn default() -> Self {
-        Self { log: Vec::new(), stirred: true }
+        Self { log: Vec::new(), told: Vec::new(), stirred: true }
     }
 }
 
@@ -141,6 +154,16 @@ impl Changed {
         self.stirred
     }
 
+    /// Notes that a node is to be sent something with the end of this entry.
+    pub fn tell(&mut self, node: NodeId) {
+        self.told.push(node);
+    }
+
+    /// Takes the nodes that are to be sent something.
+    pub fn take_told(&mut self) -> Vec<NodeId> {
+        core::mem::take(&mut self.told)
+    }
+
     /// Takes all notes.
     pub fn drain(&mut self) -> impl Iterator<Item = NodeId> {
         self.log.drain(..)
@@ -158,6 +181,11 @@ impl State {
             resources: config.resources,
             seq: Seq::new(0),
             now,
+            cluster: config.cluster,
+            network: config.network,
+            sessions: 0,
+            clients: Clients::default(),
+            links: Table::new(),
             pools: Table::new(),
             nodes: Table::new(),
             ledger,
@@ -190,6 +218,10 @@ impl State {
             state.pools[pool].capacity.add(&capacity);
             state.pools[pool].nodes.push(id);
             state.timers.set(now, Due::Check(id));
+            if state.network {
+                state.links.push(Link::default());
+                state.nodes[id].silent = true;
+            }
         }
         state
     }
@@ -265,7 +297,8 @@ impl State {
     /// Returns whether leases run in terms: money or the order needs them.
     #[must_use]
     pub fn runs_in_terms(&self) -> bool {
-        self.rules.atp.enabled || self.rules.scheduling.order == Order::Fair
+        let permission = self.network;
+        permission || self.rules.atp.enabled || self.rules.scheduling.order == Order::Fair
     }
 
     /// Returns how nodes that score the same are ordered: higher priority, then the permutation.

@@ -16,6 +16,8 @@ use std::collections::BinaryHeap;
 pub enum Class {
     /// A node fails or returns.
     Fault,
+    /// Something happens by the weather between the halves: a message arrives, a machine returns.
+    Weather,
     /// The wall clock reaches an hour that a rule names.
     Clock,
     /// An owner's use changes.
@@ -24,6 +26,8 @@ pub enum Class {
     Submit,
     /// A process tree ends.
     End,
+    /// A process's permission, or its notice, is over.
+    Deadline,
     /// A node's half asked to be woken.
     Node,
     /// The coordinator's half asked to be woken.
@@ -56,12 +60,14 @@ impl Event {
     pub fn class(&self) -> Class {
         match self.order >> COUNTER_BITS {
             0 => Class::Fault,
-            1 => Class::Clock,
-            2 => Class::Sample,
-            3 => Class::Submit,
-            4 => Class::End,
-            5 => Class::Node,
-            6 => Class::Wake,
+            1 => Class::Weather,
+            2 => Class::Clock,
+            3 => Class::Sample,
+            4 => Class::Submit,
+            5 => Class::End,
+            6 => Class::Deadline,
+            7 => Class::Node,
+            8 => Class::Wake,
             _ => Class::Observe,
         }
     }

@@ -3,7 +3,7 @@
 //! | floor | modules |
 //! |--:|---|
 //! | 7 | [`cli`] the command line |
-//! | 6 | [`run`] one run from a file to its results; [`compare`] several side by side |
+//! | 6 | [`run`] one run from a file to its results; [`compare`] several side by side; [`swarm`] random clusters in foul weather |
 //! | 5 | [`output`] the files a run leaves |
 //! | 4 | [`page`] its report; [`metrics`] what it comes to |
 //! | 3 | [`world`] the event loop; [`picture`] figures |
@@ -29,6 +29,7 @@ pub mod record;
 pub mod rng;
 pub mod run;
 pub mod scenario;
+pub mod swarm;
 pub mod trace;
 pub mod work;
 pub mod world;

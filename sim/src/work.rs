@@ -95,3 +95,138 @@ pub struct FaultRecord {
     /// Whether the node comes back (`true`) or fails (`false`).
     pub up: bool,
 }
+
+/// How messages travel between the halves. Shares are in parts per million.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NetworkRecord {
+    /// The shortest time a message takes.
+    pub latency_min: Span,
+    /// The longest, without a fault.
+    pub latency_max: Span,
+    /// Messages that are lost.
+    pub lost: u32,
+    /// Messages that arrive twice.
+    pub doubled: u32,
+    /// Messages that are overtaken by later ones.
+    pub overtaken: u32,
+    /// The most that a node's clock drifts.
+    pub drift: u32,
+    /// Until then messages are lost, doubled and overtaken, and owners use their machines.
+    pub heals: Time,
+}
+
+/// What can happen to a cluster beside what its network does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Blow {
+    /// The coordinator dies in the middle of its next entry, and starts again from what was synced.
+    CoordinatorCrash,
+    /// The coordinator's disk fails to sync an entry: it stops, and starts again.
+    SyncError,
+    /// A node's station dies and starts again; the processes go on.
+    StationCrash,
+    /// A machine dies with everything on it, and starts again with its disk.
+    MachineCrash,
+    /// A machine dies and comes back with an empty disk.
+    Wipe,
+    /// No message passes between a node and the coordinator.
+    Cut,
+    /// No message passes from a node to the coordinator.
+    CutUp,
+    /// No message passes from the coordinator to a node.
+    CutDown,
+    /// Messages of a node stand still, without an error, and all arrive in the end.
+    Stall,
+    /// A connection breaks and is made anew.
+    Reset,
+    /// A machine stands still, its processes too; its clock goes on.
+    Freeze,
+    /// Everything on a node's line takes fifty times as long.
+    Slow,
+    /// A node's disk takes nothing new.
+    DiskFull,
+    /// What is killed on a node stays there for a while.
+    Stuck,
+    /// The rules change.
+    Configure,
+    /// A node runs a version that shares none with the coordinator's, then one that does.
+    Versions,
+    /// A node states things about leases of other nodes, and about leases that never were.
+    Lie,
+    /// A node's wall clock jumps.
+    WallJump,
+    /// The owner of a node takes everything back, and lends again later.
+    OwnerReclaim,
+}
+
+impl Blow {
+    /// All of them, in their stated order.
+    pub const ALL: [Self; 19] = [
+        Self::CoordinatorCrash,
+        Self::SyncError,
+        Self::StationCrash,
+        Self::MachineCrash,
+        Self::Wipe,
+        Self::Cut,
+        Self::CutUp,
+        Self::CutDown,
+        Self::Stall,
+        Self::Reset,
+        Self::Freeze,
+        Self::Slow,
+        Self::DiskFull,
+        Self::Stuck,
+        Self::Configure,
+        Self::Versions,
+        Self::Lie,
+        Self::WallJump,
+        Self::OwnerReclaim,
+    ];
+
+    /// Returns the name that users meet.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CoordinatorCrash => "coordinator_crash",
+            Self::SyncError => "sync_error",
+            Self::StationCrash => "station_crash",
+            Self::MachineCrash => "machine_crash",
+            Self::Wipe => "wipe",
+            Self::Cut => "cut",
+            Self::CutUp => "cut_up",
+            Self::CutDown => "cut_down",
+            Self::Stall => "stall",
+            Self::Reset => "reset",
+            Self::Freeze => "freeze",
+            Self::Slow => "slow",
+            Self::DiskFull => "disk_full",
+            Self::Stuck => "stuck",
+            Self::Configure => "configure",
+            Self::Versions => "versions",
+            Self::Lie => "lie",
+            Self::WallJump => "wall_jump",
+            Self::OwnerReclaim => "owner_reclaim",
+        }
+    }
+}
+
+/// One blow, and how long it lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BlowRecord {
+    /// When it falls.
+    pub at: Time,
+    /// The node it falls on, by index; the coordinator's say nothing by it.
+    pub node: u32,
+    /// What it is.
+    pub blow: Blow,
+    /// How long until it is over.
+    pub lasts: Span,
+}
+
+/// A network between the halves, and what happens to the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Weather {
+    /// The network.
+    pub network: NetworkRecord,
+    /// The blows, by time.
+    pub blows: Vec<BlowRecord>,
+}

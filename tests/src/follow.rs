@@ -88,7 +88,9 @@ impl Pair {
                 }
             }
             Command::Request(Request::CancelJob { job, .. }) => Meaning::Cancel(*job),
-            Command::Request(_) | Command::Report(_) | Command::Wake => Meaning::Nothing,
+            Command::Request(_) | Command::Numbered(_) | Command::Report(_) | Command::Wake => {
+                Meaning::Nothing
+            }
         }
     }
 

@@ -66,7 +66,7 @@ pub fn effect(state: &State, effect: &Effect) -> Option<String> {
             format!("evict {lease}, {}, kill at {}", reason.name(), time(*kill_at))
         }
         // Every order follows from something that has a line of its own.
-        Effect::Order { .. } => return None,
+        Effect::Order { .. } | Effect::Send { .. } => return None,
         Effect::Closed(end) => {
             let reason = end.reason.map_or("by itself", |reason| reason.name());
             format!("closed {} of {}, {reason}", end.lease, end.job)

@@ -181,7 +181,9 @@ impl World {
             | Report::NodeUp { .. }
             | Report::Sample { .. }
             | Report::Lease { .. }
-            | Report::Lending { .. } => {}
+            | Report::Lending { .. }
+            | Report::Message(_)
+            | Report::Restarted => {}
         }
         let sampled = match &report {
             Report::Sample { node, sample } if self.is_up(*node) => Some((*node, sample.clone())),
@@ -189,7 +191,9 @@ impl World {
             | Report::NodeDown { .. }
             | Report::NodeUp { .. }
             | Report::Lease { .. }
-            | Report::Lending { .. } => None,
+            | Report::Lending { .. }
+            | Report::Message(_)
+            | Report::Restarted => None,
         };
         // What stations tell because of samples is heard when all samples of the instant are in:
         // their order must not matter (invariant 46).
@@ -343,7 +347,8 @@ impl World {
             Effect::Finished(end) => {
                 self.jobs.remove(&end.job);
             }
-            Effect::Granted { .. }
+            Effect::Send { .. }
+            | Effect::Granted { .. }
             | Effect::Evicted { .. }
             | Effect::Closed(_)
             | Effect::Moved(_)

@@ -15,6 +15,8 @@ type Seen = BTreeMap<String, u64>;
 fn command(command: &Command) -> &'static str {
     match command {
         Command::Wake => "wake",
+        Command::Numbered(_) => "numbered",
+        Command::Report(Report::Message(_) | Report::Restarted) => "over a network",
         Command::Request(Request::SubmitJob { .. }) => "submit",
         Command::Request(Request::CancelJob { .. }) => "cancel",
         Command::Request(Request::HoldJob { .. }) => "hold",
@@ -64,7 +66,7 @@ fn denial(denied: &Denied) -> String {
         Denied::NoJob(_) => "NoJob",
         Denied::NotYours { .. } => "NotYours",
         Denied::Empty => "Empty",
-        Denied::Range { what: "members", .. } => "Range members",
+        Denied::Range { what, .. } if what == "members" => "Range members",
         Denied::Range { .. } => "Range",
         Denied::NoMatchingNode { .. } => "NoMatchingNode",
         Denied::OverQuota { .. } => "OverQuota",
@@ -74,6 +76,7 @@ fn denial(denied: &Denied) -> String {
         Denied::WrongState { .. } => "WrongState",
         Denied::Config(_) => "Config",
         Denied::TooRich { .. } => "TooRich",
+        Denied::TooOld { .. } => "TooOld",
     })
 }
 
@@ -87,6 +90,7 @@ fn effect(effect: &Effect) -> Vec<String> {
             Order::Watch(_) => "order watch",
             Order::Extend(..) | Order::Kill(..) | Order::Forget(..) => "order over a network",
         })],
+        Effect::Send { .. } => vec![String::from("send")],
         Effect::Closed(end) => vec![end.reason.map_or_else(
             || String::from("closed by itself"),
             |reason| format!("closed {}", reason.name()),

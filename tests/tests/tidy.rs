@@ -14,7 +14,13 @@ const CORE: &[(u8, &[&str])] = &[
     (7, &["verbs"]),
     (6, &["placement", "index", "preempt", "charges", "explain", "invariants", "snapshot"]),
     (5, &["state"]),
-    (4, &["nodes", "load", "offers", "jobs", "queue", "leases", "ledger", "tariff", "due"]),
+    (
+        4,
+        &[
+            "nodes", "load", "offers", "jobs", "queue", "leases", "ledger", "tariff", "due",
+            "links", "clients",
+        ],
+    ),
     (3, &["config", "command", "effect", "deny", "blocker", "forecast", "pressure", "trend"]),
     (3, &["usage", "wire", "encode", "decode"]),
     (2, &["bundle", "rows"]),
@@ -25,7 +31,7 @@ const CORE: &[(u8, &[&str])] = &[
 const SIM: &[(u8, &[&str])] = &[
     (8, &["main"]),
     (7, &["cli"]),
-    (6, &["run", "compare"]),
+    (6, &["run", "compare", "swarm"]),
     (5, &["output"]),
     (4, &["page", "metrics"]),
     (3, &["world", "picture"]),

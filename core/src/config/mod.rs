@@ -39,6 +39,10 @@ pub const FGD_CLASSES_MAX: usize = 64;
 pub struct Config {
     /// The rules, which may change under way.
     pub rules: Rules,
+    /// The cluster: what a message must name, so that two clusters never mix.
+    pub cluster: u64,
+    /// Whether the halves talk over a network; else they are joined directly.
+    pub network: bool,
     /// Names of the custom resources, at most [`crate::bundle::RESOURCES_MAX`].
     pub resources: Vec<String>,
     /// The pools; a node lends to the one it names.
@@ -138,19 +142,41 @@ pub struct Rules {
     pub atp: Atp,
     /// The length of a term: hold, price lock and permission at once (10 to 300 s).
     pub term: Term,
+    /// The most that the clocks of nodes and coordinator drift.
+    pub drift: Drift,
+}
+
+/// The most that a clock drifts, below 50 %.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Drift(pub Ppm);
+
+impl Default for Drift {
+    fn default() -> Self {
+        Self(Ppm::new(50_000))
+    }
 }
 
 impl Rules {
+    /// Returns how long a node may be silent before it counts as unreachable.
+    #[must_use]
+    pub fn silence(&self) -> Span {
+        Span::new(self.balance.monitoring_interval.get().saturating_mul(3))
+    }
+
     /// Returns the time between two looks at an owner.
     #[must_use]
     pub fn poll(&self) -> Span {
         self.offering.poll.min(self.balance.monitoring_interval)
     }
 
-    /// Returns the rules by which a node watches its owner.
+    /// Returns the rules by which a node watches its owner. A permission is counted from a
+    /// heartbeat, so there are at least four of them in a term.
     #[must_use]
     pub fn watch(&self) -> Watch {
-        Watch { offering: self.offering.clone(), interval: self.balance.monitoring_interval }
+        let quarter = Span::new(self.term.0.get() / 4);
+        let interval = self.balance.monitoring_interval.min(quarter);
+        Watch { offering: self.offering.clone(), interval }
     }
 }
 

@@ -98,6 +98,8 @@ impl Rules {
         let term = self.term.0.get();
         let ok = (10_000..=300_000).contains(&term);
         range("lease.term_seconds", term, ok, "between 10 and 300 s (ms)")?;
+        let drift = u64::from(self.drift.0.get());
+        range("lease.clock_drift", drift, drift < 500_000, "below 0.5 (ppm)")?;
         let fee = u64::from(self.atp.fee.get());
         range("atp.fee", fee, fee <= 1_000_000, "between 0 and 1 (ppm)")?;
         let half_life = self.fair_share.half_life.get();

@@ -45,6 +45,8 @@ pub struct Marker {
     pub began: Time,
     /// When its permission ends, by the node's clock.
     pub until: Time,
+    /// Since when its processes are stopped, if they are.
+    pub paused: Option<Time>,
     /// When it is killed, if it was told to leave, and why.
     pub leaving: Option<(Time, EvictionReason)>,
     /// How it ended, until the coordinator has heard it.
@@ -147,7 +149,11 @@ impl Held {
                 (reason.map(|reason| (self.until, reason)), Some(outcome))
             }
         };
+        let paused = match self.phase {
+            Phase::Paused(since) => Some(since),
+            Phase::Running | Phase::Leaving(..) | Phase::Killed(..) | Phase::Ended(..) => None,
+        };
         let (start, began, until) = (self.start.clone(), self.began, self.until);
-        Marker { start, began, until, leaving, ended }
+        Marker { start, began, until, paused, leaving, ended }
     }
 }

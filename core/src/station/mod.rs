@@ -17,7 +17,7 @@ use crate::command::Entry;
 use crate::config::{NodeSpec, Watch};
 use crate::ids::{Epoch, LeaseId, Seq};
 use crate::units::Time;
-use crate::wire::{FromNode, Lending, Order, Outcome, Sample, Status, ToNode};
+use crate::wire::{EvictionReason, FromNode, Lending, Order, Outcome, Sample, Status, ToNode};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -112,7 +112,8 @@ impl Station {
     }
 
     /// Makes a station anew from what its disk holds. Each marker comes with how its processes
-    /// ended, or `None` where they are found alive; what never ran counts as refused.
+    /// ended, or `None` where they are found alive; what never ran counts as refused. What is to be
+    /// done at once is appended to `actions`.
     #[must_use]
     pub fn recover(
         machine: Machine,
@@ -120,18 +121,25 @@ impl Station {
         identity: Identity,
         found: Vec<(Marker, Option<Outcome>)>,
         now: Time,
+        actions: &mut Vec<Action>,
     ) -> Self {
         let mut station = Self::new(machine, watch, Some(identity), now);
         for (marker, ended) in found {
-            let phase = match (ended.or(marker.ended), marker.leaving) {
-                (Some(outcome), leaving) => {
-                    Phase::Ended(outcome, leaving.map(|(_, reason)| reason))
-                }
+            let told = marker.leaving.map(|(_, reason)| reason);
+            // What ended without having been told to, and not by itself, ended with its machine.
+            let died = marker.ended.is_none() && ended == Some(Outcome::Stopped);
+            let why = told.or(died.then_some(EvictionReason::NodeFailure));
+            let phase = match (marker.ended.or(ended), marker.leaving) {
+                (Some(outcome), _) => Phase::Ended(outcome, why),
                 (None, Some((at, reason))) => Phase::Leaving(at, reason),
-                (None, None) => Phase::Running,
+                (None, None) => marker.paused.map_or(Phase::Running, Phase::Paused),
             };
             let (id, began, until) = (marker.start.lease, marker.began, marker.until);
             let held = Held { start: marker.start, began, until, phase, due: Time::MAX };
+            if held.phase == Phase::Running {
+                // It may have been stopped by a pause that the disk did not take.
+                actions.push(Action::Resume(id, held.start.epoch));
+            }
             station.leases.insert(id, held);
             station.arm(id);
         }

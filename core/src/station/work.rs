@@ -90,6 +90,7 @@ impl Work<'_> {
         let (lease, epoch) = held.name();
         held.phase = if pause { Phase::Paused(now) } else { Phase::Running };
         let action = if pause { Action::Pause } else { Action::Resume };
+        self.save(id);
         self.actions.push(action(lease, epoch));
         self.station.arm(id);
         self.tell(id);
@@ -97,9 +98,10 @@ impl Work<'_> {
 
     /// Tells a lease's processes to end within a notice; who was told before may only be hurried.
     fn leave(&mut self, id: LeaseId, notice: Span, reason: EvictionReason) {
-        let now = self.station.now;
+        let (now, kill) = (self.station.now, self.station.watch.offering.kill);
         let Some(held) = self.station.leases.get_mut(&id) else { return };
-        let kill_at = now.after(notice);
+        // No notice outlasts the permission: elsewhere the job may be starting again by then.
+        let kill_at = now.after(notice).min(held.until.after(kill));
         match held.phase {
             Phase::Running | Phase::Paused(_) => held.phase = Phase::Leaving(kill_at, reason),
             Phase::Leaving(at, first) => held.phase = Phase::Leaving(at.min(kill_at), first),
@@ -192,6 +194,8 @@ impl Work<'_> {
     fn start(&mut self, start: &Start, permission: Option<Permission>) {
         let id = start.lease;
         if self.station.leases.contains_key(&id) {
+            // Said again, because its permission is new.
+            self.extend(id, start.epoch, permission);
             return;
         }
         let Station { machine, ladder, link, now, leases, .. } = &mut *self.station;

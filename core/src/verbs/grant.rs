@@ -176,6 +176,8 @@ impl Work<'_> {
         self.effects.push(Effect::Granted { lease: lease_id, epoch: lease.epoch, job: id });
         state.leases.insert(lease_id, lease);
         set_timer(state, lease_id);
+        let ends = state.lease(lease_id).term_ends;
+        self.permit(lease_id, ends);
         self.book_term(lease_id);
         self.order_starts(lease_id);
         Ok(())
@@ -223,9 +225,15 @@ impl Work<'_> {
         }
     }
 
-    /// Has a node told something.
+    /// Has a node told something: at once where the halves are joined directly, else with the
+    /// message that ends this entry.
     pub fn order(&mut self, node: NodeId, order: Order) {
-        self.effects.push(Effect::Order { node, order });
+        if !self.state.network {
+            self.effects.push(Effect::Order { node, order });
+        } else if self.state.links[node].session > 0 {
+            self.state.links[node].put(order);
+            self.state.changed.tell(node);
+        }
     }
 
     /// Gives a nominated job the capacity its victims have left, or puts it back into the queue.
@@ -294,6 +302,12 @@ fn new_lease(state: &State, id: JobId, members: Vec<Member>) -> Lease {
         limit_left: None,
         noticed: None,
         kill_at: None,
+        renewed: false,
+        permit_until: term_ends,
+        permitted: Span::ZERO,
+        safe_at: now,
+        lost_at: None,
+        proof: now,
         stuck: false,
         cover: None,
         held: MicroAtp::ZERO,
@@ -319,6 +333,9 @@ pub fn clear_timers(state: &mut State, id: LeaseId) {
     let (limit, half, ends) = (lease.limit_at, lease.half_term(), lease.term_ends);
     if let Some(limit) = limit {
         state.timers.clear(limit, Due::Limit(id));
+    }
+    if let Some(lost) = state.lease(id).lost_at {
+        state.timers.clear(lost, Due::Lost(id));
     }
     if now <= half {
         state.timers.clear(half, Due::Renew(id));

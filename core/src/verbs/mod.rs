@@ -6,6 +6,7 @@
 pub mod grant;
 pub mod offering;
 pub mod pass;
+pub mod protocol;
 pub mod release;
 pub mod status;
 pub mod submit;

@@ -64,6 +64,9 @@ impl Work<'_> {
             self.shrink_offer(id, &lendable);
             self.order(id, Order::Watch(Box::new(watch.clone())));
         }
+        if self.state.network {
+            self.recount_waits();
+        }
     }
 
     /// Follows what the owner of a node lets it lend: nothing new starts on less, and what the node
@@ -89,7 +92,7 @@ impl Work<'_> {
     }
 
     /// Sets when a node's offer is checked next; there is one such timer per node.
-    fn check_at(&mut self, id: NodeId, at: Time) {
+    pub fn check_at(&mut self, id: NodeId, at: Time) {
         let now = self.state.now;
         let old = self.state.nodes[id].next_check.replace(at);
         if let Some(old) = old.filter(|old| *old > now) {
@@ -99,7 +102,7 @@ impl Work<'_> {
     }
 
     /// Makes sure that a node's offer ends in time where no check comes before its end.
-    fn watch_end(&mut self, id: NodeId) {
+    pub fn watch_end(&mut self, id: NodeId) {
         let node = &self.state.nodes[id];
         let Some(ends) = node.offer.as_ref().map(|offer| offer.ends) else { return };
         let checked = node.next_check.is_some_and(|at| at > self.state.now && at <= ends);
@@ -114,6 +117,12 @@ impl Work<'_> {
         let rules = &self.state.rules;
         let node = &mut self.state.nodes[id];
         if !node.up {
+            return;
+        }
+        if node.silent {
+            // The offer of a node that is not heard ends by its own expiry.
+            node.next_check = None;
+            self.watch_end(id);
             return;
         }
         let leased = node.leased_share();

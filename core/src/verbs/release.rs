@@ -47,6 +47,7 @@ pub fn told_to_leave(
             work.order(node, Order::Leave { lease: id, epoch, notice, reason });
         }
     }
+    work.await_loss(id);
 }
 
 /// Notes that nothing of a lease is left on one node: its capacity there is free. The first member

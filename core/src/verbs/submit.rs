@@ -100,7 +100,7 @@ impl Work<'_> {
     pub fn hold_job(&mut self, account: AccountId, id: JobId) -> Result<Reply, Denied> {
         let job = own_job(self.state, account, id)?;
         if job.state != JobState::Pending {
-            return Err(Denied::WrongState { job: id, state: job.state.name() });
+            return Err(Denied::WrongState { job: id, state: job.state.name().into() });
         }
         // Nothing below can be refused.
         dequeue(self.state, id);
@@ -115,7 +115,7 @@ impl Work<'_> {
     pub fn release_job(&mut self, account: AccountId, id: JobId) -> Result<Reply, Denied> {
         let job = own_job(self.state, account, id)?;
         if job.state != JobState::Held {
-            return Err(Denied::WrongState { job: id, state: job.state.name() });
+            return Err(Denied::WrongState { job: id, state: job.state.name().into() });
         }
         // Nothing below can be refused.
         enqueue(self.state, id);
@@ -260,11 +260,11 @@ fn check_spec(state: &State, account: AccountId, spec: &JobSpec) -> Result<(), D
     ];
     for (what, value, ok, range) in bounds {
         if !ok {
-            return Err(Denied::Range { what, value, range });
+            return Err(Denied::Range { what: what.into(), value, range: range.into() });
         }
     }
     if state.jobs.len() >= JOBS_MAX {
-        return Err(Denied::Full { what: "the list of jobs", max: JOBS_MAX as u64 });
+        return Err(Denied::Full { what: "the list of jobs".into(), max: JOBS_MAX as u64 });
     }
     Ok(())
 }

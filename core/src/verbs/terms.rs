@@ -19,22 +19,27 @@ impl Work<'_> {
         let Some(lease) = self.state.leases.get(&id) else { return };
         if lease.state == LeaseState::Active && lease.half_term() <= self.state.now {
             self.state.timers.set(lease.term_ends, Due::TermEnd(id));
-            self.renew(id);
+            if self.is_heard(id) {
+                self.renew(id);
+            }
         }
     }
 
-    /// Sets the next term's credit aside.
+    /// Sets the next term's credit aside and lets the nodes know that the lease goes on.
     fn renew(&mut self, id: LeaseId) {
         let Some(lease) = self.state.leases.get(&id) else { return };
-        if lease.state != LeaseState::Active || lease.next_hold.is_some() {
+        if lease.state != LeaseState::Active || lease.renewed {
             return;
         }
+        let ends = lease.term_ends;
         let job = self.state.job(lease.job);
         let left = lease.limit_at.map(|limit| limit.since(lease.term_ends));
         let span = term(self.state, left);
         let shape = &self.state.shapes[lease.shape];
         let amount = term_cost(self.state, job, shape, &lease.members, span);
         if amount.is_zero() {
+            self.state.lease_mut(id).renewed = true;
+            self.extend(id, ends.after(span));
             return;
         }
         // What the job has cost when this term ends, and the next.
@@ -51,7 +56,9 @@ impl Work<'_> {
         if let Ok(hold) = self.state.ledger.hold(hold, self.state.now, self.effects) {
             let lease = self.state.lease_mut(id);
             lease.next_hold = Some(hold);
+            lease.renewed = true;
             lease.held = lease.held.saturating_add(amount);
+            self.extend(id, ends.after(span));
         }
     }
 
@@ -62,16 +69,17 @@ impl Work<'_> {
         if lease.state != LeaseState::Active || lease.term_ends > self.state.now {
             return;
         }
-        if lease.next_hold.is_none() {
-            self.renew(id);
+        if !self.is_heard(id) {
+            // Nothing is decided in the dark: it goes on when its node is heard in time, else it is
+            // lost.
+            self.await_loss(id);
+            return;
         }
+        self.renew(id);
         let lease = self.state.lease(id);
-        let job = self.state.job(lease.job);
         let left = lease.limit_at.map(|limit| limit.since(lease.term_ends));
         let span = term(self.state, left);
-        let shape = &self.state.shapes[lease.shape];
-        let due = || term_cost(self.state, job, shape, &lease.members, span);
-        if lease.next_hold.is_none() && !due().is_zero() {
+        if !lease.renewed {
             let grace = self.state.rules.preemption.grace;
             begin_release(self, id, EvictionReason::BudgetExhausted, grace);
             return;
@@ -83,7 +91,7 @@ impl Work<'_> {
         }
         let rates = self.state.rules.atp.rates;
         let lease = self.state.lease_mut(id);
-        lease.rested = Span::ZERO;
+        (lease.rested, lease.renewed) = (Span::ZERO, false);
         lease.hold = lease.next_hold.take();
         lease.rates = rates;
         lease.term_began = ends;
@@ -178,6 +186,10 @@ impl Work<'_> {
             if lease.state != LeaseState::Active {
                 continue;
             }
+            if core::mem::take(&mut lease.renewed) {
+                self.state.timers.set(now, Due::Renew(id));
+            }
+            let lease = self.state.lease_mut(id);
             if let Some(next) = lease.next_hold.take() {
                 let amount =
                     self.state.ledger.holds.get(&next).map_or(MicroAtp::ZERO, |h| h.amount);
@@ -185,7 +197,6 @@ impl Work<'_> {
                 lease.held = lease.held.saturating_sub(amount);
                 let fee = self.state.rules.atp.fee;
                 self.state.ledger.settle(next, &[], fee, now, self.effects);
-                self.state.timers.set(now, Due::Renew(id));
             }
             let lease = self.state.lease(id);
             let in_term = lease.hold.is_some() || lease.booked > 0;
@@ -205,7 +216,10 @@ impl Work<'_> {
         }
         let dedicated = lease.members.iter().all(|m| self.state.nodes[m.node].spec.dedicated);
         let grace = self.state.rules.preemption.grace;
-        let at_once = dedicated && grace.is_zero() && self.state.rules.offering.kill.is_zero();
+        let at_once = !self.state.network
+            && dedicated
+            && grace.is_zero()
+            && self.state.rules.offering.kill.is_zero();
         if at_once {
             self.free_at_limit(id);
         } else {

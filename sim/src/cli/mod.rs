@@ -5,6 +5,7 @@ mod convert;
 mod replay;
 mod run;
 mod show;
+mod swarm;
 
 use crate::scenario::schema::{PolicyName, StrategyName};
 use crate::scenario::{Loaded, ScenarioError, at, load};
@@ -32,6 +33,8 @@ enum Verb {
     Compare(compare::CompareArgs),
     /// Replay the journal of a run: the same entries, the same digest.
     Replay(replay::ReplayArgs),
+    /// Play random clusters in foul weather through both halves, with every invariant checked.
+    Swarm(swarm::SwarmArgs),
     /// Turn a trace into a scenario, with a table of what was kept and dropped.
     Import(convert::ImportArgs),
     /// Write the jobs that a scenario would draw as a CSV trace.
@@ -142,6 +145,7 @@ fn perform(verb: Verb) -> anyhow::Result<()> {
         Verb::Check(args) => run::check(&args),
         Verb::Compare(args) => compare::compare(&args),
         Verb::Replay(args) => replay::replay(&args),
+        Verb::Swarm(args) => swarm::swarm(&args),
         Verb::Import(args) => convert::import(&args),
         Verb::Generate(args) => convert::generate(&args),
         Verb::Completions { shell } => {

@@ -41,6 +41,16 @@ pub(super) fn table(header: &[&str], rows: &[Vec<String>]) {
     line(&table.to_string());
 }
 
+/// A progress bar over so many things; hidden when asked to be quiet or without a terminal.
+pub(super) fn counting(things: u64, quiet: bool) -> ProgressBar {
+    let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(things) };
+    let template = "{bar:40} {pos}/{len}  {per_sec}  ETA {eta}";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
 /// A progress bar over simulated time or, without a horizon, over jobs.
 pub(super) struct Bar {
     bar: ProgressBar,

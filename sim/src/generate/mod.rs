@@ -11,6 +11,7 @@ pub mod jobs;
 pub mod lasting;
 pub mod load;
 mod sample;
+pub mod weather;
 
 pub use jobs::{Generator, generate};
 

@@ -2,6 +2,7 @@
 //! `core/src/config/mod.rs`.
 
 use crate::decimal::{Decimal, Seconds};
+use crate::generate::weather::BlowProcess;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -243,6 +244,52 @@ pub enum ExhaustionName {
 #[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config/mod.rs")]
 pub struct Lease {
     pub term_seconds: Option<Seconds>,
+    pub clock_drift: Option<Decimal>,
+}
+
+/// Block `network`: the halves talk over it. Without the block they are joined directly.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Network {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// How long a message takes.
+    pub latency: Latency,
+    /// The part of all messages that is lost.
+    pub loss: Decimal,
+    /// The part that arrives twice.
+    pub duplicate: Decimal,
+    /// The part that later ones overtake.
+    pub reorder: Decimal,
+    /// The most that a node's clock gains or loses.
+    pub clock_drift: Decimal,
+    /// What else happens, by name.
+    pub weather: BTreeMap<String, BlowProcess>,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        let none = Decimal::default();
+        Self {
+            enabled: true,
+            latency: Latency::default(),
+            loss: none,
+            duplicate: none,
+            reorder: none,
+            clock_drift: none,
+            weather: BTreeMap::new(),
+        }
+    }
+}
+
+/// How long a message takes: anything between the two.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Latency {
+    /// At least.
+    pub min: Option<Seconds>,
+    /// At most.
+    pub max: Option<Seconds>,
 }
 
 /// Block `history`.

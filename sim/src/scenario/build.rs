@@ -3,12 +3,14 @@
 
 use super::jobs::{jobs, trace_file};
 use super::loads::LoadSource;
-use super::rules::{cores, gib, rules, scaled};
+use super::rules::{cores, gib, millionths, rules, scaled};
 use super::schema as file;
 use super::{Fault, Loaded, ScenarioError, at};
 use crate::generate;
 use crate::trace::{faults, openb};
-use crate::work::{FaultRecord, JobRecord, LoadSeries, NodeRecord};
+use crate::work::{
+    Blow, BlowRecord, FaultRecord, JobRecord, LoadSeries, NetworkRecord, NodeRecord, Weather,
+};
 use gridcore::bundle::{Bundle, DIMENSIONS, RESOURCES_MAX};
 use gridcore::config::{AccountSpec, Config, NodeSpec, PoolSpec};
 use gridcore::ids::{AccountId, PoolId};
@@ -27,6 +29,8 @@ pub struct Setup {
     pub loads: Vec<NodeLoad>,
     /// Faults, by time.
     pub faults: Vec<FaultRecord>,
+    /// The network between the halves; `None` joins them directly.
+    pub weather: Option<Weather>,
     /// When the run ends at the latest.
     pub horizon: Option<Time>,
     /// The interval of the recorded tables.
@@ -97,12 +101,29 @@ pub fn build(loaded: &Loaded, seed: u64) -> Result<Setup, ScenarioError> {
     let job_accounts = accounts.iter().map(|name| names.account(name)).collect();
     config.accounts = names.specs;
     config.validate().map_err(|e| fault(at("configuration", e.to_string())))?;
-    let faults = read_faults(loaded, &config, seed, span)?;
+    let mut faults = read_faults(loaded, &config, seed, span)?;
     let record = scenario.record_seconds.map_or_else(|| record_interval(horizon), |s| s.0);
     let rows = super::limits::check_rows(horizon.map(|_| span), record, config.nodes.len());
     rows.map_err(fault)?;
     let (name, about) = (scenario.name.clone(), scenario.about.clone());
-    Ok(Setup { config, jobs, job_accounts, loads, faults, horizon, record, seed, name, about })
+    let weather = read_weather(loaded, &mut config, &faults, seed, span)?;
+    if weather.is_some() {
+        // Over a network they are crashes, which the coordinator finds out by itself.
+        faults.clear();
+    }
+    Ok(Setup {
+        config,
+        jobs,
+        job_accounts,
+        loads,
+        faults,
+        weather,
+        horizon,
+        record,
+        seed,
+        name,
+        about,
+    })
 }
 
 /// Returns about a thousandth of the horizon in whole minutes; ten minutes without one.
@@ -312,6 +333,60 @@ fn traced_node(record: &NodeRecord, owner: AccountId) -> NodeSpec {
 }
 
 /// Reads or draws the faults.
+fn read_weather(
+    loaded: &Loaded,
+    config: &mut Config,
+    faults: &[FaultRecord],
+    seed: u64,
+    span: Span,
+) -> Result<Option<Weather>, ScenarioError> {
+    let Some(said) = loaded.scenario.network.as_ref().filter(|said| said.enabled) else {
+        return Ok(None);
+    };
+    let fault = |fault: Fault| ScenarioError::Key(loaded.path.clone(), fault);
+    let part = |key: &str, value| millionths(&format!("network.{key}"), value).map_err(fault);
+    let (min, max) = (said.latency.min, said.latency.max);
+    let latency_min = min.map_or(Span::ZERO, |s| s.0);
+    let network = NetworkRecord {
+        latency_min,
+        latency_max: max.map_or(latency_min, |s| s.0).max(latency_min),
+        lost: part("loss", said.loss)?,
+        doubled: part("duplicate", said.duplicate)?,
+        overtaken: part("reorder", said.reorder)?,
+        drift: part("clock_drift", said.clock_drift)?,
+        heals: Time::MAX,
+    };
+    let nodes = u32::try_from(config.nodes.len()).unwrap_or(u32::MAX);
+    let wrong = |e: generate::GenerateError| fault(at("network.weather", e.to_string()));
+    let mut blows = generate::weather::blows(&said.weather, seed, nodes, span).map_err(wrong)?;
+    blows.extend(crashes(faults));
+    blows.sort_unstable();
+    (config.network, config.cluster) = (true, seed);
+    Ok(Some(Weather { network, blows }))
+}
+
+/// Turns failures and returns of nodes into crashes of machines.
+fn crashes(faults: &[FaultRecord]) -> Vec<BlowRecord> {
+    let mut down: BTreeMap<u32, Time> = BTreeMap::new();
+    let mut out = Vec::new();
+    let crash = |at: Time, node, until: Time| BlowRecord {
+        at,
+        node,
+        blow: Blow::MachineCrash,
+        lasts: until.since(at),
+    };
+    for fault in faults {
+        if !fault.up {
+            down.insert(fault.node, fault.at);
+        } else if let Some(at) = down.remove(&fault.node) {
+            out.push(crash(at, fault.node, fault.at));
+        }
+    }
+    out.extend(down.into_iter().map(|(node, at)| crash(at, node, Time::MAX)));
+    out
+}
+
+/// Reads or draws the failures and returns of nodes.
 fn read_faults(
     loaded: &Loaded,
     config: &Config,

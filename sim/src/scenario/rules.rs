@@ -33,6 +33,15 @@ pub(super) fn scaled(key: &str, value: Decimal, factor: u64) -> Result<u64, Faul
     u64::try_from(product).map_err(|_| at(key, "it is too large".to_owned()))
 }
 
+/// Returns a part of one in millionths.
+///
+/// # Errors
+/// When it is not between 0 and 1.
+pub(super) fn millionths(key: &str, value: Decimal) -> Result<u32, Fault> {
+    let part = u32::try_from(value.millionths()).ok().filter(|part| *part <= 1_000_000);
+    part.ok_or_else(|| at(key, "it must be between 0 and 1".to_owned()))
+}
+
 /// Returns an amount in GiB as bytes.
 ///
 /// # Errors
@@ -87,6 +96,9 @@ pub fn rules(scenario: &file::Scenario, seed: u64) -> Result<Rules, Fault> {
     }
     atp(&mut rules.atp, &scenario.atp, &scenario.resources)?;
     set_span(&mut rules.term.0, scenario.lease.term_seconds);
+    if let Some(drift) = scenario.lease.clock_drift {
+        rules.drift.0 = Ppm::new(millionths("lease.clock_drift", drift)?);
+    }
     Ok(rules)
 }
 

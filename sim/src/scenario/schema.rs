@@ -48,6 +48,8 @@ pub struct Scenario {
     pub jobs: Jobs,
     /// Failures and returns of nodes.
     pub faults: Option<Faults>,
+    /// The network between the halves.
+    pub network: Option<Network>,
 }
 
 /// A pool.

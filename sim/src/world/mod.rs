@@ -4,10 +4,16 @@
 //! the core's effects by scheduling further events. Both halves of the core are the ones that
 //! `gridlive` drives.
 
+mod blows;
+mod deadline;
 pub mod feed;
+mod machines;
+mod network;
 mod nodes;
 mod observe;
 mod process;
+mod samples;
+mod store;
 mod submit;
 pub mod tally;
 
@@ -15,7 +21,7 @@ use crate::kernel::{Class, Event as Next, EventQueue};
 use crate::record::RunRecord;
 use crate::scenario::build::{NodeLoad, Setup};
 use crate::scenario::limits::RUN_MAX;
-use crate::work::{FaultRecord, JobRecord};
+use crate::work::{BlowRecord, FaultRecord, JobRecord};
 use feed::Feed;
 use gridcore::command::{Command, Entry, Reply, Report, Sample};
 use gridcore::config::{ConfigError, NodeSpec};
@@ -23,11 +29,14 @@ use gridcore::deny::Denied;
 use gridcore::effect::Effect;
 use gridcore::grid::Grid;
 use gridcore::ids::{AccountId, NodeId, PoolId, Seq};
-use gridcore::station::{Action, Event, Station, machine};
+use gridcore::station::link::Identity;
+use gridcore::station::{Action, Station, machine};
 use gridcore::units::{Span, Time};
+use network::Far;
 use process::{JobProgress, Process};
 use std::collections::{BTreeMap, VecDeque};
-use tally::{Tally, Which, owner_amounts, triple};
+use store::Crash;
+use tally::{Tally, triple};
 
 /// How far a run has come.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +63,9 @@ const LOOK: u64 = 4_096;
 /// itself: longer than any of its timers, so that what still waits then waits for ever.
 const PATIENCE: Span = Span::seconds(30 * 86_400);
 
+/// How long a cluster is given to settle once the weather is over.
+const SETTLES: Span = Span::seconds(600);
+
 /// A simulated cluster on its way.
 pub struct World {
     grid: Grid,
@@ -73,6 +85,7 @@ pub struct World {
     /// What the next sample is written into: one allocation for all.
     sample: Sample,
     faults: Vec<FaultRecord>,
+    blows: Vec<BlowRecord>,
     /// Row of each job the core has accepted, by job number.
     row_of: Vec<u32>,
     progress: Vec<JobProgress>,
@@ -91,6 +104,14 @@ pub struct World {
     record: RunRecord,
     counts: Counts,
     watch: Option<Watch>,
+    /// What is there only with a network.
+    far: Option<Box<Far>>,
+    /// When the last job ended.
+    last_end: Time,
+    /// The row that is being asked for.
+    asking: Option<u32>,
+    /// What must never happen and did.
+    broken: Vec<String>,
     check: bool,
     decisions: bool,
     arrived_gpu: u128,
@@ -122,7 +143,16 @@ pub struct Finished {
     pub harm: Harm,
     /// What was counted.
     pub counts: Counts,
+    /// What must never happen and did.
+    pub broken: Vec<String>,
+    /// What the weather did, by name, and how often.
+    pub weather: BTreeMap<&'static str, u64>,
+    /// How long owners waited: the time, the bound, and whether the coordinator could be reached.
+    pub reclaims: Vec<(Span, Span, bool)>,
 }
+
+/// An answer of the coordinator.
+type Answer = Result<Reply, Denied>;
 
 pub use observe::Harm;
 
@@ -140,9 +170,14 @@ impl World {
         let of_node = |(load, node): (&NodeLoad, &NodeSpec)| Feed::new(load, node.gpus.len());
         let feeds = loads.iter().zip(&config.nodes).map(of_node).collect();
         let watch = config.rules.watch();
-        let station = |spec| Station::new(machine(spec), watch.clone(), None, Time::ZERO);
-        let stations: Vec<Station> = config.nodes.iter().map(station).collect();
+        let ids = (0..).map(NodeId::new);
+        let station = |(id, spec)| {
+            let identity = config.network.then(|| Identity::new(config.cluster, id, 1));
+            Station::new(machine(spec), watch.clone(), identity, Time::ZERO)
+        };
+        let stations: Vec<Station> = ids.zip(&config.nodes).map(station).collect();
         let grid = Grid::new(config, Time::ZERO)?;
+        let far = setup.weather.as_ref().map(|weather| blows::far(weather, seed, &grid));
         let capacity_gpu = rows.nodes.iter().map(|n| n.capacity.gpu.get()).sum();
         let mut world = Self {
             grid,
@@ -160,6 +195,7 @@ impl World {
             feeds,
             sample: Sample::default(),
             faults,
+            blows: setup.weather.as_ref().map_or_else(Vec::new, |w| w.blows.clone()),
             row_of: vec![u32::MAX],
             progress: Vec::new(),
             processes: Vec::new(),
@@ -174,6 +210,10 @@ impl World {
             record: rows,
             counts: Counts::default(),
             watch: None,
+            far,
+            last_end: Time::ZERO,
+            asking: None,
+            broken: Vec::new(),
             check: false,
             decisions: false,
             arrived_gpu: 0,
@@ -219,6 +259,7 @@ impl World {
         if self.grid.state().rules.offering.lend_hours.is_some() {
             self.events.push(Time::ZERO, Class::Clock, 0);
         }
+        self.begin_weather();
         self.events.push(Time::ZERO, Class::Wake, 0);
         self.wake_at = Some(Time::ZERO);
         self.events.push(self.observer.next(), Class::Observe, 0);
@@ -251,10 +292,12 @@ impl World {
             self.counts.events += 1;
             match event.class() {
                 Class::Fault => self.fault(event.what()),
+                Class::Weather => self.weather(event.what()),
                 Class::Clock => self.clock(),
                 Class::Sample => self.sample(event.what()),
                 Class::Submit => self.submit(),
                 Class::End => self.end(event.what()),
+                Class::Deadline => self.deadline(event.what()),
                 Class::Node => self.wake_node(event.what()),
                 Class::Wake => self.wake(),
                 Class::Observe => self.observe(),
@@ -288,56 +331,82 @@ impl World {
     /// Returns whether all work is done in a run without a horizon, or nothing will change any
     /// more.
     fn is_over(&self) -> bool {
-        if self.horizon.is_some() || self.next_job.is_some() {
+        if !self.broken.is_empty() {
+            return true;
+        }
+        let swarm = self.far.as_ref().is_some_and(|far| far.network.heals < Time::MAX);
+        if self.horizon.is_some() && !swarm || self.next_job.is_some() {
             return false;
         }
         let done = self.counts.ended == self.record.jobs.len() as u64 && self.now > Time::ZERO;
+        if let Some(far) = &self.far {
+            let heals = Some(far.network.heals).filter(|at| *at < Time::MAX);
+            let calm = heals.unwrap_or(Time::ZERO).max(self.last_end);
+            return done && self.now > calm.after(SETTLES)
+                || self.now > self.settled_at.after(PATIENCE);
+        }
         done || self.now > self.settled_at.after(PATIENCE)
     }
 
-    /// Gives one entry to the core and performs what follows.
-    fn apply(&mut self, command: Command) -> Result<Reply, Denied> {
+    /// Gives one entry to the core and performs what follows; `None` when nobody answers.
+    fn apply(&mut self, command: Command) -> Option<Answer> {
+        if self.far.as_ref().is_some_and(|far| !far.store.up) {
+            return None;
+        }
         let entry = self.entry(command);
         self.apply_entry(&entry)
     }
 
-    /// Stamps a command with the next sequence number and the time.
+    /// Stamps a command with the next sequence number and the coordinator's time.
     fn entry(&mut self, command: Command) -> Entry<Command> {
         self.seq = self.seq.next();
-        Entry { seq: self.seq, at: self.now, command }
+        Entry { seq: self.seq, at: self.grid_now(), command }
     }
 
     /// Gives one stamped entry to the core and performs what follows.
-    fn apply_entry(&mut self, entry: &Entry<Command>) -> Result<Reply, Denied> {
+    fn apply_entry(&mut self, entry: &Entry<Command>) -> Option<Answer> {
         self.counts.entries += 1;
         if let Some(watch) = &mut self.watch {
             watch(entry);
         }
         let mut effects = std::mem::take(&mut self.effects);
         let before = self.check.then(|| self.grid.state().clone());
-        let reply = self.grid.apply(entry, &mut effects);
+        let answer = self.grid.apply(entry, &mut effects);
         if let Some(before) = before {
             let state = self.grid.state();
             let mut breaches = gridcore::invariants::check(state);
             breaches.extend(gridcore::invariants::check_step(&before, entry, state));
-            assert!(breaches.is_empty(), "after {entry:?}: {breaches:?}");
-            self.counts.breaches += breaches.len() as u64;
+            if !breaches.is_empty() {
+                self.broken.push(format!("after {:?}: {breaches:?}", entry.command));
+            }
         }
-        if let Ok(Reply::Submitted(id)) = reply {
-            self.admit(id);
+        let grid = &self.grid;
+        let crash = self.far.as_mut().and_then(|far| far.store.keep(entry, grid));
+        if let Some((crash, _)) = crash {
+            Self::survive(crash, &mut effects);
+        }
+        let kept = crash.is_none_or(|(crash, _)| crash != Crash::Before);
+        if let (true, Ok(Reply::Submitted(id)), Some(row)) = (kept, &answer, self.asking)
+            && id.get() >= self.row_of.len() as u64
+        {
+            self.admit(*id, row);
         }
         for effect in effects.drain(..) {
             self.perform(&effect);
         }
         self.effects = effects;
+        if let Some((_, away)) = crash {
+            self.stop_coordinator(away);
+            return None;
+        }
         self.schedule_wake();
-        reply
+        Some(answer)
     }
 
     /// Makes sure that an event wakes the core when it asked for it.
     fn schedule_wake(&mut self) {
         if let Some((at, _)) = self.grid.next_wake() {
-            let at = at.max(self.now);
+            let at = self.when_grid(at).max(self.now);
             if self.wake_at.is_none_or(|scheduled| at < scheduled) {
                 self.events.push(at, Class::Wake, 0);
                 self.wake_at = Some(at);
@@ -350,75 +419,21 @@ impl World {
         if self.wake_at.is_some_and(|at| at <= self.now) {
             self.wake_at = None;
         }
-        if self.grid.next_wake().is_some_and(|(at, _)| at <= self.now) {
+        if self.far.as_ref().is_some_and(|far| !far.store.up) {
+            return;
+        }
+        let now = self.grid_now();
+        if self.grid.next_wake().is_some_and(|(at, _)| at <= now) {
             let woken = self.apply(Command::Wake);
-            debug_assert!(woken.is_ok(), "a wake is never refused");
+            debug_assert!(!matches!(woken, Some(Err(_))), "a wake is never refused");
         } else {
             self.schedule_wake();
         }
     }
 
-    /// Lets a node fail or return.
-    fn fault(&mut self, index: u64) {
-        let fault = usize::try_from(index).ok().and_then(|i| self.faults.get(i).copied());
-        let Some(fault) = fault else { return };
-        let node = NodeId::new(fault.node);
-        let was_up = self.grid.state().nodes[node].up;
-        if was_up == fault.up {
-            return;
-        }
-        let hardware = triple(&self.grid.state().nodes[node].spec.capacity);
-        let (old, new) = if fault.up { ([0; 3], hardware) } else { (hardware, [0; 3]) };
-        self.tally.replace(Which::Capacity, old, new);
-        let owner = owner_amounts(&self.grid.state().nodes[node]);
-        self.tally.replace(Which::Owner, owner, [0; 3]);
-        self.begin_node(node);
-        let report = if fault.up { Report::NodeUp { node } } else { Report::NodeDown { node } };
-        self.report(report);
-        if fault.up && !self.grid.state().nodes[node].spec.dedicated {
-            self.report_sample(node);
-        }
-    }
-
-    /// Reports what an owner uses from now on and schedules the next change.
-    fn sample(&mut self, node: u64) {
-        let id = NodeId::new(u32::try_from(node).unwrap_or(u32::MAX));
-        if self.grid.state().nodes[id].up {
-            self.report_sample(id);
-        }
-        let interval = self.grid.state().rules.poll();
-        let Some(feed) = self.feeds.get_mut(id.get() as usize) else { return };
-        feed.advance(self.now);
-        let next = feed.next_change(interval);
-        if next < Time::MAX {
-            self.events.push(next.max(self.now.after(Span::new(1))), Class::Sample, node);
-        }
-    }
-
-    /// Reports one sample.
-    fn report_sample(&mut self, node: NodeId) {
-        let index = node.get() as usize;
-        let Some(feed) = self.feeds.get_mut(index) else { return };
-        feed.advance(self.now);
-        let mut sample = std::mem::take(&mut self.sample);
-        feed.write(&mut sample);
-        let report = Report::Sample { node, sample };
-        let before = owner_amounts(&self.grid.state().nodes[node]);
-        let entry = self.entry(Command::Report(report));
-        let applied = self.apply_entry(&entry);
-        debug_assert!(applied.is_ok(), "a report is never refused");
-        if let Command::Report(Report::Sample { sample, .. }) = entry.command
-            && let Some(Event::Sample(sample)) = self.happen(node, Event::Sample(sample))
-        {
-            self.sample = sample;
-        }
-        let after = owner_amounts(&self.grid.state().nodes[node]);
-        self.tally.replace(Which::Owner, before, after);
-    }
-
     /// Applies a report, which is never refused.
     fn report(&mut self, report: Report) {
         let applied = self.apply(Command::Report(report));
-        debug_assert!(applied.is_ok(), "a report is never refused");
+        debug_assert!(!matches!(applied, Some(Err(_))), "a report is never refused");
     }
 }

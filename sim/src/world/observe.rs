@@ -294,7 +294,13 @@ impl World {
         if !without_departures {
             self.record.fill.clear();
         }
+        self.check_end();
+        let (weather, reclaims) =
+            self.far.map_or_else(Default::default, |far| (far.counts, far.reclaims));
         Finished {
+            broken: self.broken,
+            weather,
+            reclaims,
             record: self.record,
             grid: self.grid,
             tally: self.tally,

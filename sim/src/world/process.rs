@@ -60,15 +60,29 @@ pub(super) struct Process {
     pub(super) epoch: Epoch,
     pub(super) node: NodeId,
     /// The row of its job.
-    row: u32,
-    doing: Doing,
+    pub(super) row: u32,
+    pub(super) doing: Doing,
     /// Work that was left when it last went on.
     left: Span,
     /// When it ends, as things stand.
-    ends: Time,
+    pub(super) ends: Time,
+    /// How it ended, as its machine keeps it.
+    pub(super) outcome: Option<Outcome>,
+    /// Until when it may run, by its machine's clock; where there is a network.
+    pub(super) until: Time,
+    /// Whether it was killed and does not die for now.
+    pub(super) stuck: bool,
+    /// When it was told to leave for its owner's sake, how long that may take, and whether the
+    /// coordinator could be reached.
+    pub(super) reclaimed: Option<(Time, Span, bool)>,
 }
 
 impl Process {
+    /// Returns whether it was started and has not ended.
+    pub(super) fn is_alive(&self) -> bool {
+        matches!(self.doing, Doing::Working(_) | Doing::Paused(_))
+    }
+
     /// Returns when its work is done, if it is left alone.
     fn done(&self) -> Time {
         match self.doing {
@@ -95,21 +109,21 @@ pub(super) fn refusal(denied: &Denied) -> &'static str {
         | Denied::OverBudget { .. }
         | Denied::WrongState { .. }
         | Denied::Config(_)
+        | Denied::TooOld { .. }
         | Denied::TooRich { .. } => "Refused",
     }
 }
 
 impl World {
     /// Notes which row a job that the core accepted has, and that it waits.
-    pub(super) fn admit(&mut self, id: JobId) {
-        let row = u32::try_from(self.record.jobs.len() - 1).unwrap_or(u32::MAX);
+    pub(super) fn admit(&mut self, id: JobId, row: u32) {
+        debug_assert_eq!(self.row_of.len() as u64, id.get(), "job numbers have no gap");
         self.row_of.push(row);
-        debug_assert_eq!(self.row_of.len() as u64, id.get() + 1, "job numbers have no gap");
         self.wait(row, true);
     }
 
     /// Returns the row of a job.
-    fn row(&self, job: JobId) -> usize {
+    pub(super) fn row(&self, job: JobId) -> usize {
         let index = usize::try_from(job.get()).unwrap_or(usize::MAX);
         self.row_of.get(index).copied().unwrap_or(u32::MAX) as usize
     }
@@ -130,6 +144,7 @@ impl World {
     pub(super) fn perform(&mut self, effect: &Effect) {
         match effect {
             Effect::Order { node, order } => self.order(*node, order),
+            Effect::Send { node, message } => self.send_down(*node, message),
             Effect::Granted { lease, epoch, job } => {
                 self.granted(*lease, *epoch, *job);
                 self.decide("place", *lease);
@@ -211,7 +226,7 @@ impl World {
     }
 
     /// Returns the number of a lease's process on a node.
-    fn process_on(&self, node: NodeId, lease: LeaseId) -> Option<usize> {
+    pub(super) fn process_on(&self, node: NodeId, lease: LeaseId) -> Option<usize> {
         let first = usize::try_from(lease.get()).ok().and_then(|i| self.first_process.get(i))?;
         let of_lease = self.processes.iter().skip(*first).take_while(|p| p.lease == lease);
         (*first..).zip(of_lease).find(|(_, p)| p.node == node).map(|(i, _)| i)
@@ -262,7 +277,7 @@ impl World {
     pub(super) fn stop_at(&mut self, node: NodeId, lease: LeaseId, at: Time) {
         let Some(index) = self.process_on(node, lease) else { return };
         let Some(process) = self.processes.get_mut(index) else { return };
-        if process.doing == Doing::Ended || process.ends <= at {
+        if !process.is_alive() || process.ends <= at {
             return;
         }
         process.ends = at;
@@ -272,16 +287,24 @@ impl World {
     /// Ends a process, if it really ends now, and lets its node see it.
     pub(super) fn end(&mut self, index: u64) {
         let now = self.now;
-        let process = usize::try_from(index).ok().and_then(|i| self.processes.get_mut(i));
-        let Some(process) = process else { return };
-        if process.doing == Doing::Ended || process.ends != now {
+        let Ok(index) = usize::try_from(index) else { return };
+        let Some(process) = self.processes.get(index) else { return };
+        if !process.is_alive() || process.ends != now {
             return;
         }
+        let node = process.node;
+        if self.defer_end(index) {
+            return;
+        }
+        let Some(process) = self.processes.get_mut(index) else { return };
         let done = process.done() <= now;
-        process.doing = Doing::Ended;
         let outcome = if done { Outcome::Completed } else { Outcome::Stopped };
-        let (node, lease, epoch) = (process.node, process.lease, process.epoch);
-        self.happen(node, Event::Ended(lease, epoch, outcome));
+        (process.doing, process.outcome) = (Doing::Ended, Some(outcome));
+        let (lease, epoch) = (process.lease, process.epoch);
+        self.note_reclaim(index);
+        if self.runs(node) {
+            self.happen(node, Event::Ended(lease, epoch, outcome));
+        }
     }
 
     /// Ends a process without a word: its node has failed.
@@ -347,6 +370,7 @@ impl World {
     /// Notes the end of a job.
     fn finished(&mut self, end: &JobEnd) {
         let index = self.row(end.job);
+        self.check_finished(index, end);
         let now = self.now;
         let waited = self.record.jobs.get(index).is_some_and(|row| row.state == JobState::Waiting);
         if waited {
@@ -360,6 +384,7 @@ impl World {
         if waited {
             row.wait = row.wait.saturating_add(now.since(progress.waits_since));
         }
+        self.last_end = now;
         row.end = Some(now);
         row.charged = end.charged;
         row.refunded = end.refunded;

@@ -1,12 +1,13 @@
 //! Submission: the next job of the workload, in the words of the core.
 
 use super::World;
+use super::network::Todo;
 use super::process::{self, JobProgress};
 use crate::record::{FillPoint, JobRow, JobState};
 use crate::work::JobRecord;
-use gridcore::command::{Command, JobSpec, LabelNeed, Request};
-use gridcore::ids::{AccountId, PoolId};
-use gridcore::units::MilliGpus;
+use gridcore::command::{Command, JobSpec, LabelNeed, Numbered, Reply, Request};
+use gridcore::ids::{AccountId, JobId, PoolId};
+use gridcore::units::{MilliGpus, Span};
 
 impl World {
     /// Submits the next job.
@@ -22,21 +23,61 @@ impl World {
         self.record.jobs.push(row);
         self.progress.push(JobProgress::new(&job, self.now));
         self.arrived_gpu += u128::from(job.needs.gpus.total().get()) * u128::from(job.members);
-        let refusal = match spec {
-            None => Some("NoPool"),
-            Some(Err(refusal)) => Some(refusal),
-            Some(Ok(spec)) => {
-                let request = Request::SubmitJob { account, job: Box::new(spec) };
-                self.apply(Command::Request(request)).err().map(|denied| process::refusal(&denied))
-            }
-        };
-        if let (Some(refusal), Some(row)) = (refusal, self.record.jobs.last_mut()) {
+        let row = u32::try_from(self.record.jobs.len() - 1).unwrap_or(u32::MAX);
+        match spec {
+            None => self.refuse(row, "NoPool"),
+            Some(Err(refusal)) => self.refuse(row, refusal),
+            Some(Ok(spec)) => self.ask(row, Request::SubmitJob { account, job: Box::new(spec) }),
+        }
+        self.note_fill();
+    }
+
+    /// Notes that a job was refused.
+    fn refuse(&mut self, row: u32, refusal: &'static str) {
+        if let Some(row) = self.record.jobs.get_mut(row as usize) {
             row.state = JobState::Refused;
             row.refusal = refusal;
             row.end = Some(self.now);
             self.counts.ended += 1;
         }
-        self.note_fill();
+    }
+
+    /// Asks the coordinator for a job; over a network under a number, and again until it answers.
+    pub(super) fn ask(&mut self, row: u32, request: Request) {
+        self.asking = Some(row);
+        let answer = if self.far.is_none() {
+            self.apply(Command::Request(request))
+        } else {
+            let client = u64::from(row) + 1;
+            let request = Box::new(request);
+            let numbered = Numbered { client, number: 1, request };
+            let answer = self.apply(Command::Numbered(numbered.clone()));
+            if answer.is_none() {
+                self.ask_again(row, *numbered.request);
+            }
+            answer
+        };
+        self.asking = None;
+        match answer {
+            Some(Ok(Reply::Submitted(id))) => self.check_answer(id, row),
+            Some(Err(denied)) => self.refuse(row, process::refusal(&denied)),
+            Some(Ok(Reply::Done | Reply::Stale)) | None => {}
+        }
+    }
+
+    /// Asks once more in a while: nobody answered.
+    fn ask_again(&mut self, row: u32, request: Request) {
+        let Some(far) = &mut self.far else { return };
+        far.count("client_retry");
+        let again = self.now.after(Span::new(500 + far.dice.below(4_500)));
+        self.later(again, Todo::Ask(row, Box::new(request)));
+    }
+
+    /// Checks that an acknowledged job is the one that was asked for (LIVE.md P1, P2).
+    fn check_answer(&mut self, id: JobId, row: u32) {
+        if self.row(id) != row as usize {
+            self.broken.push(format!("[P1] {id} was acknowledged to row {row} and is another's"));
+        }
     }
 
     /// Describes a job in the words of the core, or says why it cannot be.

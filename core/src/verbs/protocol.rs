@@ -1,0 +1,353 @@
+//! The protocol at the coordinator's end: hellos, heartbeats, silence, and its own new start.
+//!
+//! Silence decides nothing for a while: a node that is not heard gets no new work, its leases are
+//! not renewed, and they end by themselves with their permission. Only when the last process must
+//! be gone, by any clock that drifts no more than configured, is a lease lost (LIVE.md P5).
+
+use super::Work;
+use crate::due::Due;
+use crate::effect::{Effect, EvictionReason};
+use crate::ids::{LeaseId, NodeId};
+use crate::leases::LeaseState;
+use crate::units::{Span, Time};
+use crate::wire::{
+    Envelope, FromBody, FromNode, Item, Order, Permission, Status, ToBody, ToNode, VERSIONS,
+    common_version, wait,
+};
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+/// How long an order may be under way before it is said again.
+const AGAIN: Span = Span::seconds(2);
+
+impl Work<'_> {
+    /// Returns whether a message tells of more than what an owner uses: then a pass follows.
+    fn has_news(&self, message: &FromNode) -> bool {
+        let node = message.envelope.node;
+        let Some(row) = self.state.nodes.find(node) else { return false };
+        let known = |item: &Item| {
+            let open = self.state.leases.get(&item.lease);
+            open.filter(|open| open.epoch == item.epoch && !open.gone.contains(&node))
+        };
+        row.lending != message.lending
+            || message.inventory.iter().any(|item| match (known(item), item.status) {
+                (Some(open), Status::Running) => open.paused.is_some(),
+                (Some(open), Status::Paused) => open.paused.is_none(),
+                (Some(open), Status::Leaving(..)) => open.state == LeaseState::Active,
+                (Some(_), Status::Ended(..)) => true,
+                (Some(_), Status::Stuck) | (None, _) => false,
+            })
+    }
+
+    /// Follows a message of a node, unless it is stale.
+    pub fn message(&mut self, message: &FromNode) {
+        let envelope = message.envelope;
+        let node = envelope.node;
+        let mine = self.state.network && envelope.cluster == self.state.cluster;
+        if !mine || self.state.links.find(node).is_none() {
+            self.state.stale_reports += 1;
+            return;
+        }
+        if self.has_news(message) {
+            self.state.timers.set(self.state.now, Due::Pass);
+        }
+        match &message.body {
+            FromBody::Hello { hello, versions, .. } => {
+                self.hello(envelope, *hello, *versions, message);
+            }
+            FromBody::Beat { seen } => self.beat(envelope, *seen, message),
+        }
+    }
+
+    /// Sends a node one message.
+    fn send(&mut self, node: NodeId, session: u64, number: u64, body: ToBody) {
+        let envelope = Envelope { cluster: self.state.cluster, node, session, number };
+        let message = Box::new(ToNode { envelope, body });
+        self.effects.push(Effect::Send { node, message });
+    }
+
+    /// Answers a hello with a new session, and brings what both sides know together.
+    fn hello(&mut self, envelope: Envelope, hello: u64, theirs: (u16, u16), message: &FromNode) {
+        let node = envelope.node;
+        let link = &self.state.links[node];
+        if hello < link.hello {
+            self.state.stale_reports += 1;
+            return;
+        }
+        let Some(version) = common_version(VERSIONS, theirs) else {
+            self.state.links[node].incompatible = Some(theirs);
+            self.send(node, 0, 0, ToBody::Incompatible { hello, versions: VERSIONS });
+            return;
+        };
+        let again = hello == link.hello && link.session > 0;
+        if !again {
+            self.state.sessions += 1;
+            let (session, now) = (self.state.sessions, self.state.now);
+            self.state.links[node].begin(session, hello, envelope.number, now);
+        }
+        let watch = Box::new(self.state.rules.watch());
+        let session = self.state.links[node].session;
+        self.send(node, session, 0, ToBody::Welcome { hello, version, watch });
+        if !again {
+            self.heard(node, message);
+            self.reconcile(node, message, true);
+        }
+    }
+
+    /// Follows a heartbeat.
+    fn beat(&mut self, envelope: Envelope, seen: u64, message: &FromNode) {
+        let (node, now) = (envelope.node, self.state.now);
+        let link = &mut self.state.links[node];
+        if link.session == 0 {
+            self.send(node, envelope.session, 0, ToBody::Resync);
+            return;
+        }
+        if envelope.session != link.session || envelope.number <= link.beat {
+            self.state.stale_reports += 1;
+            return;
+        }
+        (link.beat, link.heard) = (envelope.number, now);
+        link.confirm(seen);
+        self.heard(node, message);
+        self.reconcile(node, message, false);
+        if self.state.links[node].is_pressing(now, AGAIN) {
+            self.state.changed.tell(node);
+        }
+    }
+
+    /// Notes that a node is there, what its owner uses and what it lends.
+    fn heard(&mut self, node: NodeId, message: &FromNode) {
+        let now = self.state.now;
+        let silence = self.state.rules.silence();
+        if self.state.nodes[node].silent {
+            self.state.nodes[node].silent = false;
+            self.state.timers.set(now.after(silence), Due::Silent(node));
+            self.state.changed.note(node);
+            self.check_at(node, now);
+        }
+        if let Some(sample) = &message.sample {
+            let load = self.state.nodes[node].load.as_mut();
+            match load.filter(|load| load.sample == *sample) {
+                Some(load) => load.heard = now,
+                None => self.sample(node, sample),
+            }
+        }
+        if self.state.nodes[node].lending != message.lending {
+            self.lend(node, message.lending);
+        }
+    }
+
+    /// Brings a node's inventory and the leases on it together. Nothing is started twice: what a
+    /// node should have and has not is lost.
+    fn reconcile(&mut self, node: NodeId, message: &FromNode, anew: bool) {
+        let mut listed: BTreeSet<LeaseId> = BTreeSet::new();
+        for Item { lease, epoch, status } in message.inventory.iter().copied() {
+            listed.insert(lease);
+            let open = self.state.leases.get(&lease).filter(|open| open.epoch == epoch);
+            if open.is_some_and(|open| open.places().contains(&node)) {
+                self.status(node, lease, epoch, status);
+            }
+            // What has ended is heard; what nobody knows has no business there.
+            match status {
+                Status::Ended(..) => self.order(node, Order::Forget(lease, epoch)),
+                Status::Running | Status::Paused | Status::Leaving(..) | Status::Stuck => {
+                    let open = self.state.leases.get(&lease).filter(|open| open.epoch == epoch);
+                    if open.is_none_or(|open| !open.places().contains(&node)) {
+                        self.order(node, Order::Kill(lease, epoch));
+                    }
+                }
+            }
+        }
+        let ours: Vec<LeaseId> = self.state.nodes[node].leases.iter().copied().collect();
+        for id in ours {
+            if listed.contains(&id) {
+                self.go_on(node, id, anew);
+            } else if !self.state.links[node].is_starting(id) {
+                let proof = self.state.lease(id).proof;
+                self.lose(id, node, proof);
+            }
+        }
+    }
+
+    /// Renews a lease that its node has, or repeats in a new session what was ordered in another.
+    fn go_on(&mut self, node: NodeId, id: LeaseId, anew: bool) {
+        let now = self.state.now;
+        let Some(lease) = self.state.leases.get_mut(&id) else { return };
+        lease.proof = now;
+        let (epoch, active) = (lease.epoch, lease.state == LeaseState::Active);
+        let (kill_at, reason) = (lease.kill_at, lease.reason);
+        if anew && active {
+            self.order(node, Order::Extend(id, epoch));
+        } else if anew {
+            let notice = kill_at.map_or(Span::ZERO, |at| at.since(now));
+            let reason = reason.unwrap_or(EvictionReason::GangEnded);
+            self.order(node, Order::Leave { lease: id, epoch, notice, reason });
+        }
+        let lease = self.state.lease(id);
+        if lease.limit_at.is_none_or(|limit| lease.term_ends < limit) {
+            self.half_term(id);
+        }
+        let overdue =
+            |l: &crate::leases::Lease| l.state == LeaseState::Active && l.term_ends <= now;
+        if self.state.leases.get(&id).is_some_and(overdue) {
+            self.state.timers.set(now, Due::TermEnd(id));
+        }
+    }
+
+    /// Returns whether every node that has something of a lease is heard.
+    #[must_use]
+    pub fn is_heard(&self, id: LeaseId) -> bool {
+        let places = || self.state.lease(id).places();
+        !self.state.network || places().iter().all(|node| !self.state.nodes[*node].silent)
+    }
+
+    /// Notes that a node may not have been heard for too long.
+    pub fn silent(&mut self, node: NodeId) {
+        let now = self.state.now;
+        let silence = self.state.rules.silence();
+        if self.state.nodes[node].silent {
+            return;
+        }
+        let at = self.state.links[node].heard.after(silence);
+        if at > now {
+            self.state.timers.set(at, Due::Silent(node));
+            return;
+        }
+        self.state.nodes[node].silent = true;
+        self.state.changed.note(node);
+        self.watch_end(node);
+    }
+
+    /// Waits for the time at which nothing of a lease can be left on a silent node.
+    pub fn await_loss(&mut self, id: LeaseId) {
+        if !self.state.network {
+            return;
+        }
+        let now = self.state.now;
+        let lease = self.state.lease_mut(id);
+        let at = lease.safe_at.max(now);
+        if let Some(old) = lease.lost_at.replace(at) {
+            self.state.timers.clear(old, Due::Lost(id));
+        }
+        self.state.timers.set(at, Due::Lost(id));
+    }
+
+    /// Gives a lease up on the nodes that are still silent when nothing of it can be left there.
+    pub fn lost(&mut self, id: LeaseId) {
+        let now = self.state.now;
+        let silence = self.state.rules.silence();
+        let Some(lease) = self.state.leases.get(&id) else { return };
+        let waited = lease.lost_at.is_some_and(|at| at <= now) && lease.safe_at <= now;
+        let over = lease.state != LeaseState::Active || lease.term_ends <= now;
+        if !waited || !over {
+            return;
+        }
+        for node in lease.places() {
+            if self.state.nodes[node].silent {
+                let proof = self.state.leases.get(&id).map_or(now, |lease| lease.proof);
+                self.lose(id, node, proof);
+            }
+        }
+        // A node that is heard tells by itself; it may fall silent yet.
+        if let Some(lease) = self.state.leases.get_mut(&id) {
+            let again = now.after(silence);
+            lease.lost_at = Some(again);
+            self.state.timers.set(again, Due::Lost(id));
+        }
+    }
+
+    /// Counts the waits of all leases by new rules: nothing is given up while it may be there.
+    pub fn recount_waits(&mut self) {
+        let (now, rules) = (self.state.now, &self.state.rules);
+        let (kill, drift) = (rules.offering.kill, rules.drift.0.get());
+        let ids: Vec<LeaseId> = self.state.leases.keys().collect();
+        for id in ids {
+            let lease = self.state.lease_mut(id);
+            lease.safe_at = lease.safe_at.max(now.after(wait(lease.permitted, kill, drift)));
+            if self.state.lease(id).lost_at.is_some() {
+                self.await_loss(id);
+            }
+        }
+    }
+
+    /// Begins anew after the coordinator was away: nobody is known until heard, and every wait
+    /// counts in full. What it had sent may have arrived or not.
+    pub fn restarted(&mut self) {
+        for id in self.state.links.ids() {
+            self.state.nodes[id].silent = true;
+            let link = &mut self.state.links[id];
+            link.session = 0;
+            link.outbox.clear();
+            link.watch = None;
+            self.state.changed.note(id);
+        }
+        self.recount_waits();
+    }
+
+    /// Sends every node what it has not confirmed, with permissions counted from its newest
+    /// heartbeat.
+    pub fn speak(&mut self) {
+        let nodes: BTreeSet<NodeId> = self.state.changed.take_told().into_iter().collect();
+        for node in nodes {
+            if self.state.links[node].session == 0 {
+                continue;
+            }
+            let now = self.state.now;
+            let (number, orders) = self.state.links[node].speak(now);
+            let orders: Vec<(Order, Option<Permission>)> =
+                orders.into_iter().map(|order| self.with_permission(node, order)).collect();
+            if orders.is_empty() {
+                continue;
+            }
+            let session = self.state.links[node].session;
+            self.send(node, session, number, ToBody::Orders(orders));
+        }
+    }
+
+    /// Adds to an order to run the permission to do so, and notes how long it may be used.
+    fn with_permission(&mut self, node: NodeId, order: Order) -> (Order, Option<Permission>) {
+        let (now, rules) = (self.state.now, &self.state.rules);
+        let (kill, drift) = (rules.offering.kill, rules.drift.0.get());
+        let lease = match &order {
+            Order::Start(start) => Some(start.lease),
+            Order::Extend(lease, _) => Some(*lease),
+            Order::Leave { .. } | Order::Kill(..) | Order::Forget(..) | Order::Watch(_) => None,
+        };
+        let beat = self.state.links[node].beat;
+        let lease = lease.and_then(|id| self.state.leases.get_mut(&id));
+        let permission = lease.map(|lease| {
+            let span = lease.permit_until.since(now);
+            lease.permitted = lease.permitted.max(span);
+            lease.safe_at = lease.safe_at.max(now.after(wait(span, kill, drift)));
+            Permission { beat, span }
+        });
+        (order, permission)
+    }
+}
+
+impl Work<'_> {
+    /// Sets how long a lease may go on: until the end of what is paid, or its limit and
+    /// the notice after it.
+    pub fn permit(&mut self, id: LeaseId, ends: Time) {
+        if !self.state.network {
+            return;
+        }
+        let grace = self.state.rules.preemption.grace;
+        let lease = self.state.lease_mut(id);
+        let limit = lease.limit_at.unwrap_or(Time::MAX);
+        lease.permit_until = if ends < limit { ends } else { limit.after(grace) };
+    }
+
+    /// Lets a lease's nodes know that it goes on.
+    pub fn extend(&mut self, id: LeaseId, ends: Time) {
+        if !self.state.network {
+            return;
+        }
+        self.permit(id, ends);
+        let (epoch, places) = (self.state.lease(id).epoch, self.state.lease(id).places());
+        for node in places {
+            self.order(node, Order::Extend(id, epoch));
+        }
+    }
+}

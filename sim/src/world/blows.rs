@@ -1,0 +1,180 @@
+//! Blows: what happens to a cluster beside what its network does.
+
+use super::World;
+use super::machines::{EXACT, Host};
+use super::network::{Far, Todo};
+use super::store::Store;
+use crate::rng::stream;
+use crate::work::{Blow, BlowRecord, Weather};
+use gridcore::command::{Command, Outcome, Request};
+use gridcore::grid::Grid;
+use gridcore::ids::{Epoch, LeaseId, NodeId};
+use gridcore::station::Event;
+use gridcore::station::ladder::OwnerSays;
+use gridcore::units::{Span, Time};
+use gridcore::wire::{FromNode, Item, Status};
+
+/// Sets up what is there only with a network.
+pub(super) fn far(weather: &Weather, seed: u64, grid: &Grid) -> Box<Far> {
+    let mut dice = stream(seed, "weather", 0);
+    let drift = u64::from(weather.network.drift);
+    let hosts = grid.state().nodes.iter();
+    let hosts = hosts.map(|_| Host::new(EXACT - drift + dice.below(2 * drift + 1)));
+    let hosts = hosts.collect();
+    Box::new(Far::new(weather.network, dice, hosts, Store::new(grid)))
+}
+
+impl World {
+    /// Schedules the blows, and lets the nodes find the coordinator.
+    pub(super) fn begin_weather(&mut self) {
+        if self.far.is_none() {
+            return;
+        }
+        for blow in std::mem::take(&mut self.blows) {
+            self.later(blow.at, Todo::Blow(blow));
+        }
+        let heals = self.far.as_ref().map_or(Time::ZERO, |far| far.network.heals);
+        for node in self.grid.state().nodes.ids().collect::<Vec<_>>() {
+            self.later(heals, Todo::Thaw(node));
+        }
+        self.connect_all();
+    }
+
+    /// Lets a blow fall, if there is something for it to fall on.
+    pub(super) fn blow(&mut self, record: BlowRecord) {
+        if !self.falls(record) {
+            return;
+        }
+        let node = NodeId::new(record.node);
+        let over = self.now.after(record.lasts);
+        if let Some(far) = &mut self.far {
+            far.count(record.blow.name());
+        }
+        match record.blow {
+            Blow::CoordinatorCrash => self.crash(record.lasts, false),
+            Blow::SyncError => self.crash(record.lasts, true),
+            Blow::StationCrash => self.lose_station(node, over),
+            Blow::MachineCrash => self.lose_machine(node, over, false),
+            Blow::Wipe => self.lose_machine(node, over, true),
+            Blow::Cut => self.strike(node, |host| (host.cut_up, host.cut_down) = (over, over)),
+            Blow::CutUp => self.strike(node, |host| host.cut_up = over),
+            Blow::CutDown => self.strike(node, |host| host.cut_down = over),
+            Blow::Stall => self.strike(node, |host| host.stall_until = over),
+            Blow::Slow => self.strike(node, |host| host.slow_until = over),
+            Blow::DiskFull => self.strike(node, |host| host.full_until = over),
+            Blow::Lie => self.strike(node, |host| host.lies_until = over),
+            Blow::Freeze => {
+                self.strike(node, |host| host.frozen_until = over);
+                self.later(over, Todo::Thaw(node));
+            }
+            Blow::Stuck => {
+                self.strike(node, |host| host.stuck_until = over);
+                self.later(over, Todo::Die(node));
+            }
+            Blow::Reset => {
+                self.happen(node, Event::Connected);
+            }
+            Blow::Configure => self.configure(),
+            Blow::Versions => self.other_version(record, node),
+            Blow::WallJump => {
+                let minute = self.far.as_mut().map_or(0, |far| far.dice.below(1_440));
+                self.happen(node, Event::Minute(u16::try_from(minute).unwrap_or(0)));
+            }
+            Blow::OwnerReclaim => {
+                let now = record.lasts.get().is_multiple_of(2);
+                self.owner_says(node, OwnerSays::Reclaim { now });
+                self.later(over, Todo::Lend(node));
+            }
+        }
+    }
+
+    /// Returns whether there is something for a blow to fall on.
+    fn falls(&self, record: BlowRecord) -> bool {
+        let Some(far) = &self.far else { return false };
+        let Some(host) = far.hosts.get(record.node as usize) else { return false };
+        match record.blow {
+            Blow::CoordinatorCrash | Blow::SyncError | Blow::Configure => far.store.up,
+            Blow::Cut | Blow::CutUp | Blow::CutDown | Blow::Stall | Blow::Slow => true,
+            Blow::MachineCrash | Blow::Wipe => host.up && host.frozen_until <= self.now,
+            Blow::StationCrash
+            | Blow::Reset
+            | Blow::Freeze
+            | Blow::DiskFull
+            | Blow::Stuck
+            | Blow::Versions
+            | Blow::Lie
+            | Blow::WallJump
+            | Blow::OwnerReclaim => host.runs(self.now),
+        }
+    }
+
+    /// Marks a machine.
+    fn strike(&mut self, node: NodeId, mark: impl FnOnce(&mut Host)) {
+        let host = self.far.as_mut().and_then(|far| far.hosts.get_mut(node.get() as usize));
+        if let Some(host) = host {
+            mark(host);
+        }
+    }
+
+    /// Lets the coordinator die in the middle of its next entry: before it is synced, after, or
+    /// between the messages that follow. An entry that cannot be synced never was.
+    fn crash(&mut self, away: Span, unsynced: bool) {
+        let Some(far) = &mut self.far else { return };
+        let mode = if unsynced { 0 } else { far.dice.below(3) };
+        far.store.crash_next(mode, away);
+    }
+
+    /// Lets a node come back with a version that nobody speaks, and later with ours.
+    fn other_version(&mut self, record: BlowRecord, node: NodeId) {
+        self.strike(node, |host| host.versions = (2, 3));
+        let second = Span::seconds(1);
+        self.lose_station(node, self.now.after(second));
+        let at = self.now.after(record.lasts).after(second);
+        let back = BlowRecord { at, blow: Blow::StationCrash, lasts: second, ..record };
+        self.later(at, Todo::Blow(back));
+    }
+
+    /// Changes a few rules at random.
+    fn configure(&mut self) {
+        let Some(far) = &mut self.far else { return };
+        let mut rules = self.grid.state().rules.clone();
+        let mut pick = |spans: [u64; 3]| {
+            let i = usize::try_from(far.dice.below(3)).unwrap_or(0);
+            Span::seconds(spans.get(i).copied().unwrap_or(30))
+        };
+        rules.offering.kill = pick([10, 30, 60]);
+        rules.offering.busy_latch = pick([30, 120, 300]);
+        rules.term.0 = pick([60, 120, 300]);
+        rules.preemption.grace = pick([5, 20, 60]);
+        rules.preemption.hold = Span::seconds(150);
+        let request = Request::Configure(Box::new(rules));
+        self.apply(Command::Request(request));
+    }
+
+    /// Lets a node add what is not true to its next messages, where it lies.
+    pub(super) fn lie(&mut self, node: NodeId, message: &mut FromNode) {
+        let now = self.now;
+        let Some(far) = &mut self.far else { return };
+        let Some(host) = far.hosts.get_mut(node.get() as usize) else { return };
+        if host.lies_until <= now || host.lied.after(Span::seconds(1)) > now {
+            return;
+        }
+        host.lied = now;
+        let next = self.grid.state().next.lease.get() + 3;
+        for _ in 0..3 {
+            let lease = LeaseId::new(far.dice.below(next));
+            let open = self.grid.state().leases.get(&lease);
+            // Of its own leases it tells the truth: about those it may lie, and is believed.
+            let own = open.is_some_and(|open| open.members.iter().any(|m| m.node == node));
+            if own || message.inventory.iter().any(|item| item.lease == lease) {
+                continue;
+            }
+            let epoch = open.map_or(Epoch::new(1), |open| open.epoch);
+            let done = Outcome::Completed;
+            let status =
+                if far.dice.below(2) == 0 { Status::Ended(done, None) } else { Status::Running };
+            message.inventory.push(Item { lease, epoch, status });
+            far.count("lie_told");
+        }
+    }
+}

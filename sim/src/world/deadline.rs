@@ -1,0 +1,218 @@
+//! Deadlines that processes keep without their station, and what must hold between both halves.
+
+use super::World;
+use super::process::Doing;
+use crate::kernel::Class;
+use gridcore::effect::{FinalState, JobEnd};
+use gridcore::ids::{LeaseId, NodeId};
+use gridcore::station::held::Marker;
+use gridcore::units::{Span, Time};
+use gridcore::wire::EvictionReason;
+
+/// How late the end of a process may be noticed.
+const SLACK: Span = Span::seconds(2);
+
+impl World {
+    /// Sets until when a process may run, whatever becomes of its station.
+    pub(super) fn set_deadline(&mut self, node: NodeId, lease: LeaseId, until: Time) {
+        if self.far.is_none() {
+            return;
+        }
+        let Some(index) = self.process_on(node, lease) else { return };
+        let at = self.global(node, until);
+        if let Some(process) = self.processes.get_mut(index) {
+            process.until = until;
+        }
+        self.events.push(at.max(self.now), Class::Deadline, index as u64);
+    }
+
+    /// Ends a process whose permission is over: first with a notice, then for good. One that is
+    /// there even later is a breach.
+    pub(super) fn deadline(&mut self, index: u64) {
+        let Ok(index) = usize::try_from(index) else { return };
+        let Some(process) = self.processes.get(index).copied() else { return };
+        let node = process.node;
+        if !process.is_alive() || process.stuck {
+            return;
+        }
+        if let Some(thaws) = self.frozen_until(node) {
+            self.events.push(thaws, Class::Deadline, index as u64);
+            return;
+        }
+        let kill = self.station(node).map_or(Span::ZERO, |s| s.watch.offering.kill);
+        let local = self.local(node);
+        let (until, killed) = (process.until, process.until.after(kill));
+        if local < until {
+            return;
+        }
+        let next = if local < killed {
+            let at = self.global(node, killed);
+            if process.ends > at {
+                self.notice(node, process.lease, at);
+            }
+            at
+        } else if local < killed.after(SLACK) {
+            self.kill(node, process.lease);
+            self.global(node, killed.after(SLACK))
+        } else {
+            let thawed = self.thawed_at(node).after(SLACK) >= self.now;
+            if !thawed {
+                let found = format!("{} on {node} outlives its permission", process.lease);
+                self.broken.push(format!("[51] {found}: {until}, now {local}"));
+            }
+            return;
+        };
+        self.events.push(next, Class::Deadline, index as u64);
+    }
+
+    /// Kills a process; some do not die for a while.
+    pub(super) fn kill(&mut self, node: NodeId, lease: LeaseId) {
+        let now = self.now;
+        let host = self.far.as_ref().and_then(|far| far.hosts.get(node.get() as usize));
+        let stuck = host.is_some_and(|host| host.stuck_until > now);
+        if !stuck {
+            self.stop_at(node, lease, now);
+            return;
+        }
+        let Some(index) = self.process_on(node, lease) else { return };
+        let Some(process) = self.processes.get_mut(index) else { return };
+        if process.is_alive() && process.ends > now {
+            (process.stuck, process.ends) = (true, Time::MAX);
+            if let Some(far) = &mut self.far {
+                far.count("kill_survived");
+            }
+        }
+    }
+
+    /// Puts the end of a process off while its machine stands still.
+    pub(super) fn defer_end(&mut self, index: usize) -> bool {
+        let node = self.processes.get(index).map(|process| process.node);
+        let Some(thaws) = node.and_then(|node| self.frozen_until(node)) else { return false };
+        if let Some(process) = self.processes.get_mut(index) {
+            process.ends = thaws;
+        }
+        self.events.push(thaws, Class::End, index as u64);
+        true
+    }
+
+    fn frozen_until(&self, node: NodeId) -> Option<Time> {
+        let at = self.thawed_at(node);
+        (at > self.now).then_some(at)
+    }
+
+    /// Returns when a machine goes on that stands still, or last did.
+    fn thawed_at(&self, node: NodeId) -> Time {
+        let host = self.far.as_ref().and_then(|far| far.hosts.get(node.get() as usize));
+        host.map_or(Time::ZERO, |host| host.frozen_until)
+    }
+
+    /// Checks that a lease is started once, and that no other attempt of its job is alive: who
+    /// stands still or cannot be killed does not count, its result will be refused.
+    pub(super) fn check_start(&mut self, node: NodeId, lease: LeaseId) {
+        if self.far.is_none() {
+            return;
+        }
+        let Some(index) = self.process_on(node, lease) else { return };
+        let Some(process) = self.processes.get(index).copied() else { return };
+        if process.doing != Doing::Nothing {
+            self.broken.push(format!("[P3] {lease} is started twice on {node}"));
+        }
+        let others = self.processes.iter().filter(|other| {
+            other.row == process.row && other.lease != lease && other.is_alive() && !other.stuck
+        });
+        let found: Vec<String> = others
+            .filter(|other| self.frozen_until(other.node).is_none())
+            .map(|other| format!("{} on {} and {lease} on {node}", other.lease, other.node))
+            .collect();
+        self.broken.extend(found.into_iter().map(|both| format!("[51] two attempts live: {both}")));
+    }
+
+    /// Checks that nothing runs any more of a job that is over.
+    pub(super) fn check_finished(&mut self, row: usize, end: &JobEnd) {
+        if self.far.is_none() || end.state == FinalState::Cancelled {
+            return;
+        }
+        let alive = self.processes.iter().filter(|p| p.row as usize == row && p.is_alive());
+        let alive = alive.filter(|p| !p.stuck && self.frozen_until(p.node).is_none());
+        let found: Vec<String> = alive.map(|p| format!("{} on {}", p.lease, p.node)).collect();
+        if !found.is_empty() {
+            self.broken.push(format!("[P7] {} is over and {found:?} runs", end.job));
+        }
+    }
+
+    /// Notes that a lease is told to leave for its owner's sake.
+    pub(super) fn note_leaving(&mut self, node: NodeId, marker: &Marker) {
+        let Some((kill_at, EvictionReason::OwnerReturn)) = marker.leaving else { return };
+        let (now, kill_at) = (self.now, self.global(node, kill_at));
+        let Some(far) = &self.far else { return };
+        let host = far.hosts.get(node.get() as usize);
+        let cut = host.is_none_or(|host| host.is_cut(true, now) || host.is_cut(false, now));
+        let reached = far.store.up && !cut;
+        let bound = kill_at.since(now).saturating_add(SLACK);
+        let Some(index) = self.process_on(node, marker.start.lease) else { return };
+        if let Some(process) = self.processes.get_mut(index)
+            && process.is_alive()
+        {
+            process.reclaimed.get_or_insert((now, bound, reached));
+        }
+    }
+
+    /// Notes how long an owner waited for what has just ended.
+    pub(super) fn note_reclaim(&mut self, index: usize) {
+        let Some(process) = self.processes.get_mut(index) else { return };
+        let (Some((told, bound, reached)), false) = (process.reclaimed.take(), process.stuck)
+        else {
+            return;
+        };
+        let (took, node, lease) = (self.now.since(told), process.node, process.lease);
+        let thawed = self.thawed_at(node) > told;
+        let Some(far) = &mut self.far else { return };
+        far.reclaims.push((took, bound, reached));
+        if took > bound && !thawed {
+            let found = format!("{lease} left {node} {} ms after its owner came", took.get());
+            self.broken.push(format!("[RULES 4] {found}, {} are allowed", bound.get()));
+        }
+    }
+
+    /// Checks that once the weather was over everything has settled: every job has ended, nothing
+    /// is held anywhere, and every node is known.
+    pub(super) fn check_end(&mut self) {
+        let Some(far) = &self.far else { return };
+        if !self.broken.is_empty() || self.now < far.network.heals {
+            return;
+        }
+        let mut found = Vec::new();
+        let open = self.record.jobs.len() as u64 - self.counts.ended;
+        if open > 0 {
+            let state = self.grid.state();
+            let why = state.jobs.values().next().map(|job| {
+                let why = gridcore::explain::explain(state, job.id);
+                format!("{} is {:?}, {why:?}", job.id, job.state)
+            });
+            found.push(format!("{open} jobs have not ended: {why:?}"));
+        }
+        for (id, node) in self.grid.state().nodes.iter() {
+            let link = &self.grid.state().links[id];
+            if node.silent || !link.outbox.is_empty() {
+                found.push(format!("{id} is silent: {}, open: {:?}", node.silent, link.outbox));
+            }
+        }
+        let held = self.stations.iter().flat_map(|station| station.leases.values());
+        found.extend(
+            held.map(|held| format!("{} is still held: {:?}", held.start.lease, held.phase)),
+        );
+        if let Some(lease) = self.grid.state().leases.values().next() {
+            found.push(format!("{} is still open: {:?}", lease.id, lease.state));
+        }
+        self.broken.extend(found.into_iter().map(|what| format!("[live] {what}")));
+    }
+
+    /// Keeps nothing of a lease on a node's disk.
+    pub(super) fn erase(&mut self, node: NodeId, lease: LeaseId) {
+        if let Some(far) = &mut self.far
+            && let Some(host) = far.hosts.get_mut(node.get() as usize)
+        {
+            host.disk.remove(&lease);
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Machines behind a network: clocks, disks, stations that die and processes that go on.
+
+use super::World;
+use super::network::Todo;
+use super::process::Doing;
+use super::tally::{Which, triple};
+use gridcore::command::Outcome;
+use gridcore::ids::{LeaseId, NodeId};
+use gridcore::station::held::Marker;
+use gridcore::station::link::Identity;
+use gridcore::station::{Event, Station};
+use gridcore::units::{Span, Time};
+use std::collections::BTreeMap;
+
+/// One machine.
+#[derive(Clone, Debug)]
+pub(super) struct Host {
+    pub(super) up: bool,
+    pub(super) station_up: bool,
+    pub(super) frozen_until: Time,
+    pub(super) cut_up: Time,
+    pub(super) cut_down: Time,
+    pub(super) stall_until: Time,
+    pub(super) slow_until: Time,
+    pub(super) full_until: Time,
+    pub(super) stuck_until: Time,
+    pub(super) lies_until: Time,
+    pub(super) lied: Time,
+    /// What the coordinator takes its owner to use.
+    pub(super) owner_uses: [u64; 3],
+    pub(super) versions: (u16, u16),
+    /// How many starts its station has had.
+    life: u32,
+    /// When it was last started: its clock begins then.
+    booted: Time,
+    /// What its clock gains in a million milliseconds; losses are below a million.
+    rate: u64,
+    /// What its disk holds, all of it synced.
+    pub(super) disk: BTreeMap<LeaseId, Marker>,
+}
+
+/// A clock that neither gains nor loses.
+pub(super) const EXACT: u64 = 1_000_000;
+
+impl Host {
+    pub(super) fn new(rate: u64) -> Self {
+        Self {
+            up: true,
+            station_up: true,
+            frozen_until: Time::ZERO,
+            cut_up: Time::ZERO,
+            cut_down: Time::ZERO,
+            stall_until: Time::ZERO,
+            slow_until: Time::ZERO,
+            full_until: Time::ZERO,
+            stuck_until: Time::ZERO,
+            lies_until: Time::ZERO,
+            lied: Time::ZERO,
+            owner_uses: [0; 3],
+            versions: gridcore::wire::VERSIONS,
+            life: 1,
+            booted: Time::ZERO,
+            rate,
+            disk: BTreeMap::new(),
+        }
+    }
+
+    /// Returns whether the machine and its station run.
+    pub(super) fn runs(&self, now: Time) -> bool {
+        self.up && self.station_up && self.frozen_until <= now
+    }
+
+    pub(super) fn is_cut(&self, up: bool, now: Time) -> bool {
+        (if up { self.cut_up } else { self.cut_down }) > now
+    }
+
+    /// Returns what its clock shows.
+    pub(super) fn local(&self, now: Time) -> Time {
+        let ms = u128::from(now.since(self.booted).get()) * u128::from(self.rate);
+        Time::from_ms(u64::try_from(ms / u128::from(EXACT)).unwrap_or(u64::MAX))
+    }
+
+    /// Returns when its clock shows a time.
+    pub(super) fn global(&self, local: Time) -> Time {
+        if local == Time::MAX {
+            return local;
+        }
+        let ms = (u128::from(local.ms()) * u128::from(EXACT)).div_ceil(u128::from(self.rate));
+        self.booted.after(Span::new(u64::try_from(ms).unwrap_or(u64::MAX)))
+    }
+}
+
+impl World {
+    pub(super) fn host(&mut self, node: NodeId) -> Option<&mut Host> {
+        self.far.as_mut().and_then(|far| far.hosts.get_mut(node.get() as usize))
+    }
+
+    /// Returns whether a machine stands still.
+    pub(super) fn is_frozen(&self, node: NodeId) -> bool {
+        let host = self.far.as_ref().and_then(|far| far.hosts.get(node.get() as usize));
+        host.is_some_and(|host| host.frozen_until > self.now)
+    }
+
+    /// Returns whether a node's station runs.
+    pub(super) fn runs(&self, node: NodeId) -> bool {
+        match &self.far {
+            None => true,
+            Some(far) => far.hosts.get(node.get() as usize).is_some_and(|h| h.runs(self.now)),
+        }
+    }
+
+    /// Lets a node's station die; its processes go on.
+    pub(super) fn lose_station(&mut self, node: NodeId, back: Time) {
+        if let Some(host) = self.host(node) {
+            host.station_up = false;
+        }
+        self.later(back, Todo::Return(node));
+    }
+
+    /// Lets a machine die with everything on it.
+    pub(super) fn lose_machine(&mut self, node: NodeId, back: Time, wiped: bool) {
+        for index in 0..self.processes.len() {
+            let here = self.processes.get(index).is_some_and(|p| p.node == node && p.is_alive());
+            if here && let Some(process) = self.processes.get_mut(index) {
+                process.doing = Doing::Ended;
+                process.outcome = Some(Outcome::Stopped);
+            }
+        }
+        let hardware = triple(&self.grid.state().nodes[node].spec.capacity);
+        self.tally.replace(Which::Capacity, hardware, [0; 3]);
+        if let Some(host) = self.host(node) {
+            (host.up, host.station_up) = (false, false);
+            if wiped {
+                host.disk.clear();
+            }
+        }
+        self.later(back, Todo::Return(node));
+    }
+
+    /// Starts a node's station again, from its disk and what it finds alive.
+    pub(super) fn return_node(&mut self, node: NodeId) {
+        let now = self.now;
+        let watch = self.grid.state().rules.watch();
+        let cluster = self.grid.state().cluster;
+        let Some(host) = self.host(node) else { return };
+        if host.station_up {
+            return;
+        }
+        let booted = !host.up;
+        if booted {
+            (host.up, host.booted) = (true, now);
+        }
+        host.station_up = true;
+        host.life += 1;
+        let mut identity = Identity::new(cluster, node, host.life);
+        identity.versions = host.versions;
+        host.versions = gridcore::wire::VERSIONS;
+        let (markers, local): (Vec<Marker>, Time) =
+            (host.disk.values().cloned().collect(), host.local(now));
+        if booted {
+            let hardware = triple(&self.grid.state().nodes[node].spec.capacity);
+            self.tally.replace(Which::Capacity, [0; 3], hardware);
+        }
+        let found = markers.into_iter().map(|marker| {
+            let index = self.process_on(node, marker.start.lease);
+            let process = index.and_then(|i| self.processes.get(i));
+            let ended = match process.map(|p| (p.doing, p.outcome)) {
+                Some((Doing::Working(_) | Doing::Paused(_), _)) => None,
+                Some((Doing::Ended, outcome)) => Some(outcome.unwrap_or(Outcome::Stopped)),
+                Some((Doing::Nothing, _)) | None => Some(Outcome::Refused),
+            };
+            (marker, ended)
+        });
+        let found: Vec<(Marker, Option<Outcome>)> = found.collect();
+        let Some(station) = self.stations.get_mut(node.get() as usize) else { return };
+        let (machine, mut actions) = (station.machine.clone(), Vec::new());
+        *station = Station::recover(machine, watch, identity, found, local, &mut actions);
+        for action in actions {
+            self.act(node, action);
+        }
+        if let Some(wake) = self.node_wakes.get_mut(node.get() as usize) {
+            *wake = Time::MAX;
+        }
+        self.happen(node, Event::Connected);
+        self.sample_again(node);
+    }
+
+    /// Lets a machine go on after it stood still; one whose version nobody speaks starts again.
+    pub(super) fn thaw(&mut self, node: NodeId) {
+        let link = self.station(node).and_then(|station| station.link.as_ref());
+        let foreign = link.is_some_and(|l| l.identity.versions != gridcore::wire::VERSIONS);
+        if foreign && self.runs(node) {
+            self.lose_station(node, self.now);
+            return;
+        }
+        if !self.is_frozen(node) && self.runs(node) {
+            self.happen(node, Event::Wake);
+            self.sample_again(node);
+        }
+    }
+
+    /// Lets what was killed and would not die, die.
+    pub(super) fn die(&mut self, node: NodeId) {
+        let stuck = |p: &&super::process::Process| p.node == node && p.is_alive() && p.stuck;
+        let leases: Vec<LeaseId> = self.processes.iter().filter(stuck).map(|p| p.lease).collect();
+        for lease in leases {
+            self.stop_at(node, lease, self.now);
+        }
+    }
+
+    /// Writes to a node's disk; returns whether it took it.
+    pub(super) fn save(&mut self, node: NodeId, marker: Marker) -> bool {
+        let now = self.now;
+        let Some(far) = &mut self.far else { return true };
+        let Some(host) = far.hosts.get_mut(node.get() as usize) else { return true };
+        if host.full_until > now {
+            far.count("save_refused");
+            return false;
+        }
+        host.disk.insert(marker.start.lease, marker);
+        true
+    }
+}

@@ -1,0 +1,254 @@
+//! The network between the halves: what is under way, and what becomes of it.
+//!
+//! A message is lost, doubled, overtaken, held back or cut off by what the weather says, drawn from
+//! one stream, so that the same seed gives the same history. Without weather there is no network:
+//! the halves are joined directly.
+
+use super::World;
+use super::machines::Host;
+use super::store::Store;
+use super::tally::{Which, owner_amounts};
+use crate::kernel::Class;
+use crate::rng::Stream;
+use crate::work::{BlowRecord, NetworkRecord};
+use gridcore::command::{Report, Request};
+use gridcore::ids::NodeId;
+use gridcore::station::ladder::OwnerSays;
+use gridcore::station::{Event, Station};
+use gridcore::units::{Span, Time};
+use gridcore::wire::{FromNode, ToNode};
+use std::collections::BTreeMap;
+
+/// Something that is to happen by the weather.
+pub(super) enum Todo {
+    /// A blow falls.
+    Blow(BlowRecord),
+    /// A message reaches a node.
+    ToNode(NodeId, Box<ToNode>),
+    /// A message reaches the coordinator.
+    FromNode(Box<FromNode>),
+    /// A client asks again.
+    Ask(u32, Box<Request>),
+    /// A node finds a way to the coordinator.
+    Connect(NodeId),
+    /// The coordinator starts again.
+    Restart,
+    /// A node's station, or its whole machine, starts again.
+    Return(NodeId),
+    /// A machine goes on after standing still.
+    Thaw(NodeId),
+    /// An owner who took everything back lends again.
+    Lend(NodeId),
+    /// What was killed and stood still dies.
+    Die(NodeId),
+}
+
+/// All that is there only with a network.
+pub(super) struct Far {
+    pub(super) network: NetworkRecord,
+    pub(super) dice: Stream,
+    pub(super) hosts: Vec<Host>,
+    pub(super) store: Store,
+    /// How often what has happened.
+    pub(super) counts: BTreeMap<&'static str, u64>,
+    /// How long owners waited for their machines: the time, the bound, and whether the coordinator
+    /// could be reached.
+    pub(super) reclaims: Vec<(Span, Span, bool)>,
+    todo: Vec<Option<Todo>>,
+    free: Vec<usize>,
+}
+
+impl Far {
+    pub(super) fn new(
+        network: NetworkRecord,
+        dice: Stream,
+        hosts: Vec<Host>,
+        store: Store,
+    ) -> Self {
+        Self {
+            network,
+            dice,
+            hosts,
+            store,
+            counts: BTreeMap::new(),
+            reclaims: Vec::new(),
+            todo: Vec::new(),
+            free: Vec::new(),
+        }
+    }
+
+    /// Counts one more of something.
+    pub(super) fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_insert(0) += 1;
+    }
+
+    /// Returns whether something with a share of so many millionths happens.
+    fn chance(&mut self, share: u32) -> bool {
+        share > 0 && self.dice.below(1_000_000) < u64::from(share)
+    }
+
+    /// Returns when the copies of a message arrive that is sent now, none when it is lost.
+    fn travels(&mut self, node: NodeId, up: bool, now: Time) -> Vec<Time> {
+        let NetworkRecord { latency_min, latency_max, .. } = self.network;
+        let Some(host) = self.hosts.get(node.get() as usize) else { return Vec::new() };
+        let (cut, slow, stall) = (host.is_cut(up, now), host.slow_until > now, host.stall_until);
+        if cut {
+            self.count("message_cut");
+            return Vec::new();
+        }
+        let rough = now < self.network.heals;
+        if rough && self.chance(self.network.lost) {
+            self.count("message_lost");
+            return Vec::new();
+        }
+        let more = latency_max.get().saturating_sub(latency_min.get());
+        let mut arrivals = Vec::new();
+        let doubled = rough && self.chance(self.network.doubled);
+        if doubled {
+            self.count("message_doubled");
+        }
+        for _ in 0..1 + u32::from(doubled) {
+            let drawn = if more == 0 { 0 } else { self.dice.below(more + 1) };
+            let mut span = latency_min.get() + drawn;
+            if rough && self.chance(self.network.overtaken) {
+                self.count("message_overtaken");
+                span += self.dice.below(20_000);
+            }
+            if slow {
+                span = span.saturating_mul(50);
+            }
+            arrivals.push(now.after(Span::new(span)).max(stall));
+        }
+        arrivals
+    }
+}
+
+impl World {
+    /// Has something happen later by the weather.
+    pub(super) fn later(&mut self, at: Time, todo: Todo) {
+        let Some(far) = &mut self.far else { return };
+        let index = far.free.pop().unwrap_or(far.todo.len());
+        match far.todo.get_mut(index) {
+            Some(slot) => *slot = Some(todo),
+            None => far.todo.push(Some(todo)),
+        }
+        self.events.push(at, Class::Weather, index as u64);
+    }
+
+    /// Sends a message of the coordinator.
+    pub(super) fn send_down(&mut self, node: NodeId, message: &ToNode) {
+        let now = self.now;
+        let Some(far) = &mut self.far else { return };
+        for at in far.travels(node, false, now) {
+            self.later(at, Todo::ToNode(node, Box::new(message.clone())));
+        }
+    }
+
+    /// Sends a message of a node.
+    pub(super) fn send_up(&mut self, node: NodeId, message: &FromNode) {
+        let now = self.now;
+        let Some(far) = &mut self.far else { return };
+        for at in far.travels(node, true, now) {
+            self.later(at, Todo::FromNode(Box::new(message.clone())));
+        }
+    }
+
+    /// Lets what is due by the weather happen.
+    pub(super) fn weather(&mut self, index: u64) {
+        let now = self.now;
+        let Some(far) = &mut self.far else { return };
+        let Ok(index) = usize::try_from(index) else { return };
+        let Some(todo) = far.todo.get_mut(index).and_then(Option::take) else { return };
+        far.free.push(index);
+        match todo {
+            Todo::Blow(blow) => self.blow(blow),
+            Todo::FromNode(message) => {
+                if far.store.up {
+                    let node = message.envelope.node;
+                    self.report(Report::Message(message));
+                    self.note_owner(node);
+                }
+            }
+            Todo::ToNode(node, message) => {
+                let Some(host) = far.hosts.get(node.get() as usize) else { return };
+                if host.frozen_until > now {
+                    let at = host.frozen_until;
+                    self.later(at, Todo::ToNode(node, message));
+                } else if host.station_up {
+                    self.happen(node, Event::Message(message));
+                }
+            }
+            Todo::Connect(node) => {
+                let ready = far.hosts.get(node.get() as usize).is_some_and(|h| h.runs(now));
+                if ready && far.store.up {
+                    self.happen(node, Event::Connected);
+                }
+            }
+            Todo::Ask(row, request) => self.ask(row, *request),
+            Todo::Restart => self.restart(),
+            Todo::Return(node) => self.return_node(node),
+            Todo::Thaw(node) => self.thaw(node),
+            Todo::Lend(node) => self.owner_says(node, OwnerSays::Nothing),
+            Todo::Die(node) => self.die(node),
+        }
+    }
+
+    /// Notes what the coordinator takes an owner to use.
+    pub(super) fn note_owner(&mut self, node: NodeId) {
+        let after = owner_amounts(&self.grid.state().nodes[node]);
+        let Some(host) = self.host(node) else { return };
+        let before = std::mem::replace(&mut host.owner_uses, after);
+        self.tally.replace(Which::Owner, before, after);
+    }
+
+    /// Lets every node find its way to a coordinator that has just started.
+    pub(super) fn connect_all(&mut self) {
+        let nodes: Vec<NodeId> = self.grid.state().nodes.ids().collect();
+        for node in nodes {
+            let rough = self.far.as_ref().is_some_and(|far| far.network.latency_max > Span::ZERO);
+            let wait = match &mut self.far {
+                Some(far) if rough => Span::new(far.dice.below(10_000)),
+                Some(_) | None => Span::ZERO,
+            };
+            self.later(self.now.after(wait), Todo::Connect(node));
+        }
+    }
+
+    /// Lets an owner say something, if the machine runs.
+    pub(super) fn owner_says(&mut self, node: NodeId, says: OwnerSays) {
+        let now = self.now;
+        let host = self.far.as_ref().and_then(|far| far.hosts.get(node.get() as usize));
+        if host.is_some_and(|host| host.runs(now)) {
+            self.happen(node, Event::Owner(says));
+        }
+    }
+
+    /// Returns the node's local time.
+    pub(super) fn local(&self, node: NodeId) -> Time {
+        let host = self.far.as_ref().and_then(|far| far.hosts.get(node.get() as usize));
+        host.map_or(self.now, |host| host.local(self.now))
+    }
+
+    /// Returns when a node's clock shows a time.
+    pub(super) fn global(&self, node: NodeId, local: Time) -> Time {
+        let host = self.far.as_ref().and_then(|far| far.hosts.get(node.get() as usize));
+        host.map_or(local, |host| host.global(local))
+    }
+
+    /// Returns the coordinator's time: it does not count while it is away.
+    pub(super) fn grid_now(&self) -> Time {
+        let lag = self.far.as_ref().map_or(Span::ZERO, |far| far.store.lag);
+        self.now.before(lag)
+    }
+
+    /// Returns the time that a coordinator's time comes to.
+    pub(super) fn when_grid(&self, at: Time) -> Time {
+        let lag = self.far.as_ref().map_or(Span::ZERO, |far| far.store.lag);
+        at.after(lag)
+    }
+
+    /// Returns a station, where the node has one that runs.
+    pub(super) fn station(&self, node: NodeId) -> Option<&Station> {
+        self.stations.get(node.get() as usize)
+    }
+}
