@@ -338,12 +338,21 @@ pub struct Verdict {
     pub nodes: usize,
 }
 
-/// Plays the case of a seed.
+/// Plays the case of a seed; a panic is a finding.
 #[must_use]
 pub fn verdict(seed: u64, limits: &Limits) -> Verdict {
     let case = Case::draw(seed, limits);
     let nodes = case.config.nodes.len();
-    let run = case.play();
+    // A broken promise inside the core is a finding like any other.
+    let run = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| case.play())) {
+        Ok(run) => run,
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+            let broken = vec![format!("[panic] {}", text.unwrap_or_default())];
+            return Verdict { broken, nodes, ..Verdict::default() };
+        }
+    };
     let completed = run.record.jobs.iter();
     let completed = completed.filter(|job| job.state == crate::record::JobState::Completed).count();
     Verdict {

@@ -143,6 +143,10 @@ impl Work<'_> {
     fn reconcile(&mut self, node: NodeId, message: &FromNode, anew: bool) {
         let mut listed: BTreeSet<LeaseId> = BTreeSet::new();
         for Item { lease, epoch, status } in message.inventory.iter().copied() {
+            if self.state.links[node].is_starting(lease) {
+                // The node says to have what it cannot have heard of.
+                continue;
+            }
             listed.insert(lease);
             let open = self.state.leases.get(&lease).filter(|open| open.epoch == epoch);
             if open.is_some_and(|open| open.places().contains(&node)) {
@@ -151,7 +155,8 @@ impl Work<'_> {
             // What has ended is heard; what nobody knows has no business there.
             match status {
                 Status::Ended(..) => self.order(node, Order::Forget(lease, epoch)),
-                Status::Running | Status::Paused | Status::Leaving(..) | Status::Stuck => {
+                Status::Leaving(..) | Status::Stuck => {}
+                Status::Running | Status::Paused => {
                     let open = self.state.leases.get(&lease).filter(|open| open.epoch == epoch);
                     if open.is_none_or(|open| !open.places().contains(&node)) {
                         self.order(node, Order::Kill(lease, epoch));

@@ -63,6 +63,9 @@ const LOOK: u64 = 4_096;
 /// itself: longer than any of its timers, so that what still waits then waits for ever.
 const PATIENCE: Span = Span::seconds(30 * 86_400);
 
+/// How many events of one instant are too many for a cluster in foul weather.
+const CROWD_MAX: u64 = 300_000;
+
 /// How long a cluster is given to settle once the weather is over.
 const SETTLES: Span = Span::seconds(600);
 
@@ -276,7 +279,7 @@ impl World {
 
     /// Runs to the end, or until `look` (asked now and then) returns `false`.
     pub fn run(mut self, mut look: impl FnMut(Progress) -> bool) -> Finished {
-        let mut complete = true;
+        let (mut complete, mut crowd) = (true, 0_u64);
         let end = self.horizon.unwrap_or(Time::ZERO.after(RUN_MAX));
         while !self.is_over() {
             let Some(at) = self.events.peek().map(|event| event.at()) else { break };
@@ -287,6 +290,10 @@ impl World {
                 break;
             }
             let Some(event) = self.events.pop() else { break };
+            crowd = if at > self.now { 0 } else { crowd + 1 };
+            if crowd > CROWD_MAX && self.far.is_some() {
+                self.broken.push(format!("[live] time stands still at {at}: {:?}", event.class()));
+            }
             self.now = at;
             self.tally.advance(at);
             self.counts.events += 1;
