@@ -88,6 +88,12 @@ impl Link {
         self.outbox.get(&lease).is_some_and(|p| matches!(p.order, Order::Start(_)))
     }
 
+    /// Returns whether any order about this lease is not confirmed.
+    #[must_use]
+    pub fn is_ordering(&self, lease: LeaseId) -> bool {
+        self.outbox.contains_key(&lease)
+    }
+
     /// Returns whether something is to be said: it was not said yet, or so long ago that it may
     /// have been lost.
     #[must_use]

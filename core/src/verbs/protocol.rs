@@ -168,7 +168,8 @@ impl Work<'_> {
         for id in ours {
             if listed.contains(&id) {
                 self.go_on(node, id, anew);
-            } else if !self.state.links[node].is_starting(id) {
+            } else if !self.state.links[node].is_ordering(id) {
+                // A start that was taken back before it was confirmed may still be under way.
                 let proof = self.state.lease(id).proof;
                 self.lose(id, node, proof);
             }
