@@ -260,8 +260,12 @@ pub enum ToBody {
         /// The rules to watch the owner by.
         watch: Box<Watch>,
     },
-    /// There is no such session: say hello.
-    Resync,
+    /// There is no such session, or the hello is one from before the coordinator's last start: say
+    /// hello anew.
+    Resync {
+        /// The hello it answers; 0 where it answers a heartbeat.
+        hello: u64,
+    },
     /// The versions have nothing in common.
     Incompatible {
         /// The hello it answers.

@@ -302,8 +302,9 @@ impl Work<'_> {
                 }
                 begun
             }
-            ToBody::Resync => {
-                let lost = mine && link.session > 0 && envelope.session == link.session;
+            ToBody::Resync { hello } => {
+                let answered = envelope.session == link.session;
+                let lost = mine && answered && (link.session > 0 || *hello == link.hello);
                 if lost {
                     link.reset(now);
                 }

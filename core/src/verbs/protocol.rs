@@ -80,7 +80,12 @@ impl Work<'_> {
             self.send(node, 0, 0, ToBody::Incompatible { hello, versions: VERSIONS });
             return;
         };
-        let again = hello == link.hello && link.session > 0;
+        if hello == link.hello && link.session == 0 {
+            // It was answered before the coordinator's last start: what it lists may be long past.
+            self.send(node, 0, 0, ToBody::Resync { hello });
+            return;
+        }
+        let again = hello == link.hello;
         if !again {
             self.state.sessions += 1;
             let (session, now) = (self.state.sessions, self.state.now);
@@ -100,7 +105,7 @@ impl Work<'_> {
         let (node, now) = (envelope.node, self.state.now);
         let link = &mut self.state.links[node];
         if link.session == 0 {
-            self.send(node, envelope.session, 0, ToBody::Resync);
+            self.send(node, envelope.session, 0, ToBody::Resync { hello: 0 });
             return;
         }
         if envelope.session != link.session || envelope.number <= link.beat {
