@@ -168,6 +168,7 @@ impl World {
         let thawed = self.thawed_at(node) > told;
         let Some(far) = &mut self.far else { return };
         far.reclaims.push((took, bound, reached));
+        self.observer.count_reclaim(took);
         if took > bound && !thawed {
             let found = format!("{lease} left {node} {} ms after its owner came", took.get());
             self.broken.push(format!("[RULES 4] {found}, {} are allowed", bound.get()));

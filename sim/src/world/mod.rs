@@ -226,7 +226,7 @@ impl World {
         Ok(world)
     }
 
-    /// Hands every entry to `watch` before it is applied: the history that a replay needs.
+    /// Hands every entry that is kept to `watch`: the history that a replay needs.
     pub fn watch(&mut self, watch: Watch) {
         self.watch = Some(watch);
     }
@@ -373,9 +373,6 @@ impl World {
     /// Gives one stamped entry to the core and performs what follows.
     fn apply_entry(&mut self, entry: &Entry<Command>) -> Option<Answer> {
         self.counts.entries += 1;
-        if let Some(watch) = &mut self.watch {
-            watch(entry);
-        }
         let mut effects = std::mem::take(&mut self.effects);
         let before = self.check.then(|| self.grid.state().clone());
         let answer = self.grid.apply(entry, &mut effects);
@@ -393,6 +390,9 @@ impl World {
             Self::survive(crash, &mut effects);
         }
         let kept = crash.is_none_or(|(crash, _)| crash != Crash::Before);
+        if let (true, Some(watch)) = (kept, &mut self.watch) {
+            watch(entry);
+        }
         if let (true, Ok(Reply::Submitted(id)), Some(row)) = (kept, &answer, self.asking)
             && id.get() >= self.row_of.len() as u64
         {

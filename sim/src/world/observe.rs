@@ -237,9 +237,10 @@ impl World {
 
     /// Appends a row per node and one for the cluster.
     fn close_interval(&mut self) {
+        let now = self.grid_now();
         let state = self.grid.state();
         for (_, node) in state.nodes.iter() {
-            self.record.node_samples.push(node_sample(node, self.now));
+            self.record.node_samples.push(node_sample(node, now));
         }
         let observer = &mut self.observer;
         let (after, before) = (self.tally.sums, observer.before);

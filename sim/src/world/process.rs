@@ -119,6 +119,10 @@ impl World {
     pub(super) fn admit(&mut self, id: JobId, row: u32) {
         debug_assert_eq!(self.row_of.len() as u64, id.get(), "job numbers have no gap");
         self.row_of.push(row);
+        // Over a network that may be long after it was first asked for.
+        if let Some(progress) = self.progress.get_mut(row as usize) {
+            progress.waits_since = self.now;
+        }
         self.wait(row, true);
     }
 
@@ -335,7 +339,9 @@ impl World {
         let (band, needs) = (row.band() as usize, row.needs);
         self.tally.lend(band, needs, false);
         self.tally.running -= 1;
-        if end.reason == Some(effect::EvictionReason::OwnerReturn)
+        // Over a network the machine's own clock tells how long its owner waited.
+        if self.far.is_none()
+            && end.reason == Some(effect::EvictionReason::OwnerReturn)
             && let Some(noticed) = end.noticed
         {
             self.observer.count_reclaim(now.since(noticed));
