@@ -142,6 +142,13 @@ impl Ladder {
         Shortage { cpu, memory: memory.min(demand.memory), devices: devices & demand.devices }
     }
 
+    /// Returns whether nothing keeps the node from lending all, nor did a moment ago.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        let all = self.lending.open && self.lending.gpus_max == u8::MAX;
+        all && !self.busy && self.owner == OwnerSays::Nothing
+    }
+
     /// Returns what the owner lacks while everything that is still there goes on.
     #[must_use]
     pub fn lacks(

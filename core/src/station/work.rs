@@ -59,7 +59,9 @@ impl Work<'_> {
     /// Takes the next steps of the ladder.
     pub(super) fn climb(&mut self) {
         let Station { machine, watch, leases, ladder, now, .. } = &mut *self.station;
-        if machine.dedicated {
+        // A node that holds nothing and keeps nothing back has nothing to judge.
+        let idle = leases.is_empty() && ladder.is_plain() && watch.offering.lend_hours.is_none();
+        if machine.dedicated || idle {
             return;
         }
         let lacks = ladder.lacks(machine, watch, leases);
