@@ -69,6 +69,10 @@ pub fn check(state: &State) -> Vec<Breach> {
     }
     let names: BTreeSet<&String> = state.pools.iter().map(|(_, pool)| &pool.spec.name).collect();
     out.need(26, names.len() == state.pools.len(), || String::from("two pools share a name"));
+    let stuck = state.leases.values().filter(|lease| lease.stuck);
+    for lease in stuck.filter(|lease| lease.state == LeaseState::Active) {
+        out.need(20, false, || format!("{} was killed and still counts as running", lease.id));
+    }
     let strays = state.strays();
     out.need(29, strays.is_empty(), || format!("jobs that are nowhere: {strays:?}"));
     // A lease has at most three timers, a node four, a claim one; a pool one per waiting retry.

@@ -209,8 +209,9 @@ pub enum Status {
     Paused,
     /// The node has told it to leave; the notice ends after this span.
     Leaving(EvictionReason, Span),
-    /// It was killed and processes are still there: its capacity is in quarantine.
-    Stuck,
+    /// It was killed and processes are still there: its capacity is in quarantine; and why it
+    /// was to end.
+    Stuck(EvictionReason),
     /// Nothing of it is left on the node; and why the node told it to leave, if it did.
     Ended(Outcome, Option<EvictionReason>),
 }

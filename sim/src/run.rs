@@ -22,6 +22,17 @@ pub enum RunError {
     /// The core refuses the configuration.
     #[error("the configuration is refused: {0}")]
     Config(#[from] gridcore::config::ConfigError),
+    /// What must never happen did.
+    #[error(
+        "seed {seed}: {0}; this must never happen, please report it (nothing is written)",
+        .found.first().map_or("", String::as_str)
+    )]
+    Broken {
+        /// The seed.
+        seed: u64,
+        /// What happened.
+        found: Vec<String>,
+    },
     /// The run contradicts itself.
     #[error(transparent)]
     Little(#[from] LittleError),
@@ -52,7 +63,8 @@ pub struct Keep {
 /// Runs a scenario with one seed.
 ///
 /// # Errors
-/// When it cannot be built, its journal cannot be written, or its result contradicts itself.
+/// When it cannot be built, its journal cannot be written, a promise is broken, or its result
+/// contradicts itself.
 pub fn simulate(
     loaded: &Loaded,
     seed: u64,
@@ -76,6 +88,9 @@ pub fn simulate(
     let wall = watch.elapsed();
     if let Some(writer) = journal {
         writer.borrow_mut().finish().map_err(failed)?;
+    }
+    if !run.broken.is_empty() {
+        return Err(RunError::Broken { seed, found: run.broken });
     }
     let summary = summary(&run)?;
     Ok(Outcome { run, summary, wall })

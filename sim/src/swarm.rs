@@ -51,6 +51,36 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Returns the command that plays a seed within these limits.
+    #[must_use]
+    pub fn command(&self, seed: u64) -> String {
+        let mut line = format!("gridsim swarm --seeds {seed}..{}", seed + 1);
+        let mut add = |text: &str| {
+            line.push(' ');
+            line.push_str(text);
+        };
+        if self.nodes < usize::MAX {
+            add(&format!("--nodes {}", self.nodes));
+        }
+        if self.jobs < usize::MAX {
+            add(&format!("--work {}", self.jobs));
+        }
+        if let Some(blows) = &self.blows {
+            let list: Vec<String> = blows.iter().map(ToString::to_string).collect();
+            let list = if list.is_empty() { "none".to_owned() } else { list.join(",") };
+            add(&format!("--blows {list}"));
+        }
+        if self.calm {
+            add("--calm");
+        }
+        if self.family == Family::Network {
+            add("--network");
+        }
+        line
+    }
+}
+
 /// A drawn case.
 pub struct Case {
     /// The seed.

@@ -135,7 +135,9 @@ fn invariants_hold_after_every_entry() {
         let loaded = load(&common::scenario(name), &sets).unwrap();
         let mut world = World::new(build(&loaded, 5).unwrap()).unwrap();
         world.check_invariants();
-        assert_eq!(world.run(|_| true).counts.breaches, 0, "{name}");
+        let done = world.run(|_| true);
+        assert!(done.broken.is_empty(), "{name}: {:?}", done.broken);
+        assert!(done.counts.entries > 100, "{name}: {} entries", done.counts.entries);
     }
 }
 

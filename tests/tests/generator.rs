@@ -32,7 +32,7 @@ fn command(command: &Command) -> &'static str {
             Status::Running => "goes on",
             Status::Paused => "paused",
             Status::Leaving(..) => "leaving",
-            Status::Stuck => "stuck",
+            Status::Stuck(_) => "stuck",
             Status::Ended(..) => "ended",
         },
         Command::Report(Report::Lending { .. }) => "lending",

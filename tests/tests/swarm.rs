@@ -23,8 +23,7 @@ fn play(name: &str, seeds: Range<u64>, limits: &Limits) -> (BTreeMap<&'static st
         seeds.into_par_iter().map(|seed| (seed, verdict(seed, limits))).collect();
     let (mut weather, mut jobs, mut entries) = (BTreeMap::new(), 0, 0);
     for (seed, verdict) in verdicts {
-        let rerun = format!("gridsim swarm --seeds {seed}..{}", seed + 1);
-        assert!(verdict.broken.is_empty(), "{rerun}: {:?}", verdict.broken);
+        assert!(verdict.broken.is_empty(), "{}: {:?}", limits.command(seed), verdict.broken);
         jobs += verdict.jobs.0;
         entries += verdict.entries;
         for (what, times) in verdict.weather {
@@ -74,17 +73,22 @@ fn every_job_ends_once_the_weather_is_over() {
 
 /// Seeds that showed a mistake once: a stale hello after a restart, a start taken back under way, a
 /// lie about a lease that was granted in the same entry, an instant without end, two full saves.
-const FOUND: [u64; 7] = [10, 62, 256, 437, 555, 598, 1_492];
+const FOUND: [u64; 6] = [10, 62, 437, 555, 598, 1_492];
+/// Those that showed one only with few nodes.
+const FOUND_SMALL: [u64; 1] = [256];
 
 #[test]
 fn seeds_that_once_failed_stay_mended() {
-    let broken = |seed: &u64| {
-        let found = verdict(*seed, &Limits::default()).broken;
-        (!found.is_empty()).then(|| format!("seed {seed}: {found:?}"))
+    let full = FOUND.map(|seed| (seed, Limits::default()));
+    let all: Vec<(u64, Limits)> =
+        full.into_iter().chain(FOUND_SMALL.map(|s| (s, small()))).collect();
+    let broken = |(seed, limits): &(u64, Limits)| {
+        let found = verdict(*seed, limits).broken;
+        (!found.is_empty()).then(|| format!("{}: {found:?}", limits.command(*seed)))
     };
-    let found: Vec<String> = FOUND.par_iter().filter_map(broken).collect();
+    let found: Vec<String> = all.par_iter().filter_map(broken).collect();
     assert!(found.is_empty(), "{found:#?}");
-    record("swarm", "found_before", FOUND.len() as u64, 0);
+    record("swarm", "found_before", all.len() as u64, 0);
 }
 
 #[test]

@@ -120,7 +120,9 @@ impl Held {
             Phase::Running => Status::Running,
             Phase::Paused(_) => Status::Paused,
             Phase::Leaving(kill_at, reason) => Status::Leaving(reason, kill_at.since(now)),
-            Phase::Killed(at, _) if now >= at.after(kill) && !kill.is_zero() => Status::Stuck,
+            Phase::Killed(at, reason) if now >= at.after(kill) && !kill.is_zero() => {
+                Status::Stuck(reason)
+            }
             Phase::Killed(_, reason) => Status::Leaving(reason, Span::ZERO),
             Phase::Ended(outcome, reason) => Status::Ended(outcome, reason),
         }

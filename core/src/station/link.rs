@@ -85,9 +85,11 @@ impl Link {
         (self.session, self.seen, self.next) = (0, 0, now);
     }
 
-    /// Begins a session, if it answers the last hello and there is none.
-    pub fn welcome(&mut self, envelope: Envelope, hello: u64) -> bool {
-        let fits = self.session == 0 && hello == self.hello && envelope.session > 0;
+    /// Begins a session in this version, if it answers the last hello and there is none.
+    pub fn welcome(&mut self, envelope: Envelope, hello: u64, version: u16) -> bool {
+        let (lowest, highest) = self.identity.versions;
+        let spoken = (lowest..=highest).contains(&version);
+        let fits = spoken && self.session == 0 && hello == self.hello && envelope.session > 0;
         if fits {
             (self.session, self.seen) = (envelope.session, envelope.number);
             self.incompatible = None;

@@ -296,8 +296,8 @@ impl Work<'_> {
         let envelope = message.envelope;
         let mine = link.is_mine(envelope);
         let followed = match &message.body {
-            ToBody::Welcome { hello, watch, .. } => {
-                let begun = mine && link.welcome(envelope, *hello);
+            ToBody::Welcome { hello, version, watch } => {
+                let begun = mine && link.welcome(envelope, *hello, *version);
                 if begun {
                     self.station.watch = (**watch).clone();
                     self.told = true;

@@ -34,9 +34,11 @@ impl Work<'_> {
             || message.inventory.iter().any(|item| match (known(item), item.status) {
                 (Some(open), Status::Running) => open.paused.is_some(),
                 (Some(open), Status::Paused) => open.paused.is_none(),
-                (Some(open), Status::Leaving(..)) => open.state == LeaseState::Active,
+                (Some(open), Status::Leaving(..) | Status::Stuck(_)) => {
+                    open.state == LeaseState::Active
+                }
                 (Some(_), Status::Ended(..)) => true,
-                (Some(_), Status::Stuck) | (None, _) => false,
+                (None, _) => false,
             })
     }
 
@@ -160,7 +162,7 @@ impl Work<'_> {
             // What has ended is heard; what nobody knows has no business there.
             match status {
                 Status::Ended(..) => self.order(node, Order::Forget(lease, epoch)),
-                Status::Leaving(..) | Status::Stuck => {}
+                Status::Leaving(..) | Status::Stuck(_) => {}
                 Status::Running | Status::Paused => {
                     let open = self.state.leases.get(&lease).filter(|open| open.epoch == epoch);
                     if open.is_none_or(|open| !open.places().contains(&node)) {
@@ -249,9 +251,13 @@ impl Work<'_> {
         let now = self.state.now;
         let silence = self.state.rules.silence();
         let Some(lease) = self.state.leases.get(&id) else { return };
-        let waited = lease.lost_at.is_some_and(|at| at <= now) && lease.safe_at <= now;
         let over = lease.state != LeaseState::Active || lease.term_ends <= now;
-        if !waited || !over {
+        if lease.lost_at.is_none_or(|at| at > now) || !over {
+            return;
+        }
+        if lease.safe_at > now {
+            // A permission that was given since may be used for longer.
+            self.await_loss(id);
             return;
         }
         for node in lease.places() {

@@ -8,6 +8,7 @@ use crate::due::Due;
 use crate::effect::EvictionReason;
 use crate::ids::{Epoch, LeaseId, NodeId};
 use crate::leases::LeaseState;
+use crate::units::Span;
 use crate::wire::Status;
 
 impl Work<'_> {
@@ -21,16 +22,23 @@ impl Work<'_> {
         match status {
             Status::Running => self.resume(id),
             Status::Paused => self.pause(id),
-            Status::Leaving(reason, notice) => {
-                if reason == EvictionReason::OwnerReturn {
-                    self.blame(id, node);
-                }
-                told_to_leave(self, id, reason, notice, Some(node));
+            Status::Leaving(reason, notice) => self.leaving(node, id, reason, notice),
+            Status::Stuck(reason) => {
+                // That it was told to leave may never have been heard.
+                self.leaving(node, id, reason, Span::ZERO);
+                self.state.lease_mut(id).stuck = true;
             }
-            Status::Stuck => self.state.lease_mut(id).stuck = true,
             Status::Ended(outcome, reason) => self.ended(node, id, outcome, reason),
         }
         Reply::Done
+    }
+
+    /// Notes that a node has told a lease to leave.
+    fn leaving(&mut self, node: NodeId, id: LeaseId, reason: EvictionReason, notice: Span) {
+        if reason == EvictionReason::OwnerReturn {
+            self.blame(id, node);
+        }
+        told_to_leave(self, id, reason, notice, Some(node));
     }
 
     /// Notes whose owner or failure a running lease ends for.

@@ -157,7 +157,7 @@ pub(super) fn swarm(args: &SwarmArgs) -> anyhow::Result<()> {
         return Ok(());
     };
     let small = if args.no_shrink { limits } else { shrink(*seed, &limits) };
-    let rerun = rerun(*seed, &small);
+    let rerun = small.command(*seed);
     if !args.quiet && small.blows.is_some() {
         for blow in Case::draw(*seed, &small).weather.blows {
             let (at, lasts) = (blow.at, blow.lasts.get());
@@ -171,33 +171,6 @@ pub(super) fn swarm(args: &SwarmArgs) -> anyhow::Result<()> {
     }
     let (failed, all) = (sum.failed.len(), sum.seeds);
     anyhow::bail!("{failed} of {all} seeds failed; seed {seed}: {what}\nrerun it with: {rerun}")
-}
-
-/// Returns the command that plays a seed within limits once more.
-fn rerun(seed: u64, limits: &Limits) -> String {
-    let mut line = format!("gridsim swarm --seeds {seed}..{}", seed + 1);
-    let mut add = |text: String| {
-        line.push(' ');
-        line.push_str(&text);
-    };
-    if limits.nodes < usize::MAX {
-        add(format!("--nodes {}", limits.nodes));
-    }
-    if limits.jobs < usize::MAX {
-        add(format!("--work {}", limits.jobs));
-    }
-    if let Some(blows) = &limits.blows {
-        let list: Vec<String> = blows.iter().map(ToString::to_string).collect();
-        let list = if list.is_empty() { "none".to_owned() } else { list.join(",") };
-        add(format!("--blows {list}"));
-    }
-    if limits.calm {
-        add("--calm".to_owned());
-    }
-    if limits.family == Family::Network {
-        add("--network".to_owned());
-    }
-    line
 }
 
 fn table(sum: &Sum, wall_ms: u128) {

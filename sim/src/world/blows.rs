@@ -90,8 +90,9 @@ impl World {
 
     /// Returns whether there is something for a blow to fall on.
     fn falls(&self, record: BlowRecord) -> bool {
-        let Some(far) = &self.far else { return false };
-        let Some(host) = far.hosts.get(record.node as usize) else { return false };
+        let (Some(far), Some(host)) = (&self.far, self.host(NodeId::new(record.node))) else {
+            return false;
+        };
         match record.blow {
             Blow::CoordinatorCrash | Blow::SyncError | Blow::Configure => far.store.up,
             Blow::Cut | Blow::CutUp | Blow::CutDown | Blow::Stall | Blow::Slow => true,
@@ -105,14 +106,6 @@ impl World {
             | Blow::Lie
             | Blow::WallJump
             | Blow::OwnerReclaim => host.runs(self.now),
-        }
-    }
-
-    /// Marks a machine.
-    fn strike(&mut self, node: NodeId, mark: impl FnOnce(&mut Host)) {
-        let host = self.far.as_mut().and_then(|far| far.hosts.get_mut(node.get() as usize));
-        if let Some(host) = host {
-            mark(host);
         }
     }
 
@@ -164,7 +157,7 @@ impl World {
         for _ in 0..3 {
             let lease = LeaseId::new(far.dice.below(next));
             let open = self.grid.state().leases.get(&lease);
-            // Of its own leases it tells the truth: about those it may lie, and is believed.
+            // What it says of its own leases is believed, and harms none but those who trust it.
             let own = open.is_some_and(|open| open.members.iter().any(|m| m.node == node));
             if own || message.inventory.iter().any(|item| item.lease == lease) {
                 continue;

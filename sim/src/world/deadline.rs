@@ -68,9 +68,7 @@ impl World {
     /// Kills a process; some do not die for a while.
     pub(super) fn kill(&mut self, node: NodeId, lease: LeaseId) {
         let now = self.now;
-        let host = self.far.as_ref().and_then(|far| far.hosts.get(node.get() as usize));
-        let stuck = host.is_some_and(|host| host.stuck_until > now);
-        if !stuck {
+        if self.host(node).is_none_or(|host| host.stuck_until <= now) {
             self.stop_at(node, lease, now);
             return;
         }
@@ -102,8 +100,7 @@ impl World {
 
     /// Returns when a machine goes on that stands still, or last did.
     fn thawed_at(&self, node: NodeId) -> Time {
-        let host = self.far.as_ref().and_then(|far| far.hosts.get(node.get() as usize));
-        host.map_or(Time::ZERO, |host| host.frozen_until)
+        self.host(node).map_or(Time::ZERO, |host| host.frozen_until)
     }
 
     /// Checks that a lease is started once, and that no other attempt of its job is alive: who
@@ -117,12 +114,12 @@ impl World {
         if process.doing != Doing::Nothing {
             self.broken.push(format!("[P3] {lease} is started twice on {node}"));
         }
-        let others = self.processes.iter().filter(|other| {
-            other.row == process.row && other.lease != lease && other.is_alive() && !other.stuck
-        });
+        let others = self
+            .living()
+            .filter(|(_, other)| other.row == process.row && other.lease != lease && !other.stuck);
         let found: Vec<String> = others
-            .filter(|other| self.frozen_until(other.node).is_none())
-            .map(|other| format!("{} on {} and {lease} on {node}", other.lease, other.node))
+            .filter(|(_, other)| self.frozen_until(other.node).is_none())
+            .map(|(_, other)| format!("{} on {} and {lease} on {node}", other.lease, other.node))
             .collect();
         self.broken.extend(found.into_iter().map(|both| format!("[51] two attempts live: {both}")));
     }
@@ -132,9 +129,9 @@ impl World {
         if self.far.is_none() || end.state == FinalState::Cancelled {
             return;
         }
-        let alive = self.processes.iter().filter(|p| p.row as usize == row && p.is_alive());
-        let alive = alive.filter(|p| !p.stuck && self.frozen_until(p.node).is_none());
-        let found: Vec<String> = alive.map(|p| format!("{} on {}", p.lease, p.node)).collect();
+        let alive = self.living().filter(|(_, p)| p.row as usize == row);
+        let alive = alive.filter(|(_, p)| !p.stuck && self.frozen_until(p.node).is_none());
+        let found: Vec<String> = alive.map(|(_, p)| format!("{} on {}", p.lease, p.node)).collect();
         if !found.is_empty() {
             self.broken.push(format!("[P7] {} is over and {found:?} runs", end.job));
         }
@@ -145,8 +142,8 @@ impl World {
         let Some((kill_at, EvictionReason::OwnerReturn)) = marker.leaving else { return };
         let (now, kill_at) = (self.now, self.global(node, kill_at));
         let Some(far) = &self.far else { return };
-        let host = far.hosts.get(node.get() as usize);
-        let cut = host.is_none_or(|host| host.is_cut(true, now) || host.is_cut(false, now));
+        let cut =
+            self.host(node).is_none_or(|host| host.is_cut(true, now) || host.is_cut(false, now));
         let reached = far.store.up && !cut;
         let bound = kill_at.since(now).saturating_add(SLACK);
         let Some(index) = self.process_on(node, marker.start.lease) else { return };
@@ -210,10 +207,8 @@ impl World {
 
     /// Keeps nothing of a lease on a node's disk.
     pub(super) fn erase(&mut self, node: NodeId, lease: LeaseId) {
-        if let Some(far) = &mut self.far
-            && let Some(host) = far.hosts.get_mut(node.get() as usize)
-        {
+        self.strike(node, |host| {
             host.disk.remove(&lease);
-        }
+        });
     }
 }

@@ -91,49 +91,45 @@ impl Host {
 }
 
 impl World {
-    pub(super) fn host(&mut self, node: NodeId) -> Option<&mut Host> {
-        self.far.as_mut().and_then(|far| far.hosts.get_mut(node.get() as usize))
+    /// Returns a node's machine, where there is a network.
+    pub(super) fn host(&self, node: NodeId) -> Option<&Host> {
+        self.far.as_ref().and_then(|far| far.hosts.get(node.get() as usize))
     }
 
-    /// Returns whether a machine stands still.
-    pub(super) fn is_frozen(&self, node: NodeId) -> bool {
-        let host = self.far.as_ref().and_then(|far| far.hosts.get(node.get() as usize));
-        host.is_some_and(|host| host.frozen_until > self.now)
+    /// Marks a machine, where there is a network.
+    pub(super) fn strike(&mut self, node: NodeId, mark: impl FnOnce(&mut Host)) {
+        let hosts = self.far.as_mut().map(|far| &mut far.hosts);
+        if let Some(host) = hosts.and_then(|hosts| hosts.get_mut(node.get() as usize)) {
+            mark(host);
+        }
     }
 
     /// Returns whether a node's station runs.
     pub(super) fn runs(&self, node: NodeId) -> bool {
-        match &self.far {
-            None => true,
-            Some(far) => far.hosts.get(node.get() as usize).is_some_and(|h| h.runs(self.now)),
-        }
+        self.far.is_none() || self.host(node).is_some_and(|host| host.runs(self.now))
     }
 
     /// Lets a node's station die; its processes go on.
     pub(super) fn lose_station(&mut self, node: NodeId, back: Time) {
-        if let Some(host) = self.host(node) {
-            host.station_up = false;
-        }
+        self.strike(node, |host| host.station_up = false);
         self.later(back, Todo::Return(node));
     }
 
     /// Lets a machine die with everything on it.
     pub(super) fn lose_machine(&mut self, node: NodeId, back: Time, wiped: bool) {
-        for index in 0..self.processes.len() {
-            let here = self.processes.get(index).is_some_and(|p| p.node == node && p.is_alive());
-            if here && let Some(process) = self.processes.get_mut(index) {
-                process.doing = Doing::Ended;
-                process.outcome = Some(Outcome::Stopped);
-            }
+        let here: Vec<usize> =
+            self.living().filter(|(_, p)| p.node == node).map(|(index, _)| index).collect();
+        for index in here {
+            self.over(index, Some(Outcome::Stopped));
         }
         let hardware = triple(&self.grid.state().nodes[node].spec.capacity);
         self.tally.replace(Which::Capacity, hardware, [0; 3]);
-        if let Some(host) = self.host(node) {
+        self.strike(node, |host| {
             (host.up, host.station_up) = (false, false);
             if wiped {
                 host.disk.clear();
             }
-        }
+        });
         self.later(back, Todo::Return(node));
     }
 
@@ -142,7 +138,8 @@ impl World {
         let now = self.now;
         let watch = self.grid.state().rules.watch();
         let cluster = self.grid.state().cluster;
-        let Some(host) = self.host(node) else { return };
+        let Some(far) = &mut self.far else { return };
+        let Some(host) = far.hosts.get_mut(node.get() as usize) else { return };
         if host.station_up {
             return;
         }
@@ -193,7 +190,7 @@ impl World {
             self.lose_station(node, self.now);
             return;
         }
-        if !self.is_frozen(node) && self.runs(node) {
+        if self.runs(node) {
             self.happen(node, Event::Wake);
             self.sample_again(node);
         }
@@ -201,8 +198,8 @@ impl World {
 
     /// Lets what was killed and would not die, die.
     pub(super) fn die(&mut self, node: NodeId) {
-        let stuck = |p: &&super::process::Process| p.node == node && p.is_alive() && p.stuck;
-        let leases: Vec<LeaseId> = self.processes.iter().filter(stuck).map(|p| p.lease).collect();
+        let stuck = self.living().filter(|(_, p)| p.node == node && p.stuck);
+        let leases: Vec<LeaseId> = stuck.map(|(_, process)| process.lease).collect();
         for lease in leases {
             self.stop_at(node, lease, self.now);
         }

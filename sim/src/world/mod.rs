@@ -130,8 +130,6 @@ pub struct Counts {
     pub entries: u64,
     /// Jobs that ended in any way.
     pub ended: u64,
-    /// Breaches of invariants, when they were checked.
-    pub breaches: u64,
 }
 
 /// The result of a run.

@@ -17,7 +17,7 @@ use gridcore::station::ladder::OwnerSays;
 use gridcore::station::{Event, Station};
 use gridcore::units::{Span, Time};
 use gridcore::wire::{FromNode, ToNode};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Something that is to happen by the weather.
 pub(super) enum Todo {
@@ -49,6 +49,8 @@ pub(super) struct Far {
     pub(super) dice: Stream,
     pub(super) hosts: Vec<Host>,
     pub(super) store: Store,
+    /// The processes that are alive: there may have been many more.
+    pub(super) living: BTreeSet<usize>,
     /// How often what has happened.
     pub(super) counts: BTreeMap<&'static str, u64>,
     /// How long owners waited for their machines: the time, the bound, and whether the coordinator
@@ -70,6 +72,7 @@ impl Far {
             dice,
             hosts,
             store,
+            living: BTreeSet::new(),
             counts: BTreeMap::new(),
             reclaims: Vec::new(),
             todo: Vec::new(),
@@ -170,7 +173,7 @@ impl World {
                 }
             }
             Todo::ToNode(node, message) => {
-                let Some(host) = far.hosts.get(node.get() as usize) else { return };
+                let Some(host) = self.host(node) else { return };
                 if host.frozen_until > now {
                     let at = host.frozen_until;
                     self.later(at, Todo::ToNode(node, message));
@@ -179,8 +182,7 @@ impl World {
                 }
             }
             Todo::Connect(node) => {
-                let ready = far.hosts.get(node.get() as usize).is_some_and(|h| h.runs(now));
-                if ready && far.store.up {
+                if far.store.up && self.runs(node) {
                     self.happen(node, Event::Connected);
                 }
             }
@@ -196,8 +198,8 @@ impl World {
     /// Notes what the coordinator takes an owner to use.
     pub(super) fn note_owner(&mut self, node: NodeId) {
         let after = owner_amounts(&self.grid.state().nodes[node]);
-        let Some(host) = self.host(node) else { return };
-        let before = std::mem::replace(&mut host.owner_uses, after);
+        let mut before = after;
+        self.strike(node, |host| before = std::mem::replace(&mut host.owner_uses, after));
         self.tally.replace(Which::Owner, before, after);
     }
 
@@ -216,23 +218,19 @@ impl World {
 
     /// Lets an owner say something, if the machine runs.
     pub(super) fn owner_says(&mut self, node: NodeId, says: OwnerSays) {
-        let now = self.now;
-        let host = self.far.as_ref().and_then(|far| far.hosts.get(node.get() as usize));
-        if host.is_some_and(|host| host.runs(now)) {
+        if self.runs(node) {
             self.happen(node, Event::Owner(says));
         }
     }
 
     /// Returns the node's local time.
     pub(super) fn local(&self, node: NodeId) -> Time {
-        let host = self.far.as_ref().and_then(|far| far.hosts.get(node.get() as usize));
-        host.map_or(self.now, |host| host.local(self.now))
+        self.host(node).map_or(self.now, |host| host.local(self.now))
     }
 
     /// Returns when a node's clock shows a time.
     pub(super) fn global(&self, node: NodeId, local: Time) -> Time {
-        let host = self.far.as_ref().and_then(|far| far.hosts.get(node.get() as usize));
-        host.map_or(local, |host| host.global(local))
+        self.host(node).map_or(local, |host| host.global(local))
     }
 
     /// Returns the coordinator's time: it does not count while it is away.

@@ -242,7 +242,11 @@ impl World {
         let Some(index) = self.process_on(node, lease) else { return };
         let Some(process) = self.processes.get_mut(index) else { return };
         match process.doing {
-            Doing::Nothing => {}
+            Doing::Nothing => {
+                if let Some(far) = &mut self.far {
+                    far.living.insert(index);
+                }
+            }
             Doing::Paused(since) => {
                 if let Some(progress) = self.progress.get_mut(process.row as usize) {
                     progress.rested = progress.rested.saturating_add(now.since(since));
@@ -303,8 +307,8 @@ impl World {
         let Some(process) = self.processes.get_mut(index) else { return };
         let done = process.done() <= now;
         let outcome = if done { Outcome::Completed } else { Outcome::Stopped };
-        (process.doing, process.outcome) = (Doing::Ended, Some(outcome));
         let (lease, epoch) = (process.lease, process.epoch);
+        self.over(index, Some(outcome));
         self.note_reclaim(index);
         if self.runs(node) {
             self.happen(node, Event::Ended(lease, epoch, outcome));
@@ -313,10 +317,25 @@ impl World {
 
     /// Ends a process without a word: its node has failed.
     pub(super) fn vanish(&mut self, node: NodeId, lease: LeaseId) {
-        let index = self.process_on(node, lease);
-        if let Some(process) = index.and_then(|i| self.processes.get_mut(i)) {
-            process.doing = Doing::Ended;
+        if let Some(index) = self.process_on(node, lease) {
+            self.over(index, None);
         }
+    }
+
+    /// Notes that nothing is left of a process, and what its machine knows of how it ended.
+    pub(super) fn over(&mut self, index: usize, outcome: Option<Outcome>) {
+        if let Some(process) = self.processes.get_mut(index) {
+            (process.doing, process.outcome) = (Doing::Ended, outcome);
+        }
+        if let Some(far) = &mut self.far {
+            far.living.remove(&index);
+        }
+    }
+
+    /// Walks the processes that are alive, where there is a network.
+    pub(super) fn living(&self) -> impl Iterator<Item = (usize, &Process)> {
+        let living = self.far.iter().flat_map(|far| far.living.iter().copied());
+        living.filter_map(|index| Some((index, self.processes.get(index)?)))
     }
 
     /// Notes the end of a lease.
