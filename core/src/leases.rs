@@ -92,8 +92,9 @@ pub struct Lease {
     pub noticed: Option<Time>,
     /// When it is killed if it has not left.
     pub kill_at: Option<Time>,
-    /// Whether the next term is set aside.
-    pub renewed: bool,
+    /// The length of the next term, once it is set aside: a pause moves the limit, not what was
+    /// paid for.
+    pub next_span: Option<Span>,
     /// Until when its nodes were told that it may run.
     pub permit_until: Time,
     /// The longest span that a node was given at once.

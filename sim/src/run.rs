@@ -58,6 +58,8 @@ pub struct Keep {
     pub decisions: bool,
     /// The journal, in this folder.
     pub journal: Option<PathBuf>,
+    /// Nothing, but every invariant is checked after every entry.
+    pub check: bool,
 }
 
 /// Runs a scenario with one seed.
@@ -79,6 +81,9 @@ pub fn simulate(
     let mut world = World::new(setup)?;
     if keep.decisions {
         world.keep_decisions();
+    }
+    if keep.check {
+        world.check_invariants();
     }
     if let Some(writer) = journal.clone() {
         world.watch(Box::new(move |entry| writer.borrow_mut().append(entry)));

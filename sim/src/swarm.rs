@@ -4,19 +4,15 @@
 //! invariant checked after every entry, lets the weather end, and checks that everything settles.
 //! A case that fails is made smaller by leaving out what it does not need.
 
-use crate::rng::{Stream, stream};
+use crate::draw::{self, Dice, WEATHER};
+use crate::record::JobState;
 use crate::scenario::build::{NodeLoad, Setup};
-use crate::work::{Blow, BlowRecord, JobExtra, JobRecord, LoadSeries, NetworkRecord, Weather};
+use crate::work::{Blow, BlowRecord, JobRecord, Weather};
 use crate::world::{Finished, World};
-use gridcore::bundle::{Bundle, GpuNeed, Needs};
-use gridcore::config::{
-    AccountSpec, Backfill, Config, Lend, NodeSpec, Order, Policy, PoolSpec, Rules, Strategy,
-};
+use gridcore::config::{AccountSpec, Config, Policy, PoolSpec};
 use gridcore::ids::AccountId;
-use gridcore::units::{BasisPoints, Bytes, MicroAtp, MilliCores, PerMille, Priority, Span, Time};
+use gridcore::units::{MicroAtp, Span, Time};
 
-/// How long the weather lasts, unless a case says otherwise.
-pub const WEATHER: Span = Span::minutes(60);
 /// How long a cluster has, once the weather is over, until everything must have settled.
 const AFTER: Span = Span::minutes(16 * 60);
 
@@ -95,45 +91,15 @@ pub struct Case {
     pub weather: Weather,
 }
 
-/// Draws with names.
-struct Dice(Stream);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0.below(n)
-    }
-
-    fn between(&mut self, from: u64, to: u64) -> u64 {
-        from + self.0.below(to - from + 1)
-    }
-
-    fn small(&mut self, from: u32, to: u32) -> u32 {
-        u32::try_from(self.between(from.into(), to.into())).unwrap_or(from)
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-
-    fn pick<T: Copy>(&mut self, things: &[T]) -> Option<T> {
-        let index = usize::try_from(self.below(things.len() as u64)).ok()?;
-        things.get(index).copied()
-    }
-
-    fn seconds(&mut self, from: u64, to: u64) -> Span {
-        Span::new(self.between(from * 1_000, to * 1_000))
-    }
-}
-
 impl Case {
     /// Draws the case of a seed, as far as the limits allow.
     #[must_use]
     pub fn draw(seed: u64, limits: &Limits) -> Self {
-        let mut dice = Dice(stream(seed, "swarm", 0));
+        let mut dice = Dice::random(seed, "swarm", 0);
         // Mostly a handful of nodes, now and then a hundred.
         let most = dice.pick(&[2, 4, 8, 8, 16, 16, 32, 100]).unwrap_or(8);
         let nodes = usize::try_from(dice.between(1, most)).unwrap_or(1).min(limits.nodes);
-        let rules = draw_rules(&mut Dice(stream(seed, "swarm rules", 0)));
+        let rules = draw::rules(&mut Dice::random(seed, "swarm rules", 0));
         let mut config = Config { rules, cluster: seed, network: true, ..Config::default() };
         config.pools.push(PoolSpec { name: "main".to_owned(), quota: None });
         for name in ["ada", "bo", "cy"] {
@@ -142,17 +108,17 @@ impl Case {
         }
         let mut loads = Vec::new();
         for i in 0..nodes {
-            let mut dice = Dice(stream(seed, "swarm node", i as u64));
-            let spec = draw_node(&mut dice, i);
+            let mut dice = Dice::random(seed, "swarm node", i as u64);
+            let spec = draw::node(&mut dice, i);
             let gentle = config.rules.balance.policy == Policy::Conservative;
-            loads.push(draw_load(&mut dice, &spec, gentle));
+            loads.push(draw::load(&mut dice, &spec, gentle));
             config.nodes.push(spec);
         }
         let weather = draw_weather(seed, nodes, limits);
         let count = usize::try_from(dice.between(1, 4 * nodes as u64 + 6)).unwrap_or(1);
         let count = count.min(200).min(limits.jobs);
         let jobs =
-            (0..count).map(|i| draw_job(&mut Dice(stream(seed, "swarm job", i as u64)), &config));
+            (0..count).map(|i| draw::job(&mut Dice::random(seed, "swarm job", i as u64), &config));
         let mut jobs: Vec<JobRecord> = jobs.collect();
         jobs.sort_by_key(|job| job.submit);
         Self { seed, config, loads, jobs, weather }
@@ -188,137 +154,9 @@ impl Case {
     }
 }
 
-fn draw_rules(dice: &mut Dice) -> Rules {
-    let mut rules = Rules::default();
-    let places = [
-        Strategy::BestFit,
-        Strategy::WorstFit,
-        Strategy::FirstFit,
-        Strategy::Pack,
-        Strategy::Random,
-        Strategy::LocalFirst,
-        Strategy::GpuClustering,
-    ];
-    rules.scheduling.strategy = dice.pick(&places).unwrap_or(Strategy::BestFit);
-    rules.scheduling.order = if dice.one_in(2) { Order::Fair } else { Order::Fifo };
-    rules.scheduling.backfill = if dice.one_in(4) { Backfill::Strict } else { Backfill::Greedy };
-    rules.scheduling.seed = dice.below(1_000);
-    rules.term.0 = dice.pick(&[60, 60, 120, 300, 300]).map_or(Span::minutes(5), Span::seconds);
-    rules.preemption.grace = dice.seconds(0, 60);
-    rules.preemption.runtime_min = dice.seconds(0, 300);
-    rules.preemption.hold = Span::seconds(150);
-    rules.offering.kill = dice.pick(&[5, 30, 30, 60]).map_or(Span::seconds(30), Span::seconds);
-    rules.offering.busy_latch = dice.seconds(10, 120);
-    rules.offering.resume_after = dice.seconds(30, 300);
-    rules.offering.suspend_max = dice.seconds(30, 600);
-    rules.offering.idle_before_offer = dice.seconds(10, 900);
-    rules.offering.lend = if dice.one_in(4) { Lend::Idle } else { Lend::Excess };
-    rules.atp.enabled = !dice.one_in(3);
-    let policies = [Policy::Conservative, Policy::Balanced, Policy::Aggressive, Policy::Predictive];
-    rules.balance.policy = dice.pick(&policies).unwrap_or(Policy::Balanced);
-    rules
-}
-
-fn draw_node(dice: &mut Dice, i: usize) -> NodeSpec {
-    let (cores, gib) = (dice.small(8, 32), dice.small(16, 64));
-    let capacity = Bundle {
-        cpu: MilliCores::whole(cores),
-        memory: Bytes::gib(gib),
-        storage: Bytes::gib(500),
-        ..Bundle::ZERO
-    };
-    let mut spec = NodeSpec::dedicated(&format!("n{i}"), capacity);
-    let gpus = dice.pick(&[0, 0, 1, 2, 4]).unwrap_or(0);
-    spec = spec.with_gpus(gpus, Bytes::gib(24));
-    spec.owner = AccountId::new(dice.small(0, 2));
-    spec.dedicated = dice.one_in(3);
-    spec
-}
-
-/// Draws an owner's load; a gentle one has no peak that a policy would keep free for a day.
-fn draw_load(dice: &mut Dice, spec: &NodeSpec, gentle: bool) -> NodeLoad {
-    let mut series = |busy: u64| {
-        let steps = 120;
-        let mut now = 0;
-        let values = (0..steps).map(|_| {
-            if dice.one_in(6) {
-                now = if !gentle && dice.one_in(3) {
-                    dice.between(60, 100)
-                } else {
-                    dice.below(busy + 1)
-                };
-            }
-            BasisPoints::percent(u16::try_from(now).unwrap_or(100))
-        });
-        LoadSeries { name: "owner".into(), step: Span::seconds(30), values: values.collect() }
-    };
-    if spec.dedicated {
-        return NodeLoad::default();
-    }
-    let (cpu, memory) = (series(30), series(40));
-    let gpus = spec.gpus.iter().map(|_| series(10)).collect();
-    NodeLoad { cpu, memory, gpus }
-}
-
-fn draw_job(dice: &mut Dice, config: &Config) -> JobRecord {
-    // It fits a node of the cluster, as far as the rules let it lend.
-    let node = dice.pick(&(0..config.nodes.len()).collect::<Vec<_>>()).unwrap_or(0);
-    let (cores, gpus) = config.nodes.get(node).map_or((8, 0), |spec| {
-        (spec.capacity.cpu.get() / 1_000, u8::try_from(spec.gpus.len()).unwrap_or(0))
-    });
-    let gpu = gpus > 0 && dice.one_in(2);
-    let share = if dice.one_in(3) { 500 } else { 1_000 };
-    let gpus = if gpu {
-        let count = u8::try_from(dice.between(1, gpus.into())).unwrap_or(1);
-        GpuNeed { count, share: PerMille::new(share), memory: Bytes::ZERO }
-    } else {
-        GpuNeed::NONE
-    };
-    let cpu = MilliCores::new(dice.between(500, (cores * 400).max(1_000)));
-    let needs = Needs { cpu, memory: Bytes::gib(dice.small(0, 4)), gpus, ..Needs::default() };
-    let longest = if dice.one_in(4) { 2_400 } else { 600 };
-    let run = dice.seconds(5, longest);
-    let priorities =
-        [Priority::LOW, Priority::MEDIUM, Priority::MEDIUM, Priority::HIGH, Priority::URGENT];
-    let extra = JobExtra {
-        vacate: dice.one_in(2).then(|| dice.seconds(0, 120)),
-        spread: dice.one_in(2),
-        ..JobExtra::default()
-    };
-    let gang = config.nodes.len() >= 3 && !gpu && dice.one_in(6);
-    JobRecord {
-        account: dice.small(0, 2),
-        submit: Time::ZERO.after(dice.seconds(0, WEATHER.get() / 1_000)),
-        run,
-        limit: dice.one_in(2).then(|| run.saturating_add(dice.seconds(0, 900))),
-        priority: dice.pick(&priorities).unwrap_or(Priority::MEDIUM),
-        members: if gang { 2 } else { 1 },
-        checkpoint: dice.one_in(2).then(|| dice.seconds(0, 120)),
-        needs: if gang { Needs { cpu: MilliCores::new(500), ..Needs::default() } } else { needs },
-        extra: Some(Box::new(extra)),
-        ..JobRecord::default()
-    }
-}
-
 fn draw_weather(seed: u64, nodes: usize, limits: &Limits) -> Weather {
-    let mut dice = Dice(stream(seed, "swarm weather", 0));
-    let heals = Time::ZERO.after(WEATHER);
-    let mut share = |most: u64| {
-        let drawn = if dice.one_in(2) { 0 } else { dice.below(most) };
-        u32::try_from(drawn).unwrap_or(0)
-    };
-    let (lost, doubled, overtaken) = (share(100_000), share(100_000), share(200_000));
-    let drift = if dice.one_in(2) { 0 } else { dice.small(0, 20_000) };
-    let latency_max = dice.pick(&[0, 5, 50, 500, 3_000]).map_or(Span::ZERO, Span::new);
-    let mut network = NetworkRecord {
-        latency_min: Span::new(latency_max.get() / 4),
-        latency_max,
-        lost,
-        doubled,
-        overtaken,
-        drift,
-        heals,
-    };
+    let mut dice = Dice::random(seed, "swarm weather", 0);
+    let mut network = draw::network(&mut dice, Time::ZERO.after(WEATHER));
     if limits.calm {
         (network.lost, network.doubled, network.overtaken, network.drift) = (0, 0, 0, 0);
     }
@@ -329,22 +167,21 @@ fn draw_weather(seed: u64, nodes: usize, limits: &Limits) -> Weather {
     // Every seed has its own climate: which blows fall at all.
     let kinds: Vec<Blow> = kinds.into_iter().filter(|_| dice.one_in(2)).collect();
     let count = if kinds.is_empty() { 0 } else { dice.between(0, 6 + 2 * nodes as u64).min(60) };
-    let mut blows: Vec<BlowRecord> = Vec::new();
-    for _ in 0..count {
-        let at = Time::ZERO.after(dice.seconds(0, WEATHER.get() / 1_000 - 1));
-        let long = if dice.one_in(3) { 1_500 } else { 120 };
-        let lasts = dice.seconds(0, long).min(heals.since(at));
-        let node = dice.small(0, u32::try_from(nodes.max(1) - 1).unwrap_or(0));
-        if let Some(blow) = dice.pick(&kinds) {
-            blows.push(BlowRecord { at, node, blow, lasts });
-        }
-    }
+    let blows = (0..count).filter_map(|_| draw::blow(&mut dice, &kinds, nodes));
+    let mut blows: Vec<BlowRecord> = blows.collect();
+    // Kills that do not work are only seen where something is killed.
+    let stuck = blows.iter().filter(|blow| blow.blow == Blow::Stuck);
+    let killed = stuck.map(|blow| {
+        let at = blow.at.after(Span::seconds(1));
+        BlowRecord { at, blow: Blow::OwnerReclaimNow, ..*blow }
+    });
+    blows.extend(killed.collect::<Vec<_>>());
     blows.sort_unstable();
     if let Some(kept) = &limits.blows {
         let all = std::mem::take(&mut blows);
         blows = kept.iter().filter_map(|i| all.get(*i).copied()).collect();
     }
-    Weather { network, blows }
+    Weather { network, blows, all_end: true }
 }
 
 /// What a seed came to.
@@ -368,33 +205,38 @@ pub struct Verdict {
     pub nodes: usize,
 }
 
-/// Plays the case of a seed; a panic is a finding.
+impl Verdict {
+    /// Plays something on so many nodes. A panic is a finding like any other.
+    #[must_use]
+    pub fn of(nodes: usize, play: impl FnOnce() -> Finished) -> Self {
+        let run = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(play)) {
+            Ok(run) => run,
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().cloned();
+                let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+                let broken = vec![format!("[panic] {}", text.unwrap_or_default())];
+                return Self { broken, nodes, ..Self::default() };
+            }
+        };
+        let completed = run.record.jobs.iter().filter(|job| job.state == JobState::Completed);
+        Self {
+            weather: run.weather,
+            reclaims: run.reclaims,
+            entries: run.counts.entries,
+            simulated: run.record.end.since(Time::ZERO),
+            jobs: (run.counts.ended, completed.count() as u64),
+            digest: run.grid.digest().to_string(),
+            broken: run.broken,
+            nodes,
+        }
+    }
+}
+
+/// Plays the case of a seed.
 #[must_use]
 pub fn verdict(seed: u64, limits: &Limits) -> Verdict {
     let case = Case::draw(seed, limits);
-    let nodes = case.config.nodes.len();
-    // A broken promise inside the core is a finding like any other.
-    let run = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| case.play())) {
-        Ok(run) => run,
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
-            let broken = vec![format!("[panic] {}", text.unwrap_or_default())];
-            return Verdict { broken, nodes, ..Verdict::default() };
-        }
-    };
-    let completed = run.record.jobs.iter();
-    let completed = completed.filter(|job| job.state == crate::record::JobState::Completed).count();
-    Verdict {
-        weather: run.weather,
-        reclaims: run.reclaims,
-        entries: run.counts.entries,
-        simulated: run.record.end.since(Time::ZERO),
-        jobs: (run.counts.ended, completed as u64),
-        digest: run.grid.digest().to_string(),
-        broken: run.broken,
-        nodes,
-    }
+    Verdict::of(case.config.nodes.len(), || case.play())
 }
 
 /// Leaves out of a failing case what it does not need to fail; returns the limits of what is left.

@@ -52,6 +52,10 @@ pub struct JobExtra {
     pub vacate: Option<Span>,
     /// Time a restart takes before work goes on.
     pub restart: Span,
+    /// Whether it stays until it is killed when it is told to leave.
+    pub ignores_notice: bool,
+    /// Whether it ends with an error.
+    pub fails: bool,
 }
 
 /// Jobs in the order of submission, and the names of the accounts they belong to.
@@ -154,13 +158,19 @@ pub enum Blow {
     Lie,
     /// A node's wall clock jumps.
     WallJump,
-    /// The owner of a node takes everything back, and lends again later.
+    /// The owner of a node takes everything back with notice, and lends again later.
     OwnerReclaim,
+    /// The owner of a node takes everything back at once, and lends again later.
+    OwnerReclaimNow,
+    /// Some nodes' lines stand still one after the other, and come back one after the other.
+    Swizzle,
+    /// The coordinator's disk is full: it takes no requests, what runs goes on.
+    StoreFull,
 }
 
 impl Blow {
     /// All of them, in their stated order.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::CoordinatorCrash,
         Self::SyncError,
         Self::StationCrash,
@@ -180,7 +190,48 @@ impl Blow {
         Self::Lie,
         Self::WallJump,
         Self::OwnerReclaim,
+        Self::OwnerReclaimNow,
+        Self::Swizzle,
+        Self::StoreFull,
     ];
+
+    /// Returns the blow that users call so.
+    ///
+    /// # Errors
+    /// When there is none; the text lists all.
+    pub fn named(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|blow| blow.name() == name);
+        found.ok_or_else(|| format!("it is none of {}", Self::ALL.map(Self::name).join(", ")))
+    }
+
+    /// Returns whether it falls on the coordinator or on everything, not on one node.
+    #[must_use]
+    pub const fn is_alone(self) -> bool {
+        match self {
+            Self::CoordinatorCrash
+            | Self::SyncError
+            | Self::Configure
+            | Self::Swizzle
+            | Self::StoreFull => true,
+            Self::StationCrash
+            | Self::MachineCrash
+            | Self::Wipe
+            | Self::Cut
+            | Self::CutUp
+            | Self::CutDown
+            | Self::Stall
+            | Self::Reset
+            | Self::Freeze
+            | Self::Slow
+            | Self::DiskFull
+            | Self::Stuck
+            | Self::Versions
+            | Self::Lie
+            | Self::WallJump
+            | Self::OwnerReclaim
+            | Self::OwnerReclaimNow => false,
+        }
+    }
 
     /// Returns the name that users meet.
     #[must_use]
@@ -205,6 +256,9 @@ impl Blow {
             Self::Lie => "lie",
             Self::WallJump => "wall_jump",
             Self::OwnerReclaim => "owner_reclaim",
+            Self::OwnerReclaimNow => "owner_reclaim_now",
+            Self::Swizzle => "swizzle",
+            Self::StoreFull => "store_full",
         }
     }
 }
@@ -229,4 +283,6 @@ pub struct Weather {
     pub network: NetworkRecord,
     /// The blows, by time.
     pub blows: Vec<BlowRecord>,
+    /// Whether every job must have ended once the weather is over.
+    pub all_end: bool,
 }

@@ -31,11 +31,11 @@ const CORE: &[(u8, &[&str])] = &[
 const SIM: &[(u8, &[&str])] = &[
     (8, &["main"]),
     (7, &["cli"]),
-    (6, &["run", "compare", "swarm"]),
+    (6, &["run", "compare", "swarm", "validate"]),
     (5, &["output"]),
     (4, &["page", "metrics"]),
     (3, &["world", "picture"]),
-    (2, &["scenario"]),
+    (2, &["scenario", "draw"]),
     (1, &["trace", "generate"]),
     (0, &["kernel", "rng", "decimal", "work", "record", "clock", "json", "journal"]),
 ];

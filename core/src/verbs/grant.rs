@@ -302,7 +302,7 @@ fn new_lease(state: &State, id: JobId, members: Vec<Member>) -> Lease {
         limit_left: None,
         noticed: None,
         kill_at: None,
-        renewed: false,
+        next_span: None,
         permit_until: term_ends,
         permitted: Span::ZERO,
         safe_at: now,

@@ -28,7 +28,7 @@ impl Work<'_> {
     /// Sets the next term's credit aside and lets the nodes know that the lease goes on.
     fn renew(&mut self, id: LeaseId) {
         let Some(lease) = self.state.leases.get(&id) else { return };
-        if lease.state != LeaseState::Active || lease.renewed {
+        if lease.state != LeaseState::Active || lease.next_span.is_some() {
             return;
         }
         let ends = lease.term_ends;
@@ -38,7 +38,7 @@ impl Work<'_> {
         let shape = &self.state.shapes[lease.shape];
         let amount = term_cost(self.state, job, shape, &lease.members, span);
         if amount.is_zero() {
-            self.state.lease_mut(id).renewed = true;
+            self.state.lease_mut(id).next_span = Some(span);
             self.extend(id, ends.after(span));
             return;
         }
@@ -56,7 +56,7 @@ impl Work<'_> {
         if let Ok(hold) = self.state.ledger.hold(hold, self.state.now, self.effects) {
             let lease = self.state.lease_mut(id);
             lease.next_hold = Some(hold);
-            lease.renewed = true;
+            lease.next_span = Some(span);
             lease.held = lease.held.saturating_add(amount);
             self.extend(id, ends.after(span));
         }
@@ -77,13 +77,11 @@ impl Work<'_> {
         }
         self.renew(id);
         let lease = self.state.lease(id);
-        let left = lease.limit_at.map(|limit| limit.since(lease.term_ends));
-        let span = term(self.state, left);
-        if !lease.renewed {
+        let Some(span) = lease.next_span else {
             let grace = self.state.rules.preemption.grace;
             begin_release(self, id, EvictionReason::BudgetExhausted, grace);
             return;
-        }
+        };
         let ends = lease.term_ends;
         self.settle_term(id, ends, Span::ZERO);
         if self.state.lease(id).ran_in_term(ends) < self.state.lease(id).term_span() {
@@ -91,7 +89,7 @@ impl Work<'_> {
         }
         let rates = self.state.rules.atp.rates;
         let lease = self.state.lease_mut(id);
-        (lease.rested, lease.renewed) = (Span::ZERO, false);
+        (lease.rested, lease.next_span) = (Span::ZERO, None);
         lease.hold = lease.next_hold.take();
         lease.rates = rates;
         lease.term_began = ends;
@@ -186,7 +184,7 @@ impl Work<'_> {
             if lease.state != LeaseState::Active {
                 continue;
             }
-            if core::mem::take(&mut lease.renewed) {
+            if lease.next_span.take().is_some() {
                 self.state.timers.set(now, Due::Renew(id));
             }
             let lease = self.state.lease_mut(id);

@@ -2,15 +2,18 @@
 
 mod compare;
 mod convert;
+mod many;
 mod replay;
 mod run;
 mod show;
 mod swarm;
+mod validate;
 
 use crate::scenario::schema::{PolicyName, StrategyName};
 use crate::scenario::{Loaded, ScenarioError, at, load};
-use clap::{Args, CommandFactory, Parser, Subcommand};
-use std::path::PathBuf;
+use clap::builder::PossibleValue;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use std::path::{Path, PathBuf};
 
 /// Simulates a cluster whose idle machines lend what they do not use.
 ///
@@ -35,6 +38,9 @@ enum Verb {
     Replay(replay::ReplayArgs),
     /// Play random clusters in foul weather through both halves, with every invariant checked.
     Swarm(swarm::SwarmArgs),
+    /// Play generated work, owners and faults under a scenario's own rules; a broken promise is
+    /// made smaller and written as a scenario.
+    Validate(validate::ValidateArgs),
     /// Turn a trace into a scenario, with a table of what was kept and dropped.
     Import(convert::ImportArgs),
     /// Write the jobs that a scenario would draw as a CSV trace.
@@ -86,6 +92,20 @@ impl ScenarioArgs {
         }
         Ok(loaded)
     }
+
+    /// Returns the file and everything that is changed in it as overrides of keys.
+    fn file_and_sets(&self) -> anyhow::Result<(&Path, Vec<String>)> {
+        anyhow::ensure!(self.trace.is_empty(), "--trace: the cases bring their own work");
+        let mut sets = self.sets.clone();
+        let name = |value: Option<PossibleValue>| value.map(|v| v.get_name().to_owned());
+        if let Some(policy) = self.policy.and_then(|policy| name(policy.to_possible_value())) {
+            sets.push(format!("execution.resource_sharing.policy={policy}"));
+        }
+        if let Some(strategy) = self.strategy.and_then(|s| name(s.to_possible_value())) {
+            sets.push(format!("execution.scheduling.strategy={strategy}"));
+        }
+        Ok((&self.scenario, sets))
+    }
 }
 
 /// Puts another file into the scenario's trace of jobs or, where it has none, of owners' load.
@@ -120,7 +140,7 @@ fn replace_trace(loaded: &mut Loaded, trace: &str) -> Result<(), ScenarioError> 
             slot.format = None;
             Ok(())
         }
-        Some(OwnerLoad::Generator(_)) | None => {
+        Some(OwnerLoad::Generator(_) | OwnerLoad::List(_)) | None => {
             Err(fault("this scenario draws its work and reads no trace".to_owned()))
         }
     }
@@ -146,6 +166,7 @@ fn perform(verb: Verb) -> anyhow::Result<()> {
         Verb::Compare(args) => compare::compare(&args),
         Verb::Replay(args) => replay::replay(&args),
         Verb::Swarm(args) => swarm::swarm(&args),
+        Verb::Validate(args) => validate::validate(&args),
         Verb::Import(args) => convert::import(&args),
         Verb::Generate(args) => convert::generate(&args),
         Verb::Completions { shell } => {

@@ -34,6 +34,9 @@ pub(super) struct RunArgs {
     /// Also write the journal: every entry of the core, for `gridsim replay`.
     #[arg(long, conflicts_with = "seeds")]
     journal: bool,
+    /// Check every invariant after every entry; slow.
+    #[arg(long, conflicts_with = "seeds")]
+    check: bool,
     /// Leave out pictures and the page.
     #[arg(long)]
     no_pictures: bool,
@@ -76,7 +79,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<()> {
     let bar = show::Bar::begin(args.quiet || args.json);
     let mut staging = Staging::begin(&folder)?;
     let journal = args.journal.then(|| staging.folder("journal"));
-    let keep = Keep { decisions: args.decisions, journal };
+    let keep = Keep { decisions: args.decisions, journal, check: args.check };
     let result = simulate(&loaded, seed, &keep, |at| {
         bar.show(at);
         !stop.load(Ordering::SeqCst)

@@ -35,14 +35,10 @@ pub fn blows(
     let end = Time::ZERO.after(horizon);
     let mut all = Vec::new();
     for (name, process) in processes {
-        let Some(blow) = Blow::ALL.into_iter().find(|blow| blow.name() == name) else {
-            let names = Blow::ALL.map(Blow::name).join(", ");
-            return Err(GenerateError::at(name.as_str(), format!("it is none of {names}")));
-        };
+        let blow = Blow::named(name).map_err(|what| GenerateError::at(name.as_str(), what))?;
         let every = process.every.sampler("every")?;
         let lasts = process.lasts.sampler("lasts")?;
-        let alone = matches!(blow, Blow::CoordinatorCrash | Blow::SyncError | Blow::Configure);
-        for node in 0..if alone { 1 } else { nodes } {
+        for node in 0..if blow.is_alone() { 1 } else { nodes } {
             let mut drawn = stream(seed, blow.name(), u64::from(node));
             let mut at = Time::ZERO;
             loop {

@@ -265,6 +265,27 @@ pub struct Network {
     pub clock_drift: Decimal,
     /// What else happens, by name.
     pub weather: BTreeMap<String, BlowProcess>,
+    /// What else happens, one by one.
+    pub blows: Vec<ListedBlow>,
+    /// From then on no message is lost, doubled or overtaken, owners use nothing, and the run ends
+    /// when all has settled; without it the network stays as it is.
+    pub heals: Option<Seconds>,
+}
+
+/// Something that happens to the cluster.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListedBlow {
+    /// When.
+    pub at: Seconds,
+    /// What, by name.
+    pub blow: String,
+    /// To which node; the coordinator's own need none.
+    #[serde(default)]
+    pub node: Option<String>,
+    /// For how long.
+    #[serde(default)]
+    pub lasts: Seconds,
 }
 
 impl Default for Network {
@@ -278,6 +299,8 @@ impl Default for Network {
             reorder: none,
             clock_drift: none,
             weather: BTreeMap::new(),
+            blows: Vec::new(),
+            heals: None,
         }
     }
 }

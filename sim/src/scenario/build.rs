@@ -3,14 +3,12 @@
 
 use super::jobs::{jobs, trace_file};
 use super::loads::LoadSource;
-use super::rules::{cores, gib, millionths, rules, scaled};
+use super::rules::{cores, gib, rules, scaled};
 use super::schema as file;
+use super::weather::{read_faults, read_weather};
 use super::{Fault, Loaded, ScenarioError, at};
-use crate::generate;
-use crate::trace::{faults, openb};
-use crate::work::{
-    Blow, BlowRecord, FaultRecord, JobRecord, LoadSeries, NetworkRecord, NodeRecord, Weather,
-};
+use crate::trace::openb;
+use crate::work::{FaultRecord, JobRecord, LoadSeries, NodeRecord, Weather};
 use gridcore::bundle::{Bundle, DIMENSIONS, RESOURCES_MAX};
 use gridcore::config::{AccountSpec, Config, NodeSpec, PoolSpec};
 use gridcore::ids::{AccountId, PoolId};
@@ -330,82 +328,4 @@ fn traced_node(record: &NodeRecord, owner: AccountId) -> NodeSpec {
         spec.labels.insert("gpu_model".to_owned(), record.gpu_model.to_string());
     }
     spec
-}
-
-/// Reads or draws the faults.
-fn read_weather(
-    loaded: &Loaded,
-    config: &mut Config,
-    faults: &[FaultRecord],
-    seed: u64,
-    span: Span,
-) -> Result<Option<Weather>, ScenarioError> {
-    let Some(said) = loaded.scenario.network.as_ref().filter(|said| said.enabled) else {
-        return Ok(None);
-    };
-    let fault = |fault: Fault| ScenarioError::Key(loaded.path.clone(), fault);
-    let part = |key: &str, value| millionths(&format!("network.{key}"), value).map_err(fault);
-    let (min, max) = (said.latency.min, said.latency.max);
-    let latency_min = min.map_or(Span::ZERO, |s| s.0);
-    let network = NetworkRecord {
-        latency_min,
-        latency_max: max.map_or(latency_min, |s| s.0).max(latency_min),
-        lost: part("loss", said.loss)?,
-        doubled: part("duplicate", said.duplicate)?,
-        overtaken: part("reorder", said.reorder)?,
-        drift: part("clock_drift", said.clock_drift)?,
-        heals: Time::MAX,
-    };
-    let nodes = u32::try_from(config.nodes.len()).unwrap_or(u32::MAX);
-    let wrong = |e: generate::GenerateError| fault(at("network.weather", e.to_string()));
-    let mut blows = generate::weather::blows(&said.weather, seed, nodes, span).map_err(wrong)?;
-    blows.extend(crashes(faults));
-    blows.sort_unstable();
-    (config.network, config.cluster) = (true, seed);
-    Ok(Some(Weather { network, blows }))
-}
-
-/// Turns failures and returns of nodes into crashes of machines.
-fn crashes(faults: &[FaultRecord]) -> Vec<BlowRecord> {
-    let mut down: BTreeMap<u32, Time> = BTreeMap::new();
-    let mut out = Vec::new();
-    let crash = |at: Time, node, until: Time| BlowRecord {
-        at,
-        node,
-        blow: Blow::MachineCrash,
-        lasts: until.since(at),
-    };
-    for fault in faults {
-        if !fault.up {
-            down.insert(fault.node, fault.at);
-        } else if let Some(at) = down.remove(&fault.node) {
-            out.push(crash(at, fault.node, fault.at));
-        }
-    }
-    out.extend(down.into_iter().map(|(node, at)| crash(at, node, Time::MAX)));
-    out
-}
-
-/// Reads or draws the failures and returns of nodes.
-fn read_faults(
-    loaded: &Loaded,
-    config: &Config,
-    seed: u64,
-    span: Span,
-) -> Result<Vec<FaultRecord>, ScenarioError> {
-    match &loaded.scenario.faults {
-        None => Ok(Vec::new()),
-        Some(file::Faults::Trace(name)) => {
-            let names: Vec<Box<str>> =
-                config.nodes.iter().map(|n| n.name.as_str().into()).collect();
-            Ok(faults::faults(&loaded.file(name), &names)?)
-        }
-        Some(file::Faults::Generator(process)) => {
-            let nodes = u32::try_from(config.nodes.len()).unwrap_or(u32::MAX);
-            let wrong = |e: generate::GenerateError| {
-                ScenarioError::Key(loaded.path.clone(), at("faults.generator", e.to_string()))
-            };
-            generate::faults::faults(process, seed, nodes, span).map_err(wrong)
-        }
-    }
 }

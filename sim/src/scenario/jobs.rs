@@ -167,6 +167,8 @@ fn listed_job(key: &str, job: &file::Job, resources: &[String]) -> Result<JobRec
         budget: budget.transpose()?.map(MicroAtp::new),
         vacate: job.vacate_seconds.map(|s| s.0),
         restart: job.checkpoint.as_ref().map_or(Span::ZERO, |c| c.restart.0),
+        ignores_notice: job.ignores_notice,
+        fails: job.fails,
     };
     Ok(JobRecord {
         name: job.name.clone().into(),

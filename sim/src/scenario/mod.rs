@@ -8,6 +8,8 @@ pub mod limits;
 mod loads;
 pub mod rules;
 pub mod schema;
+pub mod text;
+mod weather;
 
 use schema::Scenario;
 use std::path::{Path, PathBuf};
@@ -77,14 +79,45 @@ impl Loaded {
 /// When the file cannot be read, is no scenario (drawn at line and column), or an override names
 /// nothing.
 pub fn load(path: &Path, sets: &[String]) -> Result<Loaded, ScenarioError> {
+    let text = read(path)?;
+    let scenario = parse(path, &text, sets)?;
+    Ok(Loaded { scenario, path: path.to_owned() })
+}
+
+/// Reads a scenario file as a tree of keys, with overrides.
+///
+/// # Errors
+/// As [`load`].
+pub fn tree(path: &Path, sets: &[String]) -> Result<serde_json::Value, ScenarioError> {
+    let text = read(path)?;
+    // Only this names the line of an error.
+    parse(path, &text, sets)?;
+    let yaml = |e: serde_saphyr::Error| ScenarioError::Yaml(path.to_owned(), e.to_string());
+    let mut tree = untyped(&text).map_err(yaml)?;
+    for set in sets {
+        override_key(&mut tree, set)?;
+    }
+    Ok(tree)
+}
+
+/// Reads a scenario from a tree of keys; `path` is for messages and relative names.
+///
+/// # Errors
+/// When the tree is no scenario.
+pub fn from_tree(path: &Path, tree: serde_json::Value) -> Result<Loaded, ScenarioError> {
+    let wrong = |e: serde_json::Error| ScenarioError::Yaml(path.to_owned(), e.to_string());
+    let scenario = serde_json::from_value(tree).map_err(wrong)?;
+    Ok(Loaded { scenario: named(path, scenario)?, path: path.to_owned() })
+}
+
+/// Reads the text of a scenario file.
+fn read(path: &Path) -> Result<String, ScenarioError> {
     let read = |error| ScenarioError::Read(path.to_owned(), error);
     let size = std::fs::metadata(path).map_err(read)?.len();
     if size > BYTES_MAX {
         return Err(ScenarioError::TooLarge(path.to_owned(), BYTES_MAX >> 20));
     }
-    let text = std::fs::read_to_string(path).map_err(read)?;
-    let scenario = parse(path, &text, sets)?;
-    Ok(Loaded { scenario, path: path.to_owned() })
+    std::fs::read_to_string(path).map_err(read)
 }
 
 /// Reads a scenario from text; `path` is for messages.
@@ -106,6 +139,11 @@ pub fn parse(path: &Path, text: &str, sets: &[String]) -> Result<Scenario, Scena
         let retyped = serde_json::from_value(tree);
         scenario = retyped.map_err(|e| ScenarioError::Set(sets.join(" "), e.to_string()))?;
     }
+    named(path, scenario)
+}
+
+/// Names a scenario by its file if it does not say, and checks that the name can be a folder.
+fn named(path: &Path, mut scenario: Scenario) -> Result<Scenario, ScenarioError> {
     if scenario.name.is_empty() {
         let stem = path.file_stem().and_then(|s| s.to_str());
         stem.unwrap_or("scenario").clone_into(&mut scenario.name);

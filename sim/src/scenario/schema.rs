@@ -180,6 +180,24 @@ pub enum OwnerLoad {
     Generator(LoadGenerator),
     /// Read.
     Trace(Vec<LoadTrace>),
+    /// Listed: nothing is used outside the parts.
+    List(Vec<LoadPart>),
+}
+
+/// What an owner uses for a while.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoadPart {
+    /// From then on, in whole seconds.
+    pub from: Seconds,
+    /// Until then.
+    pub to: Seconds,
+    /// Compute, 0 to 100.
+    pub cpu_percent: Decimal,
+    /// Memory, 0 to 100.
+    pub memory_percent: Decimal,
+    /// Every GPU, 0 to 100.
+    pub gpu_percent: Decimal,
 }
 
 /// One file of owners' load.
@@ -329,6 +347,10 @@ pub struct Job {
     pub vacate_seconds: Option<Seconds>,
     /// What happens when it cannot start at once.
     pub if_busy: IfBusy,
+    /// Whether it stays until it is killed when it is told to leave.
+    pub ignores_notice: bool,
+    /// Whether it ends with an error.
+    pub fails: bool,
 }
 
 /// Checkpoints.

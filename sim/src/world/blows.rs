@@ -21,7 +21,9 @@ pub(super) fn far(weather: &Weather, seed: u64, grid: &Grid) -> Box<Far> {
     let hosts = grid.state().nodes.iter();
     let hosts = hosts.map(|_| Host::new(EXACT - drift + dice.below(2 * drift + 1)));
     let hosts = hosts.collect();
-    Box::new(Far::new(weather.network, dice, hosts, Store::new(grid)))
+    let mut far = Far::new(weather.network, dice, hosts, Store::new(grid));
+    far.all_end = weather.all_end;
+    Box::new(far)
 }
 
 impl World {
@@ -80,10 +82,34 @@ impl World {
                 let minute = self.far.as_mut().map_or(0, |far| far.dice.below(1_440));
                 self.happen(node, Event::Minute(u16::try_from(minute).unwrap_or(0)));
             }
-            Blow::OwnerReclaim => {
-                let now = record.lasts.get().is_multiple_of(2);
+            Blow::OwnerReclaim | Blow::OwnerReclaimNow => {
+                let now = record.blow == Blow::OwnerReclaimNow;
                 self.owner_says(node, OwnerSays::Reclaim { now });
                 self.later(over, Todo::Lend(node));
+            }
+            Blow::Swizzle => self.swizzle(record.lasts),
+            Blow::StoreFull => {
+                if let Some(far) = &mut self.far {
+                    far.store.full_until = over;
+                }
+            }
+        }
+    }
+
+    /// Lets about half of the lines stand still, each from a time of its own in the first half of
+    /// the span until one in the second.
+    fn swizzle(&mut self, lasts: Span) {
+        let half = lasts.get() / 2;
+        for node in self.grid.state().nodes.ids().collect::<Vec<_>>() {
+            let Some(far) = &mut self.far else { return };
+            let drawn = (far.dice.below(2), far.dice.below(half + 1), far.dice.below(half + 1));
+            if let (0, from, rest) = drawn {
+                let at = self.now.after(Span::new(from));
+                let lasts = Span::new(half - from + rest);
+                self.later(
+                    at,
+                    Todo::Blow(BlowRecord { at, node: node.get(), blow: Blow::Stall, lasts }),
+                );
             }
         }
     }
@@ -94,8 +120,11 @@ impl World {
             return false;
         };
         match record.blow {
-            Blow::CoordinatorCrash | Blow::SyncError | Blow::Configure => far.store.up,
-            Blow::Cut | Blow::CutUp | Blow::CutDown | Blow::Stall | Blow::Slow => true,
+            Blow::CoordinatorCrash | Blow::SyncError | Blow::Configure | Blow::StoreFull => {
+                far.store.up
+            }
+            Blow::Cut | Blow::CutUp | Blow::CutDown => true,
+            Blow::Stall | Blow::Slow | Blow::Swizzle => true,
             Blow::MachineCrash | Blow::Wipe => host.up && host.frozen_until <= self.now,
             Blow::StationCrash
             | Blow::Reset
@@ -105,7 +134,8 @@ impl World {
             | Blow::Versions
             | Blow::Lie
             | Blow::WallJump
-            | Blow::OwnerReclaim => host.runs(self.now),
+            | Blow::OwnerReclaim
+            | Blow::OwnerReclaimNow => host.runs(self.now),
         }
     }
 

@@ -4,6 +4,7 @@ use super::World;
 use super::process::Doing;
 use crate::kernel::Class;
 use gridcore::effect::{FinalState, JobEnd};
+use gridcore::explain::{Blocker, explain};
 use gridcore::ids::{LeaseId, NodeId};
 use gridcore::station::held::Marker;
 use gridcore::units::{Span, Time};
@@ -11,6 +12,26 @@ use gridcore::wire::EvictionReason;
 
 /// How late the end of a process may be noticed.
 const SLACK: Span = Span::seconds(2);
+
+/// Returns whether a reason to wait may stay once nothing happens any more.
+const fn lasts(blocker: &Blocker) -> bool {
+    match blocker {
+        Blocker::Held
+        | Blocker::NoMatchingNode
+        | Blocker::QuotaExceeded { .. }
+        | Blocker::AtpBudgetExceeded { .. }
+        | Blocker::BudgetCommitted { .. }
+        | Blocker::NoOffers { .. }
+        | Blocker::Resources { .. }
+        | Blocker::Priority { .. }
+        | Blocker::GangIncomplete { .. }
+        | Blocker::NodeDraining { .. } => true,
+        Blocker::WaitingForPreempted { .. }
+        | Blocker::NodeUnreachable { .. }
+        | Blocker::WaitingForReclaim { .. }
+        | Blocker::MinRuntimeProtected { .. } => false,
+    }
+}
 
 impl World {
     /// Sets until when a process may run, whatever becomes of its station.
@@ -172,23 +193,21 @@ impl World {
         }
     }
 
-    /// Checks that once the weather was over everything has settled: every job has ended, nothing
-    /// is held anywhere, and every node is known.
+    /// Checks that once the weather was over everything has settled: every job has ended, or waits
+    /// for what only people can change; nothing is held anywhere, and every node is known.
     pub(super) fn check_end(&mut self) {
         let Some(far) = &self.far else { return };
         if !self.broken.is_empty() || self.now < far.network.heals {
             return;
         }
-        let mut found = Vec::new();
-        let open = self.record.jobs.len() as u64 - self.counts.ended;
-        if open > 0 {
-            let state = self.grid.state();
-            let why = state.jobs.values().next().map(|job| {
-                let why = gridcore::explain::explain(state, job.id);
-                format!("{} is {:?}, {why:?}", job.id, job.state)
-            });
-            found.push(format!("{open} jobs have not ended: {why:?}"));
-        }
+        let all_end = far.all_end;
+        let state = self.grid.state();
+        let waits = state.jobs.values().map(|job| (job.id, explain(state, job.id)));
+        let stranded = waits.filter(|(_, why)| {
+            all_end || why.as_ref().is_none_or(|why| !why.blockers.iter().any(lasts))
+        });
+        let mut found: Vec<String> =
+            stranded.take(3).map(|(id, why)| format!("{id} has not ended: {why:?}")).collect();
         for (id, node) in self.grid.state().nodes.iter() {
             let link = &self.grid.state().links[id];
             if node.silent || !link.outbox.is_empty() {

@@ -69,6 +69,9 @@ const CROWD_MAX: u64 = 300_000;
 /// How long a cluster is given to settle once the weather is over.
 const SETTLES: Span = Span::seconds(600);
 
+/// How long a cluster that has settled is given to take up what still waits.
+const IDLE: Span = Span::seconds(3_600);
+
 /// A simulated cluster on its way.
 pub struct World {
     grid: Grid,
@@ -347,7 +350,10 @@ impl World {
         if let Some(far) = &self.far {
             let heals = Some(far.network.heals).filter(|at| *at < Time::MAX);
             let calm = heals.unwrap_or(Time::ZERO).max(self.last_end);
+            // Where not every job need end, it is enough that none has run for long.
+            let idle = heals.is_some() && !far.all_end && self.grid.state().leases.is_empty();
             return done && self.now > calm.after(SETTLES)
+                || idle && self.now > calm.max(self.settled_at).after(IDLE)
                 || self.now > self.settled_at.after(PATIENCE);
         }
         done || self.now > self.settled_at.after(PATIENCE)

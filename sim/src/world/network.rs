@@ -51,6 +51,8 @@ pub(super) struct Far {
     pub(super) store: Store,
     /// The processes that are alive: there may have been many more.
     pub(super) living: BTreeSet<usize>,
+    /// Whether every job must have ended once the weather is over.
+    pub(super) all_end: bool,
     /// How often what has happened.
     pub(super) counts: BTreeMap<&'static str, u64>,
     /// How long owners waited for their machines: the time, the bound, and whether the coordinator
@@ -73,6 +75,7 @@ impl Far {
             hosts,
             store,
             living: BTreeSet::new(),
+            all_end: false,
             counts: BTreeMap::new(),
             reclaims: Vec::new(),
             todo: Vec::new(),

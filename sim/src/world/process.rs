@@ -5,7 +5,6 @@ use crate::kernel::Class;
 use crate::record::{DecisionRow, JobState, LeaseRow, Party, TransferRow};
 use crate::work::JobRecord;
 use gridcore::command::Outcome;
-use gridcore::deny::Denied;
 use gridcore::effect::{self, Effect, FinalState, JobEnd, LeaseEnd, OfferFate, Transfer};
 use gridcore::ids::{Epoch, JobId, LeaseId, NodeId};
 use gridcore::state::mix;
@@ -30,12 +29,20 @@ pub(super) struct JobProgress {
     rested: Span,
     /// Rows of the running attempt's lease, first and count.
     rows: (u32, u32),
+    /// Whether it stays until it is killed.
+    ignores_notice: bool,
+    /// Whether it ends with an error.
+    fails: bool,
 }
 
 impl JobProgress {
     pub(super) fn new(job: &JobRecord, now: Time) -> Self {
-        let restart = job.extra.as_ref().map_or(Span::ZERO, |extra| extra.restart);
-        Self { checkpoint: job.checkpoint, restart, waits_since: now, ..Self::default() }
+        let mut progress = Self { checkpoint: job.checkpoint, waits_since: now, ..Self::default() };
+        if let Some(extra) = &job.extra {
+            progress.restart = extra.restart;
+            (progress.ignores_notice, progress.fails) = (extra.ignores_notice, extra.fails);
+        }
+        progress
     }
 }
 
@@ -89,28 +96,6 @@ impl Process {
             Doing::Working(since) => since.after(self.left),
             Doing::Nothing | Doing::Paused(_) | Doing::Ended => Time::MAX,
         }
-    }
-}
-
-/// Returns a short name of a refusal.
-pub(super) fn refusal(denied: &Denied) -> &'static str {
-    match denied {
-        Denied::Busy(_) => "Busy",
-        Denied::NoMatchingNode { .. } => "NoMatchingNode",
-        Denied::OverQuota { .. } => "QuotaExceeded",
-        Denied::Full { .. } => "Full",
-        Denied::NoPool(_) => "NoPool",
-        Denied::NoNode(_) => "NoNode",
-        Denied::NoAccount(_) => "NoAccount",
-        Denied::Empty => "Empty",
-        Denied::Range { .. } => "Range",
-        Denied::NoJob(_)
-        | Denied::NotYours { .. }
-        | Denied::OverBudget { .. }
-        | Denied::WrongState { .. }
-        | Denied::Config(_)
-        | Denied::TooOld { .. }
-        | Denied::TooRich { .. } => "Refused",
     }
 }
 
@@ -276,6 +261,11 @@ impl World {
     /// Lets a process leave within its notice; a paused one goes on to do so.
     pub(super) fn notice(&mut self, node: NodeId, lease: LeaseId, kill_at: Time) {
         self.go_on(node, lease);
+        let row = self.process_on(node, lease).and_then(|i| self.processes.get(i)).map(|p| p.row);
+        let progress = row.and_then(|row| self.progress.get(row as usize));
+        if progress.is_some_and(|progress| progress.ignores_notice) {
+            return;
+        }
         let notice = kill_at.since(self.now).min(VACATE_MAX);
         let leaves = mix(self.record.seed, lease.get()) % (notice.get() + 1);
         self.stop_at(node, lease, self.now.after(Span::new(leaves)));
@@ -306,8 +296,13 @@ impl World {
         }
         let Some(process) = self.processes.get_mut(index) else { return };
         let done = process.done() <= now;
-        let outcome = if done { Outcome::Completed } else { Outcome::Stopped };
         let (lease, epoch) = (process.lease, process.epoch);
+        let fails = self.progress.get(process.row as usize).is_some_and(|progress| progress.fails);
+        let outcome = match (done, fails) {
+            (true, false) => Outcome::Completed,
+            (true, true) => Outcome::Failed,
+            (false, _) => Outcome::Stopped,
+        };
         self.over(index, Some(outcome));
         self.note_reclaim(index);
         if self.runs(node) {

@@ -30,6 +30,8 @@ pub(super) enum Crash {
 pub(super) struct Store {
     /// Whether the coordinator runs.
     pub(super) up: bool,
+    /// Until when its disk is full: what is left of it is for what machines state.
+    pub(super) full_until: Time,
     /// How long it was away in all: its time does not count then.
     pub(super) lag: Span,
     checkpoint: Grid,
@@ -43,6 +45,7 @@ impl Store {
     pub(super) fn new(grid: &Grid) -> Self {
         Self {
             up: true,
+            full_until: Time::ZERO,
             lag: Span::ZERO,
             checkpoint: grid.clone(),
             since: Vec::new(),

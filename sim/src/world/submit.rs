@@ -2,10 +2,11 @@
 
 use super::World;
 use super::network::Todo;
-use super::process::{self, JobProgress};
+use super::process::JobProgress;
 use crate::record::{FillPoint, JobRow, JobState};
 use crate::work::JobRecord;
 use gridcore::command::{Command, JobSpec, LabelNeed, Numbered, Reply, Request};
+use gridcore::deny::Denied;
 use gridcore::ids::{AccountId, JobId, PoolId};
 use gridcore::units::{MilliGpus, Span};
 
@@ -51,7 +52,8 @@ impl World {
             let client = u64::from(row) + 1;
             let request = Box::new(request);
             let numbered = Numbered { client, number: 1, request };
-            let answer = self.apply(Command::Numbered(numbered.clone()));
+            let answer =
+                if self.refuses() { None } else { self.apply(Command::Numbered(numbered.clone())) };
             if answer.is_none() {
                 self.ask_again(row, *numbered.request);
             }
@@ -60,12 +62,23 @@ impl World {
         self.asking = None;
         match answer {
             Some(Ok(Reply::Submitted(id))) => self.check_answer(id, row),
-            Some(Err(denied)) => self.refuse(row, process::refusal(&denied)),
+            Some(Err(denied)) => self.refuse(row, refusal(&denied)),
             Some(Ok(Reply::Done | Reply::Stale)) | None => {}
         }
     }
 
-    /// Asks once more in a while: nobody answered.
+    /// Returns whether the coordinator refuses requests because its disk is full (LIVE.md P12).
+    fn refuses(&mut self) -> bool {
+        let now = self.now;
+        let Some(far) = &mut self.far else { return false };
+        let refused = far.store.full_until > now;
+        if refused {
+            far.count("request_refused");
+        }
+        refused
+    }
+
+    /// Asks once more in a while: nobody answered, or the disk was full.
     fn ask_again(&mut self, row: u32, request: Request) {
         let Some(far) = &mut self.far else { return };
         far.count("client_retry");
@@ -148,5 +161,27 @@ impl World {
                 allocated_mbp: u64::try_from(allocated).unwrap_or(u64::MAX),
             });
         }
+    }
+}
+
+/// Returns a short name of a refusal.
+fn refusal(denied: &Denied) -> &'static str {
+    match denied {
+        Denied::Busy(_) => "Busy",
+        Denied::NoMatchingNode { .. } => "NoMatchingNode",
+        Denied::OverQuota { .. } => "QuotaExceeded",
+        Denied::Full { .. } => "Full",
+        Denied::NoPool(_) => "NoPool",
+        Denied::NoNode(_) => "NoNode",
+        Denied::NoAccount(_) => "NoAccount",
+        Denied::Empty => "Empty",
+        Denied::Range { .. } => "Range",
+        Denied::NoJob(_)
+        | Denied::NotYours { .. }
+        | Denied::OverBudget { .. }
+        | Denied::WrongState { .. }
+        | Denied::Config(_)
+        | Denied::TooOld { .. }
+        | Denied::TooRich { .. } => "Refused",
     }
 }

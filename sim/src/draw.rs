@@ -1,0 +1,219 @@
+//! Draws: rules, machines, owners, jobs and blows as functions of a stream of choices.
+//!
+//! The choices come from a seeded random stream, or from a list of words that somebody else makes:
+//! a test that makes failing cases smaller, or a fuzzer. A smaller word is a simpler choice, and
+//! where the words have run out every choice is the simplest.
+
+use crate::rng::{Stream, stream};
+use crate::scenario::build::NodeLoad;
+use crate::work::{Blow, BlowRecord, JobExtra, JobRecord, LoadSeries, NetworkRecord};
+use gridcore::bundle::{Bundle, GpuNeed, Needs};
+use gridcore::config::{Backfill, Config, Lend, NodeSpec, Order, Policy, Rules, Strategy};
+use gridcore::ids::AccountId;
+use gridcore::units::{BasisPoints, Bytes, MilliCores, PerMille, Priority, Span, Time};
+
+/// How long the weather of a drawn case lasts.
+pub const WEATHER: Span = Span::minutes(60);
+
+/// A stream of choices.
+pub struct Dice<'a>(Source<'a>);
+
+/// Where choices come from.
+enum Source<'a> {
+    Random(Stream),
+    Words(core::slice::Iter<'a, u32>),
+}
+
+impl<'a> Dice<'a> {
+    /// Takes choices from the random stream of a purpose.
+    #[must_use]
+    pub fn random(seed: u64, purpose: &str, index: u64) -> Self {
+        Self(Source::Random(stream(seed, purpose, index)))
+    }
+
+    /// Takes choices from words.
+    #[must_use]
+    pub fn words(words: &'a [u32]) -> Self {
+        Self(Source::Words(words.iter()))
+    }
+
+    /// Chooses a number below `n`; 0 when `n` is 0.
+    pub fn below(&mut self, n: u64) -> u64 {
+        match &mut self.0 {
+            Source::Random(stream) => stream.below(n),
+            Source::Words(words) => {
+                let word = words.next().copied().unwrap_or(0);
+                let product = u128::from(word) * u128::from(n);
+                u64::try_from(product >> 32).unwrap_or(0)
+            }
+        }
+    }
+
+    /// Chooses a number from `from` to `to`, both inside.
+    pub fn between(&mut self, from: u64, to: u64) -> u64 {
+        from + self.below(to - from + 1)
+    }
+
+    /// Chooses a small number from `from` to `to`, both inside.
+    pub fn small(&mut self, from: u32, to: u32) -> u32 {
+        u32::try_from(self.between(from.into(), to.into())).unwrap_or(from)
+    }
+
+    /// Chooses whether something happens that happens once in `n` times.
+    pub fn one_in(&mut self, n: u64) -> bool {
+        n > 0 && self.below(n) == n - 1
+    }
+
+    /// Chooses one of some things.
+    pub fn pick<T: Copy>(&mut self, things: &[T]) -> Option<T> {
+        let index = usize::try_from(self.below(things.len() as u64)).ok()?;
+        things.get(index).copied()
+    }
+
+    /// Chooses a span from `from` to `to` seconds.
+    pub fn seconds(&mut self, from: u64, to: u64) -> Span {
+        Span::new(self.between(from * 1_000, to * 1_000))
+    }
+}
+
+/// Chooses rules.
+pub fn rules(dice: &mut Dice<'_>) -> Rules {
+    let mut rules = Rules::default();
+    let places = [
+        Strategy::BestFit,
+        Strategy::WorstFit,
+        Strategy::FirstFit,
+        Strategy::Pack,
+        Strategy::Random,
+        Strategy::LocalFirst,
+        Strategy::GpuClustering,
+    ];
+    rules.scheduling.strategy = dice.pick(&places).unwrap_or(Strategy::BestFit);
+    rules.scheduling.order = if dice.one_in(2) { Order::Fair } else { Order::Fifo };
+    rules.scheduling.backfill = if dice.one_in(4) { Backfill::Strict } else { Backfill::Greedy };
+    rules.scheduling.seed = dice.below(1_000);
+    rules.term.0 = dice.pick(&[60, 60, 120, 300, 300]).map_or(Span::minutes(5), Span::seconds);
+    rules.preemption.grace = dice.seconds(0, 60);
+    rules.preemption.runtime_min = dice.seconds(0, 300);
+    rules.preemption.hold = Span::seconds(150);
+    rules.offering.kill = dice.pick(&[5, 30, 30, 60]).map_or(Span::seconds(30), Span::seconds);
+    rules.offering.busy_latch = dice.seconds(10, 120);
+    rules.offering.resume_after = dice.seconds(30, 300);
+    rules.offering.suspend_max = dice.seconds(30, 600);
+    rules.offering.idle_before_offer = dice.seconds(10, 900);
+    rules.offering.lend = if dice.one_in(4) { Lend::Idle } else { Lend::Excess };
+    rules.atp.enabled = !dice.one_in(3);
+    let policies = [Policy::Conservative, Policy::Balanced, Policy::Aggressive, Policy::Predictive];
+    rules.balance.policy = dice.pick(&policies).unwrap_or(Policy::Balanced);
+    rules
+}
+
+/// Chooses the machine of a number.
+pub fn node(dice: &mut Dice<'_>, i: usize) -> NodeSpec {
+    let (cores, gib) = (dice.small(8, 32), dice.small(16, 64));
+    let capacity = Bundle {
+        cpu: MilliCores::whole(cores),
+        memory: Bytes::gib(gib),
+        storage: Bytes::gib(500),
+        ..Bundle::ZERO
+    };
+    let mut spec = NodeSpec::dedicated(&format!("n{i}"), capacity);
+    let gpus = dice.pick(&[0, 0, 1, 2, 4]).unwrap_or(0);
+    spec = spec.with_gpus(gpus, Bytes::gib(24));
+    spec.owner = AccountId::new(dice.small(0, 2));
+    spec.dedicated = dice.one_in(3);
+    spec
+}
+
+/// Draws an owner's load; a gentle one has no peak that a policy would keep free for a day.
+pub fn load(dice: &mut Dice<'_>, spec: &NodeSpec, gentle: bool) -> NodeLoad {
+    let mut series = |busy: u64| {
+        let steps = 120;
+        let mut now = 0;
+        let values = (0..steps).map(|_| {
+            if dice.one_in(6) {
+                now = if !gentle && dice.one_in(3) {
+                    dice.between(60, 100)
+                } else {
+                    dice.below(busy + 1)
+                };
+            }
+            BasisPoints::percent(u16::try_from(now).unwrap_or(100))
+        });
+        LoadSeries { name: "owner".into(), step: Span::seconds(30), values: values.collect() }
+    };
+    if spec.dedicated {
+        return NodeLoad::default();
+    }
+    let (cpu, memory) = (series(30), series(40));
+    let gpus = spec.gpus.iter().map(|_| series(10)).collect();
+    NodeLoad { cpu, memory, gpus }
+}
+
+/// Chooses a job that fits some node of a cluster, as far as its owner and the rules let it.
+pub fn job(dice: &mut Dice<'_>, config: &Config) -> JobRecord {
+    let node = usize::try_from(dice.below(config.nodes.len() as u64)).unwrap_or(0);
+    let spec = config.nodes.get(node);
+    let (cores, gpus) = spec.map_or((8, 0), |spec| {
+        (spec.capacity.cpu.get() / 1_000, u8::try_from(spec.gpus.len()).unwrap_or(0))
+    });
+    let pool = spec.and_then(|spec| config.pools.get(spec.pool.get() as usize));
+    let cpu = MilliCores::new(dice.between(500, (cores * 400).max(1_000)));
+    let mut needs = Needs { cpu, memory: Bytes::gib(dice.small(0, 4)), ..Needs::default() };
+    let longest = if dice.one_in(4) { 2_400 } else { 600 };
+    let run = dice.seconds(5, longest);
+    let submit = Time::ZERO.after(dice.seconds(0, WEATHER.get() / 1_000));
+    let mut members = 1;
+    if gpus > 0 && dice.one_in(2) {
+        let count = u8::try_from(dice.between(1, gpus.into())).unwrap_or(1);
+        let share = PerMille::new(if dice.one_in(3) { 500 } else { 1_000 });
+        needs.gpus = GpuNeed { count, share, memory: Bytes::ZERO };
+    } else if config.nodes.len() >= 3 && dice.one_in(6) {
+        members = 2;
+        needs = Needs { cpu: MilliCores::new(500), ..Needs::default() };
+    }
+    let priorities =
+        [Priority::MEDIUM, Priority::MEDIUM, Priority::LOW, Priority::HIGH, Priority::URGENT];
+    let accounts = u32::try_from(config.accounts.len().max(1) - 1).unwrap_or(0);
+    JobRecord {
+        account: dice.small(0, accounts),
+        pool: pool.map(|pool| pool.name.as_str().into()),
+        submit,
+        run,
+        limit: dice.one_in(2).then(|| run.saturating_add(dice.seconds(0, 900))),
+        priority: dice.pick(&priorities).unwrap_or(Priority::MEDIUM),
+        needs,
+        members,
+        checkpoint: dice.one_in(2).then(|| dice.seconds(0, 120)),
+        extra: Some(Box::new(JobExtra {
+            vacate: dice.one_in(2).then(|| dice.seconds(0, 120)),
+            spread: members > 1 && dice.one_in(2),
+            ignores_notice: dice.one_in(6),
+            fails: dice.one_in(10),
+            ..JobExtra::default()
+        })),
+        ..JobRecord::default()
+    }
+}
+
+/// Chooses how messages travel until `heals`.
+pub fn network(dice: &mut Dice<'_>, heals: Time) -> NetworkRecord {
+    let mut share = |most: u64| {
+        let drawn = if dice.one_in(2) { dice.below(most) } else { 0 };
+        u32::try_from(drawn).unwrap_or(0)
+    };
+    let (lost, doubled, overtaken) = (share(100_000), share(100_000), share(200_000));
+    let drift = if dice.one_in(2) { dice.small(0, 20_000) } else { 0 };
+    let latency_max = dice.pick(&[0, 5, 50, 500, 3_000]).map_or(Span::ZERO, Span::new);
+    let latency_min = Span::new(latency_max.get() / 4);
+    NetworkRecord { latency_min, latency_max, lost, doubled, overtaken, drift, heals }
+}
+
+/// Chooses a blow of some kinds on one of so many nodes; all are over when the weather is.
+pub fn blow(dice: &mut Dice<'_>, kinds: &[Blow], nodes: usize) -> Option<BlowRecord> {
+    let at = Time::ZERO.after(dice.seconds(0, WEATHER.get() / 1_000 - 1));
+    let long = if dice.one_in(3) { 1_500 } else { 120 };
+    let lasts = dice.seconds(0, long).min(Time::ZERO.after(WEATHER).since(at));
+    let node = dice.small(0, u32::try_from(nodes.max(1) - 1).unwrap_or(0));
+    Some(BlowRecord { at, node, blow: dice.pick(kinds)?, lasts })
+}
