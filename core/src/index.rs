@@ -6,6 +6,7 @@
 //! decision: its content after any history equals that of an index built from the state alone.
 
 use crate::bundle::Bundle;
+use crate::canary::{Canary, ambient, planted};
 use crate::ids::{AccountId, Dense, NodeId, ShapeId, Table, TransferId};
 use crate::jobs::Shape;
 use crate::placement::Scorer;
@@ -133,7 +134,12 @@ impl Index {
         let candidates = self.shapes.get(&id)?;
         if !self.scorer.is_random() {
             let node = |place: &Place| self.by_rank.get(place.1 as usize).copied();
-            return candidates.order.iter().filter_map(node).find(|node| !taken.contains(node));
+            let mut free =
+                candidates.order.iter().filter_map(node).filter(|node| !taken.contains(node));
+            if planted(Canary::AmbientTie) && ambient().is_multiple_of(2) {
+                return free.next_back();
+            }
+            return free.next();
         }
         let free = candidates.ranks().map(|rank| self.by_rank.get(rank).copied());
         if taken.is_empty() {

@@ -8,6 +8,7 @@
 use crate::bundle::Bundle;
 use crate::command::{Command, Entry, Report};
 use crate::config::Backfill;
+use crate::effect::EvictionReason;
 use crate::ids::{JobId, LeaseId, NodeId};
 use crate::jobs::JobState;
 use crate::leases::{Lease, LeaseState};
@@ -286,6 +287,13 @@ fn would_fit(state: &State, lease: &Lease, node: NodeId, id: JobId) -> bool {
 /// victim was needed.
 fn check_victims(before: &State, after: &State, out: &mut Breaches) {
     let rules = &before.rules.preemption;
+    for lease in after.leases.values().filter(|lease| lease.state == LeaseState::Releasing) {
+        let was = before.leases.get(&lease.id).is_some_and(|l| l.state == LeaseState::Releasing);
+        if !was && lease.reason == Some(EvictionReason::PriorityPreemption) {
+            let planned = after.claims.values().any(|claim| claim.victims.contains(&lease.id));
+            out.need(30, planned, || format!("{} makes way for nobody", lease.id));
+        }
+    }
     for (id, claim) in after.claims.iter().filter(|(id, _)| !before.claims.contains_key(id)) {
         for victim in claim.victims.iter().filter_map(|v| before.leases.get(v)) {
             let ran = victim.ran(after.now);

@@ -6,6 +6,7 @@
 //! lease, no job and no price; who is paid how much is decided elsewhere and arrives as
 //! [`Payment`]s.
 
+use crate::canary::{Canary, planted};
 use crate::config::{AccountSpec, MINTED_MAX};
 use crate::deny::Denied;
 use crate::effect::{Effect, Party, Transfer, TransferKind};
@@ -188,7 +189,8 @@ impl Ledger {
         let rest = amount.checked_sub(total);
         assert!(rest.is_some(), "a settlement of {total} stays inside its hold of {amount}");
         let (mut gross, mut fees) = (0_u64, MicroAtp::ZERO);
-        for payment in payments {
+        let times = if planted(Canary::ChargeTwice) { 2 } else { 1 };
+        for payment in payments.iter().cycle().take(times * payments.len()) {
             // The fee on the running sum, so that the parts add up to the fee on the whole.
             let before = fee.of_floor(gross);
             gross += payment.amount.get();
@@ -207,7 +209,9 @@ impl Ledger {
         let to = Party::Account(account);
         let amount = rest.unwrap_or_default();
         let back = Move { from, to, amount, kind: TransferKind::Restore, lease };
-        self.transfer(back, now, effects);
+        if !planted(Canary::ForgetRestore) {
+            self.transfer(back, now, effects);
+        }
         self.settled += u128::from(total.get());
         self.accounts[account].spent += u128::from(total.get());
         total

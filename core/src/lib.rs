@@ -14,7 +14,7 @@
 //! | 4 | [`nodes`] [`load`] [`offers`] [`jobs`] [`queue`] [`leases`] [`ledger`] [`tariff`] [`due`] [`links`] [`clients`] |
 //! | 3 | [`config`] [`command`] [`effect`] [`deny`] [`blocker`] [`forecast`] [`pressure`] [`trend`] [`usage`] [`wire`] [`encode`] [`decode`] |
 //! | 2 | [`bundle`] [`rows`] |
-//! | 1 | [`units`] [`ids`] |
+//! | 1 | [`units`] [`ids`] [`canary`] |
 //!
 //! A module uses only what is below it, or on its own floor without a circle; a test reads this
 //! table's twin and the imports.
@@ -26,6 +26,7 @@ extern crate alloc;
 
 pub mod blocker;
 pub mod bundle;
+pub mod canary;
 pub mod charges;
 pub mod clients;
 pub mod command;

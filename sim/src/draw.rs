@@ -190,6 +190,7 @@ pub fn job(dice: &mut Dice<'_>, config: &Config) -> JobRecord {
             spread: members > 1 && dice.one_in(2),
             ignores_notice: dice.one_in(6),
             fails: dice.one_in(10),
+            cancel: dice.one_in(10).then(|| dice.seconds(0, 600)),
             ..JobExtra::default()
         })),
         ..JobRecord::default()
@@ -202,7 +203,7 @@ pub fn network(dice: &mut Dice<'_>, heals: Time) -> NetworkRecord {
         let drawn = if dice.one_in(2) { dice.below(most) } else { 0 };
         u32::try_from(drawn).unwrap_or(0)
     };
-    let (lost, doubled, overtaken) = (share(100_000), share(100_000), share(200_000));
+    let (lost, doubled, overtaken) = (share(100_000), share(200_000), share(300_000));
     let drift = if dice.one_in(2) { dice.small(0, 20_000) } else { 0 };
     let latency_max = dice.pick(&[0, 5, 50, 500, 3_000]).map_or(Span::ZERO, Span::new);
     let latency_min = Span::new(latency_max.get() / 4);
@@ -212,7 +213,7 @@ pub fn network(dice: &mut Dice<'_>, heals: Time) -> NetworkRecord {
 /// Chooses a blow of some kinds on one of so many nodes; all are over when the weather is.
 pub fn blow(dice: &mut Dice<'_>, kinds: &[Blow], nodes: usize) -> Option<BlowRecord> {
     let at = Time::ZERO.after(dice.seconds(0, WEATHER.get() / 1_000 - 1));
-    let long = if dice.one_in(3) { 1_500 } else { 120 };
+    let long = dice.pick(&[10, 120, 1_500]).unwrap_or(10);
     let lasts = dice.seconds(0, long).min(Time::ZERO.after(WEATHER).since(at));
     let node = dice.small(0, u32::try_from(nodes.max(1) - 1).unwrap_or(0));
     Some(BlowRecord { at, node, blow: dice.pick(kinds)?, lasts })

@@ -175,7 +175,16 @@ fn draw_weather(seed: u64, nodes: usize, limits: &Limits) -> Weather {
         let at = blow.at.after(Span::seconds(1));
         BlowRecord { at, blow: Blow::OwnerReclaimNow, ..*blow }
     });
-    blows.extend(killed.collect::<Vec<_>>());
+    let killed: Vec<BlowRecord> = killed.collect();
+    // A hello that was answered before a crash is only heard after it where lines have just broken.
+    let crashes = blows.iter().filter(|blow| blow.blow == Blow::CoordinatorCrash);
+    let broken = crashes.flat_map(|crash| {
+        let at = crash.at.before(Span::seconds(20));
+        let lines = 0..u32::try_from(nodes.min(8)).unwrap_or(8);
+        lines.map(move |node| BlowRecord { at, node, blow: Blow::Reset, lasts: Span::ZERO })
+    });
+    let broken: Vec<BlowRecord> = broken.collect();
+    blows.extend(killed.into_iter().chain(broken));
     blows.sort_unstable();
     if let Some(kept) = &limits.blows {
         let all = std::mem::take(&mut blows);

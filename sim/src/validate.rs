@@ -210,6 +210,9 @@ impl Base {
         if let Some(vacate) = extra.vacate {
             put("vacate_seconds", span(vacate));
         }
+        if let Some(cancel) = extra.cancel {
+            put("cancel", span(cancel));
+        }
         for (key, holds) in [("ignores_notice", extra.ignores_notice), ("fails", extra.fails)] {
             if holds {
                 put(key, json!(true));

@@ -56,6 +56,8 @@ pub struct JobExtra {
     pub ignores_notice: bool,
     /// Whether it ends with an error.
     pub fails: bool,
+    /// How long after its submission its account cancels it, if it is still there.
+    pub cancel: Option<Span>,
 }
 
 /// Jobs in the order of submission, and the names of the accounts they belong to.
@@ -166,11 +168,13 @@ pub enum Blow {
     Swizzle,
     /// The coordinator's disk is full: it takes no requests, what runs goes on.
     StoreFull,
+    /// What a node and the coordinator have lately said to each other arrives once more.
+    Replay,
 }
 
 impl Blow {
     /// All of them, in their stated order.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::CoordinatorCrash,
         Self::SyncError,
         Self::StationCrash,
@@ -193,6 +197,7 @@ impl Blow {
         Self::OwnerReclaimNow,
         Self::Swizzle,
         Self::StoreFull,
+        Self::Replay,
     ];
 
     /// Returns the blow that users call so.
@@ -229,7 +234,8 @@ impl Blow {
             | Self::Lie
             | Self::WallJump
             | Self::OwnerReclaim
-            | Self::OwnerReclaimNow => false,
+            | Self::OwnerReclaimNow
+            | Self::Replay => false,
         }
     }
 
@@ -259,6 +265,7 @@ impl Blow {
             Self::OwnerReclaimNow => "owner_reclaim_now",
             Self::Swizzle => "swizzle",
             Self::StoreFull => "store_full",
+            Self::Replay => "replay",
         }
     }
 }

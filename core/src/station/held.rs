@@ -1,5 +1,6 @@
 //! The leases that a node honours: what was ordered, and how far each has come.
 
+use crate::canary::{Canary, planted};
 use crate::ids::{Epoch, LeaseId};
 use crate::units::{Span, Time};
 use crate::wire::{EvictionReason, Item, Outcome, Start, Status};
@@ -105,7 +106,9 @@ impl Held {
     pub fn next(&self, suspend_max: Span, kill: Span) -> Time {
         match self.phase {
             Phase::Running => self.until,
+            Phase::Paused(_) if planted(Canary::PauseForEver) => self.until,
             Phase::Paused(since) => self.until.min(since.after(suspend_max)),
+            Phase::Leaving(..) if planted(Canary::NeverKill) => Time::MAX,
             Phase::Leaving(kill_at, _) => kill_at,
             // Only to be called stuck.
             Phase::Killed(at, _) => at.after(kill),

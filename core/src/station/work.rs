@@ -1,8 +1,10 @@
 //! What a station does: every way in which it changes.
 
 use super::held::{Held, Phase};
-use super::ladder::Step;
+use super::ladder::{Shortage, Step};
 use super::{Action, Station};
+use crate::canary::{Canary, planted};
+use crate::config::Watch;
 use crate::ids::{Epoch, LeaseId};
 use crate::units::{Span, Time};
 use crate::wire::{
@@ -64,7 +66,10 @@ impl Work<'_> {
         if machine.dedicated || idle {
             return;
         }
-        let lacks = ladder.lacks(machine, watch, leases);
+        let mut lacks = ladder.lacks(machine, watch, leases);
+        if planted(Canary::IgnoreReturn) {
+            lacks = Shortage::default();
+        }
         if ladder.judge(watch, lacks, *now) {
             let lending = ladder.lending;
             if self.station.link.is_none() {
@@ -135,6 +140,9 @@ impl Work<'_> {
         self.actions.push(Action::Kill(lease, epoch));
         self.station.arm(id);
         self.tell(id);
+        if planted(Canary::FreeBeforeEmpty) {
+            self.ended(id, epoch, Outcome::Stopped);
+        }
     }
 
     /// Notes that nothing is left of a lease: only now is its capacity free.
@@ -172,7 +180,7 @@ impl Work<'_> {
                 }
             }
             Order::Forget(lease, epoch) => self.forget(*lease, *epoch),
-            Order::Watch(watch) => self.station.watch = (**watch).clone(),
+            Order::Watch(watch) => self.adopt(watch),
         }
     }
 
@@ -191,8 +199,18 @@ impl Work<'_> {
         }
     }
 
+    /// Watches the owner by other rules: what they make overdue is done at once.
+    fn adopt(&mut self, watch: &Watch) {
+        self.station.watch = watch.clone();
+        let ids: Vec<LeaseId> = self.station.leases.keys().copied().collect();
+        for id in ids {
+            self.station.arm(id);
+        }
+        self.run_due();
+    }
+
     /// Starts a lease, or refuses it: the node lends less than when it was decided, the permission
-    /// is over, or it does not fit beside what is here.
+    /// is over, or it does not fit beside what is here or what the owner uses.
     fn start(&mut self, start: &Start, permission: Option<Permission>) {
         let id = start.lease;
         if self.station.leases.contains_key(&id) {
@@ -200,34 +218,40 @@ impl Work<'_> {
             self.extend(id, start.epoch, permission);
             return;
         }
-        let Station { machine, ladder, link, now, leases, .. } = &mut *self.station;
+        let Station { machine, watch, ladder, link, now, leases, .. } = &mut *self.station;
         let direct = link.is_none();
         let until = match (link, permission) {
             (None, _) => Some(Time::MAX),
-            (Some(link), Some(permission)) => link.until(permission),
+            (Some(link), Some(permission)) => link.until(permission, *now),
             (Some(_), None) => None,
         };
-        let in_time = until.is_some_and(|until| until > *now);
-        let willing = machine.dedicated || ladder.lending.open && start.lending >= ladder.narrowed;
-        let mut sum = start.needs;
+        let late = planted(Canary::FollowLateStart);
+        let in_time = until.is_some_and(|until| until > *now || late);
         // Joined directly, what was killed is gone at this very instant.
         let here = |held: &&Held| held.is_alive() && !(direct && held.is_killed());
+        let mut sum = start.needs;
         for held in leases.values().filter(here) {
             sum = sum.zip(&held.start.needs, u64::saturating_add);
         }
-        if !(in_time && willing && sum.fits_in(&machine.capacity)) {
-            let mut refused = Held::nothing(id, start.epoch, *now);
-            refused.start = start.clone();
-            leases.insert(id, refused);
+        let (began, until, phase) = (*now, until.unwrap_or(*now), Phase::Running);
+        leases.insert(id, Held { start: start.clone(), began, until, phase, due: Time::MAX });
+        let willing = ladder.lending.open && start.lending >= ladder.narrowed;
+        let veto = !machine.dedicated
+            && (!willing || ladder.lacks(machine, watch, leases).is_any())
+            && !planted(Canary::IgnoreVeto);
+        if !in_time || veto || !sum.fits_in(&machine.capacity) {
+            if let Some(held) = leases.get_mut(&id) {
+                held.phase = Phase::Ended(Outcome::Refused, None);
+            }
             self.tell(id);
             if self.station.link.is_none() {
                 self.station.leases.remove(&id);
             }
             return;
         }
-        let (began, until, phase) = (*now, until.unwrap_or(*now), Phase::Running);
-        leases.insert(id, Held { start: start.clone(), began, until, phase, due: Time::MAX });
-        self.save(id);
+        if !planted(Canary::SkipMarker) {
+            self.save(id);
+        }
         self.actions.push(Action::Spawn(id, start.epoch, until));
         self.station.arm(id);
         self.told = true;
@@ -239,7 +263,7 @@ impl Work<'_> {
             return;
         }
         let until = match (&self.station.link, permission) {
-            (Some(link), Some(permission)) => link.until(permission),
+            (Some(link), Some(permission)) => link.until(permission, self.station.now),
             (None, _) | (Some(_), None) => None,
         };
         let Some(held) = self.station.leases.get_mut(&id) else { return };
@@ -299,7 +323,7 @@ impl Work<'_> {
             ToBody::Welcome { hello, version, watch } => {
                 let begun = mine && link.welcome(envelope, *hello, *version);
                 if begun {
-                    self.station.watch = (**watch).clone();
+                    self.adopt(watch);
                     self.told = true;
                 }
                 begun

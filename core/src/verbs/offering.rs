@@ -4,6 +4,7 @@ use super::Work;
 use super::release::{lose_on, told_to_leave};
 use super::submit::enqueue;
 use crate::bundle::Bundle;
+use crate::canary::{Canary, planted};
 use crate::command::Sample;
 use crate::due::Due;
 use crate::effect::{Effect, EvictionReason, OfferFate};
@@ -46,7 +47,7 @@ impl Work<'_> {
     /// Lowers a node's offer to what it could lend now; one of nothing is taken back with the next
     /// wake.
     fn shrink_offer(&mut self, id: NodeId, lendable: &Lendable) {
-        if shrink(&mut self.state.nodes[id], lendable) {
+        if !planted(Canary::KeepOffer) && shrink(&mut self.state.nodes[id], lendable) {
             self.state.changed.note(id);
             if self.state.nodes[id].offer.as_ref().is_some_and(|offer| offer.total.is_zero()) {
                 self.state.timers.set(self.state.now, Due::Withdraw(id));

@@ -8,6 +8,7 @@ use super::Work;
 use super::grant::Refusal;
 use super::release::begin_release;
 use super::submit::dequeue;
+use crate::canary::{Canary, planted};
 use crate::charges::priced_loss;
 use crate::config::{Backfill, Order};
 use crate::due::Due;
@@ -90,7 +91,11 @@ impl Work<'_> {
                 fronts.extend(self.state.queue.next(shape, None));
             }
         }
-        while let Some(rank) = fronts.pop_first() {
+        let low = planted(Canary::LowClassFirst);
+        let next = |fronts: &mut BTreeSet<Rank>| {
+            if low { fronts.pop_last() } else { fronts.pop_first() }
+        };
+        while let Some(rank) = next(&mut fronts) {
             let shape = rank.line.shape;
             let current = self.state.queue.jobs(rank.line).next() == Some(rank.head)
                 && self.state.rank_usage(rank.line.account) == rank.usage();
@@ -251,7 +256,10 @@ impl Work<'_> {
         }
         let rules = &self.state.rules.preemption;
         let (grace, ends) = (rules.grace, now.after(rules.hold));
-        let victims: BTreeSet<LeaseId> = plan.victims.iter().copied().collect();
+        let mut victims: BTreeSet<LeaseId> = plan.victims.iter().copied().collect();
+        if planted(Canary::EvictWithoutPlan) {
+            victims.pop_last();
+        }
         self.state.claims.insert(id, Claim { needs, members: plan.members, victims, ends });
         self.state.timers.set(ends, Due::ClaimEnd(id));
         for (victim, cover) in plan.victims.into_iter().zip(covers) {

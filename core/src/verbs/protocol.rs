@@ -5,10 +5,11 @@
 //! be gone, by any clock that drifts no more than configured, is a lease lost (LIVE.md P5).
 
 use super::Work;
+use crate::canary::{Canary, planted};
 use crate::due::Due;
 use crate::effect::{Effect, EvictionReason};
-use crate::ids::{LeaseId, NodeId};
-use crate::leases::LeaseState;
+use crate::ids::{Epoch, LeaseId, NodeId};
+use crate::leases::{Lease, LeaseState};
 use crate::units::{Span, Time};
 use crate::wire::{
     Envelope, FromBody, FromNode, Item, Order, Permission, Status, ToBody, ToNode, VERSIONS,
@@ -73,7 +74,7 @@ impl Work<'_> {
     fn hello(&mut self, envelope: Envelope, hello: u64, theirs: (u16, u16), message: &FromNode) {
         let node = envelope.node;
         let link = &self.state.links[node];
-        if hello < link.hello {
+        if hello < link.hello && !planted(Canary::TakeOldHello) {
             self.state.stale_reports += 1;
             return;
         }
@@ -82,12 +83,13 @@ impl Work<'_> {
             self.send(node, 0, 0, ToBody::Incompatible { hello, versions: VERSIONS });
             return;
         };
-        if hello == link.hello && link.session == 0 {
+        let answered = hello == link.hello && link.session == 0;
+        if answered && !planted(Canary::TakeAnsweredHello) {
             // It was answered before the coordinator's last start: what it lists may be long past.
             self.send(node, 0, 0, ToBody::Resync { hello });
             return;
         }
-        let again = hello == link.hello;
+        let again = hello == link.hello && !answered;
         if !again {
             self.state.sessions += 1;
             let (session, now) = (self.state.sessions, self.state.now);
@@ -110,12 +112,14 @@ impl Work<'_> {
             self.send(node, envelope.session, 0, ToBody::Resync { hello: 0 });
             return;
         }
-        if envelope.session != link.session || envelope.number <= link.beat {
+        let other = envelope.session != link.session && !planted(Canary::SkipSessionCheck);
+        let old = envelope.number <= link.beat && !planted(Canary::SkipNumberCheck);
+        if other || old {
             self.state.stale_reports += 1;
             return;
         }
         (link.beat, link.heard) = (envelope.number, now);
-        link.confirm(seen);
+        link.confirm(if planted(Canary::ConfirmAll) { u64::MAX } else { seen });
         self.heard(node, message);
         self.reconcile(node, message, false);
         if self.state.links[node].is_pressing(now, AGAIN) {
@@ -150,13 +154,13 @@ impl Work<'_> {
     fn reconcile(&mut self, node: NodeId, message: &FromNode, anew: bool) {
         let mut listed: BTreeSet<LeaseId> = BTreeSet::new();
         for Item { lease, epoch, status } in message.inventory.iter().copied() {
-            if self.state.links[node].is_starting(lease) {
+            let early = self.state.links[node].is_starting(lease);
+            if early && !planted(Canary::BelieveTooEarly) {
                 // The node says to have what it cannot have heard of.
                 continue;
             }
-            listed.insert(lease);
-            let open = self.state.leases.get(&lease).filter(|open| open.epoch == epoch);
-            if open.is_some_and(|open| open.places().contains(&node)) {
+            if self.is_on(node, lease, epoch) {
+                listed.insert(lease);
                 self.status(node, lease, epoch, status);
             }
             // What has ended is heard; what nobody knows has no business there.
@@ -164,8 +168,7 @@ impl Work<'_> {
                 Status::Ended(..) => self.order(node, Order::Forget(lease, epoch)),
                 Status::Leaving(..) | Status::Stuck(_) => {}
                 Status::Running | Status::Paused => {
-                    let open = self.state.leases.get(&lease).filter(|open| open.epoch == epoch);
-                    if open.is_none_or(|open| !open.places().contains(&node)) {
+                    if !self.is_on(node, lease, epoch) {
                         self.order(node, Order::Kill(lease, epoch));
                     }
                 }
@@ -175,12 +178,25 @@ impl Work<'_> {
         for id in ours {
             if listed.contains(&id) {
                 self.go_on(node, id, anew);
-            } else if !self.state.links[node].is_ordering(id) {
+            } else if !self.state.links[node].is_ordering(id) || planted(Canary::LoseUnderWay) {
+                if planted(Canary::StartAgain) {
+                    self.order_starts(id);
+                    continue;
+                }
                 // A start that was taken back before it was confirmed may still be under way.
                 let proof = self.state.lease(id).proof;
                 self.lose(id, node, proof);
             }
         }
+    }
+
+    /// Returns whether a lease of this epoch may have something on a node.
+    #[must_use]
+    pub fn is_on(&self, node: NodeId, id: LeaseId, epoch: Epoch) -> bool {
+        let same = |open: Epoch| open == epoch || planted(Canary::SkipEpochCheck);
+        let here = |lease: &Lease| lease.places().contains(&node) || planted(Canary::SkipNodeCheck);
+        let lease = self.state.leases.get(&id).filter(|lease| same(lease.epoch));
+        lease.is_some_and(here)
     }
 
     /// Renews a lease that its node has, or repeats in a new session what was ordered in another.
@@ -201,8 +217,7 @@ impl Work<'_> {
         if lease.limit_at.is_none_or(|limit| lease.term_ends < limit) {
             self.half_term(id);
         }
-        let overdue =
-            |l: &crate::leases::Lease| l.state == LeaseState::Active && l.term_ends <= now;
+        let overdue = |l: &Lease| l.state == LeaseState::Active && l.term_ends <= now;
         if self.state.leases.get(&id).is_some_and(overdue) {
             self.state.timers.set(now, Due::TermEnd(id));
         }
@@ -288,8 +303,8 @@ impl Work<'_> {
         }
     }
 
-    /// Begins anew after the coordinator was away: nobody is known until heard, and every wait
-    /// counts in full. What it had sent may have arrived or not.
+    /// Begins anew after the coordinator was away: nobody is known until heard. What it had sent
+    /// may have arrived or not; its time stood still meanwhile, so every wait goes on.
     pub fn restarted(&mut self) {
         for id in self.state.links.ids() {
             self.state.nodes[id].silent = true;
@@ -299,7 +314,6 @@ impl Work<'_> {
             link.watch = None;
             self.state.changed.note(id);
         }
-        self.recount_waits();
     }
 
     /// Sends every node what it has not confirmed, with permissions counted from its newest
@@ -336,7 +350,11 @@ impl Work<'_> {
         let permission = lease.map(|lease| {
             let span = lease.permit_until.since(now);
             lease.permitted = lease.permitted.max(span);
-            lease.safe_at = lease.safe_at.max(now.after(wait(span, kill, drift)));
+            let wait = if planted(Canary::ForgetKillTime) { span } else { wait(span, kill, drift) };
+            let first = lease.safe_at == lease.granted;
+            if first || !planted(Canary::ForgetRenewalWait) {
+                lease.safe_at = lease.safe_at.max(now.after(wait));
+            }
             Permission { beat, span }
         });
         (order, permission)

@@ -3,6 +3,7 @@
 use super::Work;
 use super::grant::clear_timers;
 use super::submit::{enqueue, finish};
+use crate::canary::{Canary, planted};
 use crate::charges::priced_loss;
 use crate::command::Outcome;
 use crate::due::Due;
@@ -76,7 +77,8 @@ pub fn end_on(work: &mut Work<'_>, id: LeaseId, node: NodeId, outcome: Outcome) 
 
 /// Notes that a node on which a lease had a member is gone, and was last known to live at `until`.
 pub fn lose_on(work: &mut Work<'_>, id: LeaseId, node: NodeId, until: Time) {
-    if work.state.lease(id).state != LeaseState::Released {
+    let kept = planted(Canary::ForgetToFree);
+    if work.state.lease(id).state != LeaseState::Released && !kept {
         return_capacity(work, id, node);
     }
     let lease = work.state.lease_mut(id);
@@ -187,7 +189,9 @@ fn end_attempt(work: &mut Work<'_>, lease: &Lease, outcome: Outcome, lost: Span)
         (Outcome::Stopped | Outcome::Refused, Some(reason)) => {
             let (again, end) = fate(reason, requeue, work.requeues_when_exhausted());
             if again {
-                enqueue(work.state, id);
+                if !planted(Canary::LoseRequeued) {
+                    enqueue(work.state, id);
+                }
                 work.effects.push(Effect::Requeued { job: id, reason, lost });
                 return;
             }

@@ -14,8 +14,7 @@ use crate::wire::Status;
 impl Work<'_> {
     /// Applies what a node states of a lease; what it has stated before changes nothing.
     pub fn status(&mut self, node: NodeId, id: LeaseId, epoch: Epoch, status: Status) -> Reply {
-        let open = self.state.leases.get(&id).filter(|lease| lease.epoch == epoch);
-        if open.is_none_or(|lease| !lease.places().contains(&node)) {
+        if !self.is_on(node, id, epoch) {
             self.state.stale_reports += 1;
             return Reply::Stale;
         }

@@ -3,6 +3,7 @@
 use super::Work;
 use super::release::begin_release;
 use crate::bundle::{Bundle, GPUS_MAX};
+use crate::canary::{Canary, planted};
 use crate::command::{JobSpec, Reply};
 use crate::config::{JOBS_MAX, MEMBERS_MAX, Rules, Strategy};
 use crate::deny::{Denied, first_short};
@@ -77,7 +78,7 @@ impl Work<'_> {
         match job.state {
             JobState::Running(lease) => {
                 let grace = self.state.rules.preemption.grace;
-                self.state.job_mut(id).cancelled = true;
+                self.state.job_mut(id).cancelled = !planted(Canary::ForgetCancel);
                 begin_release(self, lease, EvictionReason::UserRequest, grace);
             }
             JobState::Nominated => {

@@ -169,6 +169,7 @@ fn listed_job(key: &str, job: &file::Job, resources: &[String]) -> Result<JobRec
         restart: job.checkpoint.as_ref().map_or(Span::ZERO, |c| c.restart.0),
         ignores_notice: job.ignores_notice,
         fails: job.fails,
+        cancel: job.cancel.map(|s| s.0),
     };
     Ok(JobRecord {
         name: job.name.clone().into(),

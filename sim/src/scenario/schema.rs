@@ -351,6 +351,8 @@ pub struct Job {
     pub ignores_notice: bool,
     /// Whether it ends with an error.
     pub fails: bool,
+    /// How long after its submission its account cancels it, if it is still there.
+    pub cancel: Option<Seconds>,
 }
 
 /// Checkpoints.

@@ -88,6 +88,7 @@ impl World {
                 self.later(over, Todo::Lend(node));
             }
             Blow::Swizzle => self.swizzle(record.lasts),
+            Blow::Replay => self.replay(node),
             Blow::StoreFull => {
                 if let Some(far) = &mut self.far {
                     far.store.full_until = over;
@@ -124,7 +125,7 @@ impl World {
                 far.store.up
             }
             Blow::Cut | Blow::CutUp | Blow::CutDown => true,
-            Blow::Stall | Blow::Slow | Blow::Swizzle => true,
+            Blow::Stall | Blow::Slow | Blow::Swizzle | Blow::Replay => true,
             Blow::MachineCrash | Blow::Wipe => host.up && host.frozen_until <= self.now,
             Blow::StationCrash
             | Blow::Reset
@@ -144,7 +145,9 @@ impl World {
     fn crash(&mut self, away: Span, unsynced: bool) {
         let Some(far) = &mut self.far else { return };
         let mode = if unsynced { 0 } else { far.dice.below(3) };
-        far.store.crash_next(mode, away);
+        let waits = if far.dice.below(2) == 0 { Span::ZERO } else { Span::seconds(60) };
+        let lag = far.store.lag;
+        far.store.crash_next(mode, away, self.now.before(lag).after(waits));
     }
 
     /// Lets a node come back with a version that nobody speaks, and later with ours.
@@ -185,14 +188,21 @@ impl World {
         host.lied = now;
         let next = self.grid.state().next.lease.get() + 3;
         for _ in 0..3 {
-            let lease = LeaseId::new(far.dice.below(next));
+            // Often about what was granted a moment ago, or will be.
+            let newest = next.saturating_sub(6) * far.dice.below(2);
+            let lease = LeaseId::new(newest + far.dice.below(next - newest));
             let open = self.grid.state().leases.get(&lease);
-            // What it says of its own leases is believed, and harms none but those who trust it.
             let own = open.is_some_and(|open| open.members.iter().any(|m| m.node == node));
-            if own || message.inventory.iter().any(|item| item.lease == lease) {
+            let here = message.inventory.iter().any(|item| item.lease == lease);
+            // What it says of its own leases is believed, and harms none but those who trust it;
+            // not what it says of one that it has not heard of, nor of a start that never was.
+            let unheard = !here && self.grid.state().links[node].is_starting(lease);
+            let mut epoch = open.map_or(Epoch::new(1), |open| open.epoch);
+            if own && !unheard {
+                epoch = epoch.next();
+            } else if here {
                 continue;
             }
-            let epoch = open.map_or(Epoch::new(1), |open| open.epoch);
             let done = Outcome::Completed;
             let status =
                 if far.dice.below(2) == 0 { Status::Ended(done, None) } else { Status::Running };

@@ -1,8 +1,9 @@
 //! Deadlines that processes keep without their station, and what must hold between both halves.
 
 use super::World;
-use super::process::Doing;
+use super::process::{Doing, Process};
 use crate::kernel::Class;
+use gridcore::canary::{Canary, planted};
 use gridcore::effect::{FinalState, JobEnd};
 use gridcore::explain::{Blocker, explain};
 use gridcore::ids::{LeaseId, NodeId};
@@ -41,10 +42,20 @@ impl World {
         }
         let Some(index) = self.process_on(node, lease) else { return };
         let at = self.global(node, until);
+        let kill = self.station(node).map_or(Span::ZERO, |s| s.watch.offering.kill);
         if let Some(process) = self.processes.get_mut(index) {
-            process.until = until;
+            (process.until, process.kill) = (until, kill);
         }
         self.events.push(at.max(self.now), Class::Deadline, index as u64);
+    }
+
+    /// Sets when a process that was told to leave is killed, whatever becomes of its station.
+    pub(super) fn set_kill(&mut self, node: NodeId, lease: LeaseId, kill_at: Time) {
+        let index = self.process_on(node, lease).filter(|_| self.far.is_some());
+        let Some(process) = index.and_then(|i| self.processes.get_mut(i)) else { return };
+        process.kill_at = Some(process.kill_at.map_or(kill_at, |at| at.min(kill_at)));
+        let at = self.global(node, kill_at).max(self.now);
+        self.events.push(at, Class::Deadline, index.unwrap_or(0) as u64);
     }
 
     /// Ends a process whose permission is over: first with a notice, then for good. One that is
@@ -53,16 +64,18 @@ impl World {
         let Ok(index) = usize::try_from(index) else { return };
         let Some(process) = self.processes.get(index).copied() else { return };
         let node = process.node;
-        if !process.is_alive() || process.stuck {
+        if !process.is_alive() || process.stuck || planted(Canary::SkipDeadline) {
             return;
         }
         if let Some(thaws) = self.frozen_until(node) {
             self.events.push(thaws, Class::Deadline, index as u64);
             return;
         }
-        let kill = self.station(node).map_or(Span::ZERO, |s| s.watch.offering.kill);
         let local = self.local(node);
-        let (until, killed) = (process.until, process.until.after(kill));
+        if process.kill_at.is_some_and(|at| at <= local) {
+            self.kill(node, process.lease);
+        }
+        let (until, killed) = (process.until, process.until.after(process.kill));
         if local < until {
             return;
         }
@@ -124,6 +137,15 @@ impl World {
         self.host(node).map_or(Time::ZERO, |host| host.frozen_until)
     }
 
+    /// Checks that a node starts nothing while it lends nothing: that is its owner's veto.
+    fn check_veto(&mut self, node: NodeId, lease: LeaseId) {
+        let vetoed =
+            |s: &gridcore::station::Station| !s.machine.dedicated && !s.ladder.lending.open;
+        if self.station(node).is_some_and(vetoed) {
+            self.broken.push(format!("[veto] {lease} starts on {node}, which lends nothing"));
+        }
+    }
+
     /// Checks that a lease is started once, and that no other attempt of its job is alive: who
     /// stands still or cannot be killed does not count, its result will be refused.
     pub(super) fn check_start(&mut self, node: NodeId, lease: LeaseId) {
@@ -132,6 +154,7 @@ impl World {
         }
         let Some(index) = self.process_on(node, lease) else { return };
         let Some(process) = self.processes.get(index).copied() else { return };
+        self.check_veto(node, lease);
         if process.doing != Doing::Nothing {
             self.broken.push(format!("[P3] {lease} is started twice on {node}"));
         }
@@ -143,6 +166,20 @@ impl World {
             .map(|(_, other)| format!("{} on {} and {lease} on {node}", other.lease, other.node))
             .collect();
         self.broken.extend(found.into_iter().map(|both| format!("[51] two attempts live: {both}")));
+    }
+
+    /// Checks that nothing runs of what a node calls empty (LIVE.md P7).
+    pub(super) fn check_empty(&mut self, node: NodeId) {
+        let Some(station) = self.station(node).filter(|_| self.far.is_some()) else { return };
+        let empty = station.leases.values().filter(|held| !held.is_alive());
+        let alive = |lease| {
+            let process = self.process_on(node, lease).and_then(|i| self.processes.get(i));
+            process.is_some_and(Process::is_alive)
+        };
+        let runs = empty.map(|held| held.start.lease).find(|lease| alive(*lease));
+        if let Some(lease) = runs {
+            self.broken.push(format!("[P7] {lease} counts as gone on {node} and runs"));
+        }
     }
 
     /// Checks that nothing runs any more of a job that is over.
@@ -201,13 +238,18 @@ impl World {
             return;
         }
         let all_end = far.all_end;
+        let open = self.record.jobs.len() as u64 - self.counts.ended;
         let state = self.grid.state();
         let waits = state.jobs.values().map(|job| (job.id, explain(state, job.id)));
         let stranded = waits.filter(|(_, why)| {
             all_end || why.as_ref().is_none_or(|why| !why.blockers.iter().any(lasts))
         });
-        let mut found: Vec<String> =
-            stranded.take(3).map(|(id, why)| format!("{id} has not ended: {why:?}")).collect();
+        let lost = open.saturating_sub(state.jobs.len() as u64);
+        let mut found: Vec<String> = (lost > 0)
+            .then(|| format!("{lost} jobs that were asked for are gone"))
+            .into_iter()
+            .collect();
+        found.extend(stranded.take(3).map(|(id, why)| format!("{id} has not ended: {why:?}")));
         for (id, node) in self.grid.state().nodes.iter() {
             let link = &self.grid.state().links[id];
             if node.silent || !link.outbox.is_empty() {

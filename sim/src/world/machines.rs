@@ -10,7 +10,8 @@ use gridcore::station::held::Marker;
 use gridcore::station::link::Identity;
 use gridcore::station::{Event, Station};
 use gridcore::units::{Span, Time};
-use std::collections::BTreeMap;
+use gridcore::wire::{FromNode, ToNode};
+use std::collections::{BTreeMap, VecDeque};
 
 /// One machine.
 #[derive(Clone, Debug)]
@@ -35,6 +36,9 @@ pub(super) struct Host {
     booted: Time,
     /// What its clock gains in a million milliseconds; losses are below a million.
     rate: u64,
+    /// What it has lately said and been told, oldest first.
+    pub(super) said: VecDeque<FromNode>,
+    pub(super) told: VecDeque<ToNode>,
     /// What its disk holds, all of it synced.
     pub(super) disk: BTreeMap<LeaseId, Marker>,
 }
@@ -61,6 +65,8 @@ impl Host {
             life: 1,
             booted: Time::ZERO,
             rate,
+            said: VecDeque::new(),
+            told: VecDeque::new(),
             disk: BTreeMap::new(),
         }
     }

@@ -23,6 +23,7 @@ use crate::scenario::build::{NodeLoad, Setup};
 use crate::scenario::limits::RUN_MAX;
 use crate::work::{BlowRecord, FaultRecord, JobRecord};
 use feed::Feed;
+use gridcore::canary::{Canary, planted};
 use gridcore::command::{Command, Entry, Reply, Report, Sample};
 use gridcore::config::{ConfigError, NodeSpec};
 use gridcore::deny::Denied;
@@ -32,7 +33,7 @@ use gridcore::ids::{AccountId, NodeId, PoolId, Seq};
 use gridcore::station::link::Identity;
 use gridcore::station::{Action, Station, machine};
 use gridcore::units::{Span, Time};
-use network::Far;
+use network::{Agenda, Far};
 use process::{JobProgress, Process};
 use std::collections::{BTreeMap, VecDeque};
 use store::Crash;
@@ -110,6 +111,8 @@ pub struct World {
     record: RunRecord,
     counts: Counts,
     watch: Option<Watch>,
+    /// What is to happen by the weather, or because somebody asks.
+    agenda: Agenda,
     /// What is there only with a network.
     far: Option<Box<Far>>,
     /// When the last job ended.
@@ -214,6 +217,7 @@ impl World {
             record: rows,
             counts: Counts::default(),
             watch: None,
+            agenda: Agenda::default(),
             far,
             last_end: Time::ZERO,
             asking: None,
@@ -408,7 +412,7 @@ impl World {
         self.effects = effects;
         if let Some((_, away)) = crash {
             self.stop_coordinator(away);
-            return None;
+            return planted(Canary::AnswerBeforeSync).then_some(answer);
         }
         self.schedule_wake();
         Some(answer)

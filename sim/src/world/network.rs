@@ -17,7 +17,7 @@ use gridcore::station::ladder::OwnerSays;
 use gridcore::station::{Event, Station};
 use gridcore::units::{Span, Time};
 use gridcore::wire::{FromNode, ToNode};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Something that is to happen by the weather.
 pub(super) enum Todo {
@@ -27,8 +27,8 @@ pub(super) enum Todo {
     ToNode(NodeId, Box<ToNode>),
     /// A message reaches the coordinator.
     FromNode(Box<FromNode>),
-    /// A client asks again.
-    Ask(u32, Box<Request>),
+    /// A client asks: the row of its job, the number of the request.
+    Ask(u32, u64, Box<Request>),
     /// A node finds a way to the coordinator.
     Connect(NodeId),
     /// The coordinator starts again.
@@ -41,6 +41,13 @@ pub(super) enum Todo {
     Lend(NodeId),
     /// What was killed and stood still dies.
     Die(NodeId),
+}
+
+/// What is to happen later, by place.
+#[derive(Default)]
+pub(super) struct Agenda {
+    todo: Vec<Option<Todo>>,
+    free: Vec<usize>,
 }
 
 /// All that is there only with a network.
@@ -58,8 +65,6 @@ pub(super) struct Far {
     /// How long owners waited for their machines: the time, the bound, and whether the coordinator
     /// could be reached.
     pub(super) reclaims: Vec<(Span, Span, bool)>,
-    todo: Vec<Option<Todo>>,
-    free: Vec<usize>,
 }
 
 impl Far {
@@ -78,8 +83,6 @@ impl Far {
             all_end: false,
             counts: BTreeMap::new(),
             reclaims: Vec::new(),
-            todo: Vec::new(),
-            free: Vec::new(),
         }
     }
 
@@ -118,7 +121,9 @@ impl Far {
             let mut span = latency_min.get() + drawn;
             if rough && self.chance(self.network.overtaken) {
                 self.count("message_overtaken");
-                span += self.dice.below(20_000);
+                // Now and then by minutes: an old line is read to its end long after.
+                let most = if self.dice.below(8) == 0 { 600_000 } else { 20_000 };
+                span += self.dice.below(most);
             }
             if slow {
                 span = span.saturating_mul(50);
@@ -129,14 +134,51 @@ impl Far {
     }
 }
 
+/// How many messages of each side may arrive once more.
+const PAST_MAX: usize = 8;
+
+/// Remembers a message that may arrive once more.
+fn remember<T: Clone>(past: &mut VecDeque<T>, message: &T, rough: bool) {
+    if rough {
+        past.push_back(message.clone());
+        if past.len() > PAST_MAX {
+            past.pop_front();
+        }
+    }
+}
+
 impl World {
-    /// Has something happen later by the weather.
-    pub(super) fn later(&mut self, at: Time, todo: Todo) {
+    /// Lets some lines give out once more what was said before the coordinator started again.
+    pub(super) fn replay_all(&mut self) {
+        for node in self.grid.state().nodes.ids().collect::<Vec<_>>() {
+            let rough = self.far.as_ref().is_some_and(|far| far.network.overtaken > 0);
+            if rough && self.far.as_mut().is_some_and(|far| far.dice.below(2) == 0) {
+                self.replay(node);
+            }
+        }
+    }
+
+    /// Lets what a node and the coordinator have lately said arrive once more, in any order.
+    pub(super) fn replay(&mut self, node: NodeId) {
+        let now = self.now;
         let Some(far) = &mut self.far else { return };
-        let index = far.free.pop().unwrap_or(far.todo.len());
-        match far.todo.get_mut(index) {
+        let Some(host) = far.hosts.get(node.get() as usize) else { return };
+        let said = host.said.iter().map(|message| Todo::FromNode(Box::new(message.clone())));
+        let told = host.told.iter().map(|message| Todo::ToNode(node, Box::new(message.clone())));
+        for todo in said.chain(told).collect::<Vec<Todo>>() {
+            let Some(far) = &mut self.far else { return };
+            let wait = Span::new(far.dice.below(3_000));
+            self.later(now.after(wait), todo);
+        }
+    }
+
+    /// Has something happen later.
+    pub(super) fn later(&mut self, at: Time, todo: Todo) {
+        let agenda = &mut self.agenda;
+        let index = agenda.free.pop().unwrap_or(agenda.todo.len());
+        match agenda.todo.get_mut(index) {
             Some(slot) => *slot = Some(todo),
-            None => far.todo.push(Some(todo)),
+            None => agenda.todo.push(Some(todo)),
         }
         self.events.push(at, Class::Weather, index as u64);
     }
@@ -145,6 +187,9 @@ impl World {
     pub(super) fn send_down(&mut self, node: NodeId, message: &ToNode) {
         let now = self.now;
         let Some(far) = &mut self.far else { return };
+        if let Some(host) = far.hosts.get_mut(node.get() as usize) {
+            remember(&mut host.told, message, far.network.heals > now);
+        }
         for at in far.travels(node, false, now) {
             self.later(at, Todo::ToNode(node, Box::new(message.clone())));
         }
@@ -154,22 +199,24 @@ impl World {
     pub(super) fn send_up(&mut self, node: NodeId, message: &FromNode) {
         let now = self.now;
         let Some(far) = &mut self.far else { return };
+        if let Some(host) = far.hosts.get_mut(node.get() as usize) {
+            remember(&mut host.said, message, far.network.heals > now);
+        }
         for at in far.travels(node, true, now) {
             self.later(at, Todo::FromNode(Box::new(message.clone())));
         }
     }
 
-    /// Lets what is due by the weather happen.
+    /// Lets what is due happen.
     pub(super) fn weather(&mut self, index: u64) {
-        let now = self.now;
-        let Some(far) = &mut self.far else { return };
         let Ok(index) = usize::try_from(index) else { return };
-        let Some(todo) = far.todo.get_mut(index).and_then(Option::take) else { return };
-        far.free.push(index);
+        let Some(todo) = self.agenda.todo.get_mut(index).and_then(Option::take) else { return };
+        self.agenda.free.push(index);
+        let up = self.far.as_ref().is_none_or(|far| far.store.up);
         match todo {
             Todo::Blow(blow) => self.blow(blow),
             Todo::FromNode(message) => {
-                if far.store.up {
+                if up {
                     let node = message.envelope.node;
                     self.report(Report::Message(message));
                     self.note_owner(node);
@@ -177,7 +224,7 @@ impl World {
             }
             Todo::ToNode(node, message) => {
                 let Some(host) = self.host(node) else { return };
-                if host.frozen_until > now {
+                if host.frozen_until > self.now {
                     let at = host.frozen_until;
                     self.later(at, Todo::ToNode(node, message));
                 } else if host.station_up {
@@ -185,11 +232,11 @@ impl World {
                 }
             }
             Todo::Connect(node) => {
-                if far.store.up && self.runs(node) {
+                if up && self.runs(node) {
                     self.happen(node, Event::Connected);
                 }
             }
-            Todo::Ask(row, request) => self.ask(row, *request),
+            Todo::Ask(row, number, request) => self.ask(row, number, *request),
             Todo::Restart => self.restart(),
             Todo::Return(node) => self.return_node(node),
             Todo::Thaw(node) => self.thaw(node),

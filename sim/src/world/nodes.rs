@@ -32,6 +32,7 @@ impl World {
                 let found = format!("{node} after {:?}: {breaches:?}", entry.command);
                 self.broken.push(found);
             }
+            self.check_empty(node);
         }
         let (mut unsaved, mut refused) = (None, Vec::new());
         for action in actions.drain(..) {
@@ -77,6 +78,7 @@ impl World {
             Action::Resume(lease, _) => self.go_on(node, lease),
             Action::Pause(lease, _) => self.pause(node, lease),
             Action::Terminate(lease, _, kill_at) => {
+                self.set_kill(node, lease, kill_at);
                 let kill_at = self.global(node, kill_at);
                 self.notice(node, lease, kill_at);
             }

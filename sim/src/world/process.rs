@@ -33,6 +33,12 @@ pub(super) struct JobProgress {
     ignores_notice: bool,
     /// Whether it ends with an error.
     fails: bool,
+    /// Its number, once it has one.
+    job: Option<JobId>,
+    /// How long after its submission it is cancelled.
+    pub(super) cancel: Option<Span>,
+    /// Whether its cancellation was acknowledged.
+    pub(super) cancelled: bool,
 }
 
 impl JobProgress {
@@ -41,6 +47,7 @@ impl JobProgress {
         if let Some(extra) = &job.extra {
             progress.restart = extra.restart;
             (progress.ignores_notice, progress.fails) = (extra.ignores_notice, extra.fails);
+            progress.cancel = extra.cancel;
         }
         progress
     }
@@ -77,6 +84,10 @@ pub(super) struct Process {
     pub(super) outcome: Option<Outcome>,
     /// Until when it may run, by its machine's clock; where there is a network.
     pub(super) until: Time,
+    /// How long after that it is killed, by the rules of the day on which it was told.
+    pub(super) kill: Span,
+    /// When it is killed because it was told to leave, by its machine's clock.
+    pub(super) kill_at: Option<Time>,
     /// Whether it was killed and does not die for now.
     pub(super) stuck: bool,
     /// When it was told to leave for its owner's sake, how long that may take, and whether the
@@ -107,6 +118,9 @@ impl World {
         // Over a network that may be long after it was first asked for.
         if let Some(progress) = self.progress.get_mut(row as usize) {
             progress.waits_since = self.now;
+            if let Some(first) = progress.job.replace(id) {
+                self.broken.push(format!("[P2] one submission has become {first} and {id}"));
+            }
         }
         self.wait(row, true);
     }
@@ -374,6 +388,9 @@ impl World {
         else {
             return;
         };
+        if progress.cancelled {
+            self.broken.push(format!("[P1] {job} was cancelled and waits again"));
+        }
         let ran = now.since(progress.began).saturating_sub(progress.rested);
         let overhead = if row.attempts > 1 { progress.restart } else { Span::ZERO };
         let kept = ran.saturating_sub(lost).saturating_sub(overhead);

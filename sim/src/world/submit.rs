@@ -28,7 +28,7 @@ impl World {
         match spec {
             None => self.refuse(row, "NoPool"),
             Some(Err(refusal)) => self.refuse(row, refusal),
-            Some(Ok(spec)) => self.ask(row, Request::SubmitJob { account, job: Box::new(spec) }),
+            Some(Ok(spec)) => self.ask(row, 1, Request::SubmitJob { account, job: Box::new(spec) }),
         }
         self.note_fill();
     }
@@ -43,27 +43,37 @@ impl World {
         }
     }
 
-    /// Asks the coordinator for a job; over a network under a number, and again until it answers.
-    pub(super) fn ask(&mut self, row: u32, request: Request) {
-        self.asking = Some(row);
+    /// Asks the coordinator for something about the job of a row; over a network under a number,
+    /// and again until it answers.
+    pub(super) fn ask(&mut self, row: u32, number: u64, request: Request) {
+        let submits = matches!(request, Request::SubmitJob { .. });
+        self.asking = submits.then_some(row);
         let answer = if self.far.is_none() {
             self.apply(Command::Request(request))
         } else {
             let client = u64::from(row) + 1;
             let request = Box::new(request);
-            let numbered = Numbered { client, number: 1, request };
+            let numbered = Numbered { client, number, request };
             let answer =
                 if self.refuses() { None } else { self.apply(Command::Numbered(numbered.clone())) };
             if answer.is_none() {
-                self.ask_again(row, *numbered.request);
+                self.ask_again(row, number, *numbered.request);
             }
             answer
         };
         self.asking = None;
         match answer {
-            Some(Ok(Reply::Submitted(id))) => self.check_answer(id, row),
-            Some(Err(denied)) => self.refuse(row, refusal(&denied)),
-            Some(Ok(Reply::Done | Reply::Stale)) | None => {}
+            Some(Ok(Reply::Submitted(id))) => {
+                self.check_answer(id, row);
+                self.cancel_later(id, row);
+            }
+            Some(Err(denied)) if submits => self.refuse(row, refusal(&denied)),
+            Some(Ok(Reply::Done)) => {
+                if let Some(progress) = self.progress.get_mut(row as usize) {
+                    progress.cancelled = true;
+                }
+            }
+            Some(Ok(Reply::Stale) | Err(_)) | None => {}
         }
     }
 
@@ -79,11 +89,21 @@ impl World {
     }
 
     /// Asks once more in a while: nobody answered, or the disk was full.
-    fn ask_again(&mut self, row: u32, request: Request) {
+    fn ask_again(&mut self, row: u32, number: u64, request: Request) {
         let Some(far) = &mut self.far else { return };
         far.count("client_retry");
         let again = self.now.after(Span::new(500 + far.dice.below(4_500)));
-        self.later(again, Todo::Ask(row, Box::new(request)));
+        self.later(again, Todo::Ask(row, number, Box::new(request)));
+    }
+
+    /// Has a job cancelled in a while, if its account will.
+    fn cancel_later(&mut self, job: JobId, row: u32) {
+        let progress = self.progress.get(row as usize);
+        let account = self.record.jobs.get(row as usize).map(|row| AccountId::new(row.account));
+        if let (Some(after), Some(account)) = (progress.and_then(|p| p.cancel), account) {
+            let request = Box::new(Request::CancelJob { account, job });
+            self.later(self.now.after(after), Todo::Ask(row, 2, request));
+        }
     }
 
     /// Checks that an acknowledged job is the one that was asked for (LIVE.md P1, P2).
