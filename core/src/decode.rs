@@ -1,8 +1,11 @@
 //! Reading the canonical encoding back (see [`crate::encode`]).
 //!
-//! Bytes may come from anywhere: whatever they are, the answer is a value or an [`EncodeError`].
+//! Bytes may come from anywhere: whatever they are, the answer is a value or an [`EncodeError`]. A
+//! value has one encoding: other bytes that would mean the same, such as a map whose keys are out
+//! of order or stand twice, are refused.
 
-use crate::encode::EncodeError;
+use crate::encode::{EncodeError, is_encoding};
+use serde::Serialize;
 use serde::de::{DeserializeOwned, DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess};
 use serde::de::{SeqAccess, VariantAccess, Visitor};
 
@@ -12,11 +15,15 @@ const RESERVE_MAX: usize = 4_096;
 /// Reads a value from its canonical bytes, all of them.
 ///
 /// # Errors
-/// When the bytes end early, go on after the value, or hold an impossible byte.
-pub fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, EncodeError> {
+/// When the bytes end early, go on after the value, hold an impossible byte, or are not those that
+/// the value is encoded as.
+pub fn from_bytes<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T, EncodeError> {
     let mut decoder = Decoder { rest: bytes };
     let value = T::deserialize(&mut decoder)?;
-    if decoder.rest.is_empty() { Ok(value) } else { Err(EncodeError::Rest(decoder.rest.len())) }
+    if !decoder.rest.is_empty() {
+        return Err(EncodeError::Rest(decoder.rest.len()));
+    }
+    if is_encoding(&value, bytes) { Ok(value) } else { Err(EncodeError::Other) }
 }
 
 /// Reads values in the canonical encoding.
@@ -244,5 +251,31 @@ impl<'de> VariantAccess<'de> for &mut Decoder<'de> {
         visitor: V,
     ) -> Result<V::Value, EncodeError> {
         serde::Deserializer::deserialize_tuple(self, fields.len(), visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encode::to_bytes;
+    use crate::units::Priority;
+    use alloc::collections::{BTreeMap, BTreeSet};
+    use alloc::vec;
+
+    #[test]
+    fn keys_out_of_order_or_twice_are_no_value() {
+        let pairs = |pairs: [(u8, u8); 2]| to_bytes(&pairs.to_vec()).unwrap();
+        let map = |bytes: &[u8]| from_bytes::<BTreeMap<u8, u8>>(bytes);
+        assert_eq!(map(&pairs([(1, 5), (2, 6)])), Ok(BTreeMap::from([(1, 5), (2, 6)])));
+        assert_eq!(map(&pairs([(2, 6), (1, 5)])), Err(EncodeError::Other));
+        assert_eq!(map(&pairs([(1, 5), (1, 6)])), Err(EncodeError::Other));
+        let set = to_bytes(&vec![2_u8, 1]).unwrap();
+        assert_eq!(from_bytes::<BTreeSet<u8>>(&set), Err(EncodeError::Other));
+    }
+
+    #[test]
+    fn a_priority_above_100_is_no_value() {
+        assert_eq!(from_bytes::<Priority>(&[100]), Ok(Priority::URGENT));
+        assert!(matches!(from_bytes::<Priority>(&[101]), Err(EncodeError::Invalid(_))));
     }
 }

@@ -22,6 +22,9 @@ pub enum EncodeError {
     /// Bytes follow the value.
     #[error("{0} bytes follow the value")]
     Rest(usize),
+    /// The value that the bytes stand for is encoded as others.
+    #[error("the value is encoded otherwise: keys are out of order or stand twice")]
+    Other,
     /// A byte or index that no value has.
     #[error("{0}")]
     Invalid(String),
@@ -58,6 +61,29 @@ pub fn to_bytes<T: Serialize>(value: &T) -> Result<Vec<u8>, EncodeError> {
     let mut out = Vec::new();
     value.serialize(&mut Encoder { sink: &mut out })?;
     Ok(out)
+}
+
+/// Bytes that are expected.
+struct Expected<'a> {
+    rest: &'a [u8],
+    met: bool,
+}
+
+impl Sink for Expected<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        match self.rest.strip_prefix(bytes) {
+            Some(rest) => self.rest = rest,
+            None => self.met = false,
+        }
+    }
+}
+
+/// Returns whether these bytes are a value's canonical ones.
+#[must_use]
+pub fn is_encoding<T: Serialize>(value: &T, bytes: &[u8]) -> bool {
+    let mut expected = Expected { rest: bytes, met: true };
+    let encoded = value.serialize(&mut Encoder { sink: &mut expected });
+    encoded.is_ok() && expected.met && expected.rest.is_empty()
 }
 
 /// A 128-bit fingerprint of a state.

@@ -302,9 +302,18 @@ impl core::fmt::Display for Time {
     }
 }
 
-/// How much a job matters, 0 to 100 (RULES.md section 5).
+/// How much a job matters, 0 to 100 (RULES.md section 5). A byte above that is not decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u8")]
 pub struct Priority(u8);
+
+impl TryFrom<u8> for Priority {
+    type Error = &'static str;
+
+    fn try_from(value: u8) -> Result<Self, Self::Error> {
+        Self::new(value).ok_or("a priority is 0 to 100")
+    }
+}
 
 impl Priority {
     /// Leftovers only.

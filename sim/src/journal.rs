@@ -183,10 +183,29 @@ impl Reader {
         }
         left.sort_unstable_by(|a, b| b.cmp(a));
         let path = left.pop().ok_or_else(|| JournalError::Empty(folder.to_owned()))?;
+        let bytes = std::fs::read(&path);
+        let bytes = bytes.map_err(|error| JournalError::Read(path.clone(), error))?;
+        Self::begin(left, path, bytes)
+    }
+
+    /// Reads a journal of one segment that is in memory; `path` is for messages.
+    ///
+    /// # Errors
+    /// When it is damaged or of other rules.
+    pub fn in_memory(path: &Path, bytes: Vec<u8>) -> Result<(Self, Config), JournalError> {
+        Self::begin(Vec::new(), path.to_owned(), bytes)
+    }
+
+    /// Begins with a first segment and the configuration in it.
+    fn begin(
+        left: Vec<PathBuf>,
+        path: PathBuf,
+        bytes: Vec<u8>,
+    ) -> Result<(Self, Config), JournalError> {
         let chain = digest_of(&[]);
         let last = (0, Time::ZERO);
-        let mut reader = Self { left, path, bytes: Vec::new(), at: 0, chain, last };
-        reader.load()?;
+        let mut reader = Self { left, path, bytes, at: 0, chain, last };
+        reader.header()?;
         let first = reader.record()?;
         let first = first.filter(|record| record.kind == CONFIG && record.seq == 0);
         let first =
@@ -202,8 +221,10 @@ impl Reader {
     pub fn next_entry(&mut self) -> Result<Option<Entry<Command>>, JournalError> {
         while self.at == self.bytes.len() {
             let Some(path) = self.left.pop() else { return Ok(None) };
+            let bytes = std::fs::read(&path);
+            self.bytes = bytes.map_err(|error| JournalError::Read(path.clone(), error))?;
             self.path = path;
-            self.load()?;
+            self.header()?;
         }
         let Some(record) = self.record()? else { return Ok(None) };
         if record.kind != ENTRY {
@@ -217,10 +238,8 @@ impl Reader {
         Ok(Some(Entry { seq: Seq::new(record.seq), at: record.at, command }))
     }
 
-    /// Reads a whole segment and checks its header.
-    fn load(&mut self) -> Result<(), JournalError> {
-        let bytes = std::fs::read(&self.path);
-        self.bytes = bytes.map_err(|error| JournalError::Read(self.path.clone(), error))?;
+    /// Checks the header of the loaded segment.
+    fn header(&mut self) -> Result<(), JournalError> {
         self.at = 0;
         let magic = self.take(8)?;
         if self.bytes.get(magic) != Some(MAGIC.as_slice()) {
@@ -282,7 +301,10 @@ impl Reader {
     }
 
     /// Decodes what a record holds.
-    fn decode<T: serde::de::DeserializeOwned>(&self, record: &Record) -> Result<T, JournalError> {
+    fn decode<T>(&self, record: &Record) -> Result<T, JournalError>
+    where
+        T: serde::de::DeserializeOwned + serde::Serialize,
+    {
         let payload = self.bytes.get(record.payload.clone()).unwrap_or_default();
         from_bytes(payload).map_err(|_| self.damaged("a record holds no value of its kind"))
     }
