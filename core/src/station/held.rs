@@ -81,11 +81,13 @@ impl Held {
         matches!(self.phase, Phase::Killed(..))
     }
 
-    /// Returns whether pausing it is possible and helps.
+    /// Returns whether pausing it is possible and helps. Whatever its order says, a device is given
+    /// back only by leaving: an owner who lacks one does not wait for a pause first.
     #[must_use]
     pub fn can_pause(&self) -> bool {
         let start = &self.start;
-        self.phase == Phase::Running && start.pausable && !start.needs.cpu.is_zero()
+        let helps = start.pausable && start.devices == 0 && !start.needs.cpu.is_zero();
+        self.phase == Phase::Running && helps
     }
 
     /// Orders who leaves when the owner returns: others before the owner's own, lowest class, least

@@ -103,14 +103,16 @@ pub enum Step {
 }
 
 impl Demand {
-    /// Sums what some leases hold; paused ones hold no CPU.
+    /// Sums what some leases hold; paused ones hold no CPU. What a disk or a coordinator says of
+    /// them is not trusted to fit: a sum stops at the largest number.
     fn of<'a>(leases: impl Iterator<Item = &'a Held>) -> Self {
         let mut sum = Self::default();
         for held in leases {
             let needs = &held.start.needs;
             let paused = matches!(held.phase, Phase::Paused(_));
-            sum.cpu += if paused { 0 } else { needs.cpu.get() };
-            sum.memory += needs.memory.get();
+            let cpu = if paused { 0 } else { needs.cpu.get() };
+            sum.cpu = sum.cpu.saturating_add(cpu);
+            sum.memory = sum.memory.saturating_add(needs.memory.get());
             sum.devices |= held.start.devices;
         }
         sum
@@ -163,7 +165,8 @@ impl Ladder {
         let alive = || leases.values().filter(|held| held.is_alive());
         let mut demand = Demand::of(alive());
         // A paused job would need its CPU again.
-        demand.cpu = alive().map(|held| held.start.needs.cpu.get()).sum();
+        let cpu = alive().map(|held| held.start.needs.cpu.get());
+        demand.cpu = cpu.fold(0, u64::saturating_add);
         self.shortage(machine, watch, demand)
     }
 
@@ -273,7 +276,8 @@ impl Ladder {
         let mut demand = Demand::of(staying.iter().copied());
         let mut steps = Vec::new();
         for held in staying.iter().rev().filter(paused) {
-            let more = Demand { cpu: demand.cpu + held.start.needs.cpu.get(), ..demand };
+            let cpu = demand.cpu.saturating_add(held.start.needs.cpu.get());
+            let more = Demand { cpu, ..demand };
             if !self.shortage(machine, watch, more).is_any() {
                 demand = more;
                 steps.push(Step::Resume(held.start.lease));
