@@ -11,6 +11,10 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
+/// Most orders in an outbox to which answers to an inventory are added. What finds no room is
+/// answered later: a node lists it again with every message.
+pub const ANSWERS_MAX: usize = 1_024;
+
 /// An order that is not confirmed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
@@ -86,6 +90,12 @@ impl Link {
     #[must_use]
     pub fn is_starting(&self, lease: LeaseId) -> bool {
         self.outbox.get(&lease).is_some_and(|p| matches!(p.order, Order::Start(_)))
+    }
+
+    /// Returns whether an inventory's mention of this lease can be answered now.
+    #[must_use]
+    pub fn has_room(&self, lease: LeaseId) -> bool {
+        self.outbox.len() < ANSWERS_MAX || self.is_ordering(lease)
     }
 
     /// Returns whether any order about this lease is not confirmed.

@@ -163,6 +163,9 @@ impl Work<'_> {
                 listed.insert(lease);
                 self.status(node, lease, epoch, status);
             }
+            if !self.state.links[node].has_room(lease) {
+                continue;
+            }
             // What has ended is heard; what nobody knows has no business there.
             match status {
                 Status::Ended(..) => self.order(node, Order::Forget(lease, epoch)),
