@@ -55,11 +55,14 @@ seeds=$(sum swarm 3)
 entries=$(sum swarm 4)
 validated=$(sum validate 3)
 canaries=$(sum canaries 3)
+inputs=$(sum fuzz 3)
+mutations=$(sum fuzz 4)
 say "what ran"
 echo "tests passed      ${tests:-0}"
 echo "property cases    $cases"
 echo "commands applied  $commands"
 echo "golden scripts    $scripts"
+echo "fuzz inputs       $((inputs + mutations)) ($inputs of the corpus)"
 echo "swarm seeds       $seeds ($entries entries, every invariant after each)"
 echo "planted bugs      $canaries, all found (in $(sum canaries 4) seeds)"
 echo "validated cases   $validated ($(sum validate 4) entries, every invariant after each)"
@@ -67,7 +70,8 @@ awk '$1 == "weather" { n[$2] += $3 } END { for (w in n) print "  " w, n[w] }' "$
 for what in "${skipped[@]}"; do
     echo "!! SKIPPED: $what"
 done
-for count in "${tests:-0}" "$cases" "$commands" "$scripts" "$seeds" "$entries" "$validated" "$canaries"; do
+for count in "${tests:-0}" "$cases" "$commands" "$scripts" "$seeds" "$entries" "$validated" \
+    "$canaries" "$inputs" "$mutations"; do
     if [ "$count" -eq 0 ]; then
         echo "!! a count is zero: something did not run"
         exit 1

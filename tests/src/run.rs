@@ -24,8 +24,9 @@ impl Counts {
     }
 }
 
-/// Returns the number in an environment variable.
-fn number(name: &str, default: u64) -> u64 {
+/// Returns the number in an environment variable, or this one.
+#[must_use]
+pub fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
