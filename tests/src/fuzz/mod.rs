@@ -324,8 +324,10 @@ pub fn snapshot(bytes: &[u8]) -> bool {
 
 /// A segment of a journal: as it came, and with its checksums and chain made right.
 pub fn journal(bytes: &[u8]) -> bool {
-    let (came, mended) = (read(bytes.to_vec()), read(segment::mend(bytes)));
-    came.or(mended).is_some_and(replay)
+    let came = read(bytes.to_vec()).is_some_and(replay);
+    let mended = segment::mend(bytes);
+    let mended = mended != bytes && read(mended).is_some_and(replay);
+    came || mended
 }
 
 /// Reads all that can be read of a segment.
@@ -350,6 +352,7 @@ fn replay((config, entries): (Config, Vec<Entry<Command>>)) -> bool {
         }
         apply(&mut grid, entry.at, entry.command.clone());
     }
+    go_on(&mut grid);
     !entries.is_empty()
 }
 
