@@ -97,6 +97,22 @@ impl EvictionReason {
         Self::PermissionLost,
     ];
 
+    /// Returns the reason that counts when a node names this one for what nobody had told it to
+    /// end: its owner, its permission, and else its own failure.
+    #[must_use]
+    pub const fn said_by_node(self) -> Self {
+        match self {
+            Self::OwnerReturn | Self::PermissionLost => self,
+            Self::PriorityPreemption
+            | Self::BudgetExhausted
+            | Self::TimeLimit
+            | Self::NodeFailure
+            | Self::UserRequest
+            | Self::GangEnded
+            | Self::Refused => Self::NodeFailure,
+        }
+    }
+
     /// Returns the name that users meet.
     #[must_use]
     pub const fn name(self) -> &'static str {

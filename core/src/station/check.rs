@@ -28,7 +28,7 @@ pub fn check(station: &Station) -> Vec<Breach> {
         let overdue = matches!(held.phase, Phase::Leaving(at, _) if at <= station.now);
         need(51, !overdue, &|| format!("{id} was to be killed by now"));
         let most = station.watch.offering.suspend_max;
-        let rested = matches!(held.phase, Phase::Paused(at) if at.after(most) <= station.now);
+        let rested = matches!(held.phase, Phase::Paused(at) if at.after(most) < station.now);
         need(18, !rested, &|| format!("{id} has been paused for too long"));
     }
     need(20, sum.fits_in(&station.machine.capacity), &|| format!("{sum:?} is more than it has"));

@@ -34,6 +34,7 @@ impl Work<'_> {
 
     /// Notes that a node has told a lease to leave.
     fn leaving(&mut self, node: NodeId, id: LeaseId, reason: EvictionReason, notice: Span) {
+        let reason = reason.said_by_node();
         if reason == EvictionReason::OwnerReturn {
             self.blame(id, node);
         }
@@ -62,7 +63,7 @@ impl Work<'_> {
                     self.back_off(node);
                     Some(EvictionReason::Refused)
                 }
-                Outcome::Stopped => reason,
+                Outcome::Stopped => reason.map(EvictionReason::said_by_node),
                 Outcome::Completed | Outcome::Failed => None,
             };
             if reason == Some(EvictionReason::OwnerReturn) {
