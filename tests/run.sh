@@ -50,7 +50,7 @@ fi
 sum() { awk -v kind="$1" -v field="$2" '$1 == kind { n += $field } END { print n + 0 }' "$GRID_COUNTS"; }
 cases=$(sum property 3)
 commands=$(sum property 4)
-scripts=$(sum scripts 3)
+scripts=$(($(sum scripts 3) + $(sum histories 3)))
 seeds=$(sum swarm 3)
 entries=$(sum swarm 4)
 validated=$(sum validate 3)
@@ -61,7 +61,7 @@ say "what ran"
 echo "tests passed      ${tests:-0}"
 echo "property cases    $cases"
 echo "commands applied  $commands"
-echo "golden scripts    $scripts"
+echo "golden scripts    $scripts ($(sum histories 3) of them over a faulty network)"
 echo "fuzz inputs       $((inputs + mutations)) ($inputs of the corpus)"
 echo "swarm seeds       $seeds ($entries entries, every invariant after each)"
 echo "planted bugs      $canaries, all found (in $(sum canaries 4) seeds)"

@@ -29,6 +29,25 @@ fn triple(bundle: &Bundle) -> [u64; 3] {
 }
 
 #[test]
+fn a_lease_names_the_row_of_its_job_whatever_was_refused_before() {
+    let folder = scratch("numbers");
+    let path = folder.join("numbers.yaml");
+    let text = "atp: { enabled: false }\n\
+                nodes: [{ name: n, cores: 2, memory_gb: 8, owner_use: none }]\n\
+                jobs:\n\
+                - { name: huge, account: a, needs: { cpu_cores: 64 }, runs: 10s }\n\
+                - { name: fits, account: a, needs: { cpu_cores: 1 }, runs: 10s }\n";
+    std::fs::write(&path, text).unwrap();
+    let loaded = load(&path, &[]).unwrap();
+    let keep = Keep { decisions: true, ..Keep::default() };
+    let run = simulate(&loaded, 0, &keep, |_| true).unwrap().run.record;
+    let named: Vec<&str> =
+        run.leases.iter().map(|lease| &*run.job(lease.job).unwrap().name).collect();
+    assert_eq!(named, ["fits"]);
+    assert_eq!(run.decisions.iter().map(|row| row.job).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
 fn owners_and_leases_fit_into_the_cluster_except_while_it_is_reclaimed() {
     for (name, set) in BUSY {
         let result = outcome(name, set);

@@ -157,6 +157,10 @@ fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
         ("resume", &mut rules.offering.resume_after),
         ("horizon", &mut rules.balance.horizon),
     ];
+    let known = |key: &&str| spans.iter().any(|(name, _)| name == key);
+    if let Some(key) = line.values.keys().find(|key| !known(key)) {
+        return Err(format!("{key} is no rule"));
+    }
     for (key, slot) in spans {
         *slot = line.span(key)?.unwrap_or(*slot);
     }

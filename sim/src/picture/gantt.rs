@@ -127,7 +127,7 @@ fn bars(run: &RunRecord, nodes: &[usize]) -> (Vec<Bar>, Vec<usize>) {
         if let Some(end) = lanes.get_mut(lane) {
             *end = end.max(to);
         }
-        let job = usize::try_from(lease.job).ok().and_then(|job| run.jobs.get(job));
+        let job = run.job(lease.job);
         out.push(Bar { node, lane, from, to, band: job.map_or(0, band_index), job: lease.job });
     }
     (out, free.iter().map(|lanes| lanes.len().max(1)).collect())

@@ -46,6 +46,14 @@ pub struct RunRecord {
     pub fill: Vec<FillPoint>,
 }
 
+impl RunRecord {
+    /// Returns a job by its number, which counts from 1.
+    #[must_use]
+    pub fn job(&self, number: u64) -> Option<&JobRow> {
+        self.jobs.get(usize::try_from(number.checked_sub(1)?).ok()?)
+    }
+}
+
 /// A node's hardware.
 #[derive(Clone, Debug, Default)]
 pub struct NodeRow {
@@ -190,7 +198,7 @@ impl JobRow {
 pub struct LeaseRow {
     /// The lease.
     pub lease: u64,
-    /// The job.
+    /// The job: its place in the table of jobs, counted from 1.
     pub job: u64,
     /// Which attempt of the job, from 1.
     pub attempt: u32,
@@ -280,7 +288,7 @@ pub struct DecisionRow {
     pub at: Time,
     /// `place` or `evict`.
     pub kind: &'static str,
-    /// The job.
+    /// The job: its place in the table of jobs, counted from 1.
     pub job: u64,
     /// Its lease.
     pub lease: u64,

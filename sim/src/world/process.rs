@@ -185,7 +185,7 @@ impl World {
         for member in &granted.members {
             self.record.leases.push(LeaseRow {
                 lease: lease.get(),
-                job: job.get(),
+                job: index as u64 + 1,
                 attempt,
                 node: member.node.get(),
                 needs: granted.needs.bundle().into(),
@@ -221,7 +221,7 @@ impl World {
         self.record.decisions.push(DecisionRow {
             at: self.now,
             kind,
-            job: lease.job.get(),
+            job: self.row(lease.job) as u64 + 1,
             lease: id.get(),
             nodes: lease.members.iter().map(|member| member.node.get()).collect(),
             reason: lease.reason.map_or_else(strategy, |reason| reason.name().to_owned()),
