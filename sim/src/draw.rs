@@ -8,7 +8,7 @@ use crate::rng::{Stream, stream};
 use crate::scenario::build::NodeLoad;
 use crate::work::{Blow, BlowRecord, JobExtra, JobRecord, LoadSeries, NetworkRecord};
 use gridcore::bundle::{Bundle, GpuNeed, Needs};
-use gridcore::config::{Backfill, Config, Lend, NodeSpec, Order, Policy, Rules, Strategy};
+use gridcore::config::{Backfill, Config, Hours, Lend, NodeSpec, Order, Policy, Rules, Strategy};
 use gridcore::ids::AccountId;
 use gridcore::units::{BasisPoints, Bytes, MilliCores, PerMille, Priority, Span, Time};
 
@@ -105,6 +105,12 @@ pub fn rules(dice: &mut Dice<'_>) -> Rules {
     rules.atp.enabled = !dice.one_in(3);
     let policies = [Policy::Conservative, Policy::Balanced, Policy::Aggressive, Policy::Predictive];
     rules.balance.policy = dice.pick(&policies).unwrap_or(Policy::Balanced);
+    if dice.one_in(6) {
+        // Closed for a while within the hour of weather, which begins at midnight.
+        let to = u16::try_from(dice.between(1, 40)).unwrap_or(1);
+        let closed = u16::try_from(dice.between(1, 15)).unwrap_or(1);
+        rules.offering.lend_hours = Some(Hours { from: to + closed, to });
+    }
     rules
 }
 

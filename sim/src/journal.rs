@@ -110,18 +110,9 @@ impl Writer {
             self.out = segment(&self.folder, seq)?;
             self.written = HEADER as u64;
         }
-        let mut body = Vec::with_capacity(FIELDS + payload.len());
-        body.extend_from_slice(&seq.to_le_bytes());
-        body.extend_from_slice(&self.chain.0.to_le_bytes());
-        body.push(kind);
-        body.extend_from_slice(&at.ms().to_le_bytes());
-        body.extend_from_slice(payload);
-        let length = u32::try_from(body.len()).map_err(io::Error::other)?;
-        self.out.write_all(&length.to_le_bytes())?;
-        self.out.write_all(&crc32c::crc32c(&body).to_le_bytes())?;
-        self.out.write_all(&body)?;
-        self.chain = digest_of(&body);
-        self.written += (FRAME + body.len()) as u64;
+        let framed = frame(&mut self.chain, (seq, at), kind, payload).map_err(io::Error::other)?;
+        self.out.write_all(&framed)?;
+        self.written += framed.len() as u64;
         Ok(())
     }
 
@@ -133,6 +124,110 @@ impl Writer {
         match self.failed.take() {
             Some(error) => Err(error),
             None => self.out.flush(),
+        }
+    }
+}
+
+/// Returns the bytes of a record, and carries the chain on to it.
+fn frame(
+    chain: &mut Digest,
+    (seq, at): (u64, Time),
+    kind: u8,
+    payload: &[u8],
+) -> Result<Vec<u8>, std::num::TryFromIntError> {
+    let length = u32::try_from(FIELDS + payload.len())?;
+    let mut record = Vec::with_capacity(FRAME + FIELDS + payload.len());
+    record.extend_from_slice(&length.to_le_bytes());
+    record.extend_from_slice(&[0; 4]);
+    record.extend_from_slice(&seq.to_le_bytes());
+    record.extend_from_slice(&chain.0.to_le_bytes());
+    record.push(kind);
+    record.extend_from_slice(&at.ms().to_le_bytes());
+    record.extend_from_slice(payload);
+    if let Some((head, body)) = record.split_at_mut_checked(FRAME) {
+        let crc = crc32c::crc32c(body).to_le_bytes();
+        head.iter_mut().skip(4).zip(crc).for_each(|(slot, byte)| *slot = byte);
+        *chain = digest_of(body);
+    }
+    Ok(record)
+}
+
+/// The records that follow some state, on a disk that may lose what was not synced.
+#[derive(Clone, Debug)]
+pub struct Tail {
+    bytes: Vec<u8>,
+    chain: Digest,
+    /// Number and time of the state's last entry.
+    after: (u64, Time),
+    /// Bytes that no crash takes.
+    synced: usize,
+    /// Records.
+    count: usize,
+}
+
+impl Tail {
+    /// Begins after an entry.
+    #[must_use]
+    pub fn after(seq: Seq, at: Time) -> Self {
+        let (chain, after) = (digest_of(&[]), (seq.get(), at));
+        Self { bytes: Vec::new(), chain, after, synced: 0, count: 0 }
+    }
+
+    /// Returns how many records were appended.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Appends an entry, which is not synced yet.
+    ///
+    /// # Panics
+    /// When a command cannot be encoded: our bug.
+    pub fn append(&mut self, entry: &Entry<Command>) {
+        let payload = to_bytes(&entry.command).ok();
+        let name = (entry.seq.get(), entry.at);
+        let framed = payload.and_then(|p| frame(&mut self.chain, name, ENTRY, &p).ok());
+        assert!(framed.is_some(), "every command has an encoding");
+        self.bytes.extend(framed.unwrap_or_default());
+        self.count += 1;
+    }
+
+    /// Syncs what was appended.
+    pub fn sync(&mut self) {
+        self.synced = self.bytes.len();
+    }
+
+    /// Returns how many bytes are not synced.
+    #[must_use]
+    pub fn unsynced(&self) -> usize {
+        self.bytes.len() - self.synced
+    }
+
+    /// Loses what was not synced but for the first bytes of it; one of these may have changed.
+    pub fn tear(&mut self, kept: usize, changed: Option<usize>) {
+        self.bytes.truncate(self.synced + kept);
+        let place = changed.map(|place| self.synced + place);
+        if let Some(byte) = place.and_then(|place| self.bytes.get_mut(place)) {
+            *byte = !*byte;
+        }
+    }
+
+    /// Reads the entries back. A record that is damaged past the last sync is where it ends.
+    ///
+    /// # Errors
+    /// When anything before that is damaged.
+    pub fn entries(&self) -> Result<Vec<Entry<Command>>, JournalError> {
+        let (path, bytes, chain) = (PathBuf::from("memory"), self.bytes.clone(), digest_of(&[]));
+        let mut reader = Reader { left: Vec::new(), path, bytes, at: 0, chain, last: self.after };
+        let mut entries = Vec::new();
+        loop {
+            let begins = reader.at;
+            match reader.next_entry() {
+                Ok(Some(entry)) => entries.push(entry),
+                Ok(None) => return Ok(entries),
+                Err(_) if begins >= self.synced => return Ok(entries),
+                Err(error) => return Err(error),
+            }
         }
     }
 }
@@ -311,5 +406,44 @@ impl Reader {
 
     fn damaged(&self, what: &'static str) -> JournalError {
         JournalError::Damaged { path: self.path.clone(), at: self.at as u64, what }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tail(synced: u64, more: u64) -> Tail {
+        let mut tail = Tail::after(Seq::new(7), Time::ZERO);
+        for i in 1..=synced + more {
+            let entry =
+                Entry { seq: Seq::new(7 + i), at: Time::from_ms(i), command: Command::Wake };
+            tail.append(&entry);
+            if i <= synced {
+                tail.sync();
+            }
+        }
+        tail
+    }
+
+    #[test]
+    fn what_was_synced_survives_any_torn_tail() {
+        let whole = tail(3, 1);
+        assert_eq!(whole.entries().unwrap().len(), 4);
+        for kept in 0..whole.unsynced() {
+            for changed in (0..kept).map(Some).chain([None]) {
+                let mut torn = whole.clone();
+                torn.tear(kept, changed);
+                assert_eq!(torn.entries().unwrap().len(), 3, "{kept} bytes, {changed:?} changed");
+            }
+        }
+    }
+
+    #[test]
+    fn damage_before_the_last_sync_is_refused() {
+        let mut damaged = tail(3, 0);
+        let middle = damaged.bytes.len() / 2;
+        damaged.bytes[middle] ^= 1;
+        assert!(damaged.entries().is_err());
     }
 }

@@ -333,7 +333,30 @@ pub fn smaller(base: &Base, seed: u64, number: u64) -> Option<(Vec<Choice>, Stri
         Err(_) => Ok(()),
     });
     match failed {
-        Err(TestError::Fail(why, choices)) => Some((choices, why.message().to_owned())),
+        Err(TestError::Fail(why, choices)) => {
+            Some(fewer(base, seed, choices, why.message().to_owned()))
+        }
         Err(TestError::Abort(_)) | Ok(_) => None,
     }
+}
+
+/// Leaves out every choice that is not needed to fail: proptest asks that only once for each, before
+/// it makes the others smaller.
+fn fewer(
+    base: &Base,
+    seed: u64,
+    mut choices: Vec<Choice>,
+    mut what: String,
+) -> (Vec<Choice>, String) {
+    let mut at = choices.len();
+    while at > 0 {
+        at -= 1;
+        let mut without = choices.clone();
+        without.remove(at);
+        let broken = base.play(seed, &without).map(|verdict| verdict.broken);
+        if let Some(first) = broken.ok().and_then(|broken| broken.into_iter().next()) {
+            (choices, what, at) = (without, first, choices.len() - 1);
+        }
+    }
+    (choices, what)
 }

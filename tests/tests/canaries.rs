@@ -27,6 +27,7 @@ fn the_swarm_finds_every_planted_bug() {
     assert!(out.status.success(), "{text}\n{said}");
     let caught = text.lines().filter(|line| line.contains(" seed ")).count() as u64;
     assert!(caught >= 25, "{caught} bugs were planted:\n{text}");
+    assert!(text.contains("shows it again"), "{text}");
     let seeds: u64 = text.lines().filter_map(played).sum();
     println!("{text}");
     record("canaries", "swarm", caught, seeds);

@@ -55,6 +55,7 @@ fn nothing_that_must_not_happens_in_foul_weather() {
         "lie_told",
         "kill_survived",
         "request_refused",
+        "entry_lost_unsynced",
     ]) {
         assert!(weather.contains_key(what), "{what} never happened");
     }

@@ -81,6 +81,7 @@ impl World {
             Blow::WallJump => {
                 let minute = self.far.as_mut().map_or(0, |far| far.dice.below(1_440));
                 self.happen(node, Event::Minute(u16::try_from(minute).unwrap_or(0)));
+                self.later(over, Todo::Thaw(node));
             }
             Blow::OwnerReclaim | Blow::OwnerReclaimNow => {
                 let now = record.blow == Blow::OwnerReclaimNow;

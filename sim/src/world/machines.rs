@@ -185,6 +185,9 @@ impl World {
             *wake = Time::MAX;
         }
         self.happen(node, Event::Connected);
+        if self.grid.state().rules.offering.lend_hours.is_some() {
+            self.tell_minute(node);
+        }
         self.sample_again(node);
     }
 
@@ -198,6 +201,9 @@ impl World {
         }
         if self.runs(node) {
             self.happen(node, Event::Wake);
+            if self.grid.state().rules.offering.lend_hours.is_some() {
+                self.tell_minute(node);
+            }
             self.sample_again(node);
         }
     }

@@ -393,7 +393,13 @@ impl World {
             }
         }
         let grid = &self.grid;
-        let crash = self.far.as_mut().and_then(|far| far.store.keep(entry, grid));
+        let far = self.far.as_deref_mut();
+        let crash = far.and_then(|far| far.store.keep(entry, grid, &mut far.dice));
+        if crash.is_some_and(|(crash, _)| crash == Crash::Before)
+            && let Some(far) = &mut self.far
+        {
+            far.count("entry_lost_unsynced");
+        }
         if let Some((crash, _)) = crash {
             Self::survive(crash, &mut effects);
         }

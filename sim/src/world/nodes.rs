@@ -148,9 +148,7 @@ impl World {
         let minutes = self.now.ms() / 60_000;
         let minute = minutes % day;
         for node in self.grid.state().nodes.ids() {
-            if self.runs(node) {
-                self.happen(node, Event::Minute(u16::try_from(minute).unwrap_or(0)));
-            }
+            self.tell_minute(node);
         }
         let until = |hour: u16| match (u64::from(hour) % day + day - minute) % day {
             0 => day,
@@ -158,6 +156,14 @@ impl World {
         };
         let next = minutes + until(hours.from).min(until(hours.to));
         self.events.push(Time::from_ms(next * 60_000), Class::Clock, 0);
+    }
+
+    /// Tells a station the minute of the day, if it runs.
+    pub(super) fn tell_minute(&mut self, node: NodeId) {
+        let minute = u16::try_from(self.now.ms() / 60_000 % 1_440).unwrap_or(0);
+        if self.runs(node) {
+            self.happen(node, Event::Minute(minute));
+        }
     }
 
     /// Lets a node that has failed or come back begin anew: nothing runs on it, and it goes by the

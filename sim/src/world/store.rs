@@ -2,10 +2,12 @@
 //!
 //! An entry is synced before anything that follows from it is done. A crash in the middle of an
 //! entry therefore leaves one of two pasts: the entry was never there, and nothing followed; or it
-//! is there, and some of what followed was done.
+//! is there, and some of what followed was done. What was not synced is lost, or torn at any byte.
 
 use super::World;
 use super::network::Todo;
+use crate::journal::Tail;
+use crate::rng::Stream;
 use gridcore::canary::{Canary, planted};
 use gridcore::command::{Command, Entry, Report};
 use gridcore::effect::Effect;
@@ -45,7 +47,8 @@ pub(super) struct Store {
     /// How long it was away in all: its time does not count then.
     pub(super) lag: Span,
     checkpoint: Grid,
-    since: Vec<Entry<Command>>,
+    /// The records since the checkpoint.
+    tail: Tail,
     next: Option<Next>,
     last: Time,
     digest: Option<Digest>,
@@ -58,7 +61,7 @@ impl Store {
             full_until: Time::ZERO,
             lag: Span::ZERO,
             checkpoint: grid.clone(),
-            since: Vec::new(),
+            tail: Tail::after(grid.state().seq, grid.state().now),
             next: None,
             last: Time::ZERO,
             digest: None,
@@ -76,34 +79,53 @@ impl Store {
     }
 
     /// Keeps an entry, or tells how a crash falls into it and how long the coordinator is away.
-    pub(super) fn keep(&mut self, entry: &Entry<Command>, grid: &Grid) -> Option<(Crash, Span)> {
+    pub(super) fn keep(
+        &mut self,
+        entry: &Entry<Command>,
+        grid: &Grid,
+        dice: &mut Stream,
+    ) -> Option<(Crash, Span)> {
         let asked = matches!(entry.command, Command::Numbered(_));
         let falls = |next: &mut Next| asked || entry.at >= next.waits;
         let crash = self.next.take_if(falls).map(|next| (next.crash, next.away));
-        if crash.is_none_or(|(crash, _)| crash != Crash::Before) {
-            self.since.push(entry.clone());
-            self.last = entry.at;
-            if crash.is_some() {
-                self.digest = Some(grid.digest());
-            } else if self.since.len() >= CHECKPOINT {
-                self.checkpoint = grid.clone();
-                self.since.clear();
-            }
+        self.tail.append(entry);
+        if crash.is_some_and(|(crash, _)| crash == Crash::Before) {
+            let kept = dice.below(self.tail.unsynced() as u64);
+            let changed = (dice.below(2) == 0).then(|| dice.below(kept.max(1)));
+            let place = |at: u64| usize::try_from(at).unwrap_or(0);
+            self.tail.tear(place(kept), changed.map(place));
+            return crash;
+        }
+        self.tail.sync();
+        self.last = entry.at;
+        if crash.is_some() {
+            self.digest = Some(grid.digest());
+        } else if self.tail.count() >= CHECKPOINT {
+            self.checkpoint(grid);
         }
         crash
+    }
+
+    /// Keeps a whole state, and begins the records anew.
+    fn checkpoint(&mut self, grid: &Grid) {
+        self.checkpoint = grid.clone();
+        self.tail = Tail::after(grid.state().seq, grid.state().now);
     }
 
     /// Returns the coordinator as it was when it was last synced, or what is wrong with it.
     fn recover(&mut self) -> Result<Grid, String> {
         let mut grid = self.checkpoint.clone();
         let mut lost = Vec::new();
+        let mut entries = self.tail.entries().map_err(|error| error.to_string())?;
         if planted(Canary::LoseSynced) {
-            self.since.pop();
+            entries.pop();
         }
-        for entry in &self.since {
+        for entry in &entries {
             let _ = grid.apply(entry, &mut lost);
             lost.clear();
         }
+        // A torn record is cut off.
+        self.checkpoint(&grid);
         match self.digest.take() {
             Some(digest) if digest != grid.digest() => {
                 Err(format!("the journal replays to {}, it was {digest}", grid.digest()))
