@@ -340,8 +340,8 @@ pub fn smaller(base: &Base, seed: u64, number: u64) -> Option<(Vec<Choice>, Stri
     }
 }
 
-/// Leaves out every choice that is not needed to fail: proptest asks that only once for each, before
-/// it makes the others smaller.
+/// Leaves out every choice that is not needed to fail: proptest asks that only once for each,
+/// before it makes the others smaller.
 fn fewer(
     base: &Base,
     seed: u64,
