@@ -1,7 +1,7 @@
 //! `compare`: the same work under several rules, one report.
 
 use super::run::{interruption, run_all};
-use super::{ScenarioArgs, Seeds, show};
+use super::{RuleArgs, ScenarioArgs, Seeds, show};
 use crate::compare::{HEADLINE, Spread, spreads};
 use crate::json::{Json, object};
 use crate::output::{Staging, write_pictures};
@@ -69,13 +69,13 @@ impl CompareArgs {
                     }
                     label.extend(policy.map(value_name));
                     label.extend(strategy.map(value_name));
-                    let args = ScenarioArgs {
+                    let rules = RuleArgs {
                         scenario: scenario.clone(),
                         sets: self.sets.clone(),
-                        trace: self.trace.clone(),
                         policy: *policy,
                         strategy: *strategy,
                     };
+                    let args = ScenarioArgs { rules, trace: self.trace.clone() };
                     out.push((label.join(" "), args));
                 }
             }

@@ -1,5 +1,6 @@
 //! Many plays side by side, and what they came to: for `swarm` and `validate`.
 
+use super::Interrupted;
 use super::run::interruption;
 use super::show;
 use crate::clock::Stopwatch;
@@ -114,8 +115,9 @@ impl ManyArgs {
         } else if !self.quiet {
             table(&sum, unit, wall.as_millis());
         }
-        let stopped = sum.failed.is_empty() && stop.load(Ordering::Relaxed);
-        anyhow::ensure!(!stopped, "interrupted after {} {unit}", sum.played);
+        if sum.failed.is_empty() && stop.load(Ordering::Relaxed) {
+            return Err(Interrupted(format!("after {} {unit}", sum.played)).into());
+        }
         Ok(sum)
     }
 }

@@ -1,4 +1,5 @@
-//! The command line: verbs, their options, and exit codes (0 ok, 1 error, 2 usage).
+//! The command line: verbs, their options, and exit codes (0 ok, 1 error, 2 usage, 130
+//! interrupted).
 
 mod compare;
 mod convert;
@@ -60,14 +61,21 @@ enum Verb {
 /// A scenario and what is changed in it.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ScenarioArgs {
+    #[command(flatten)]
+    pub(crate) rules: RuleArgs,
+    /// Files of the trace: FILE, or NAME=FILE where the format has several (nodes=, tasks=).
+    #[arg(long, value_name = "[NAME=]FILE")]
+    pub(crate) trace: Vec<String>,
+}
+
+/// A scenario and what is changed in its rules.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RuleArgs {
     /// The scenario file.
     pub(crate) scenario: PathBuf,
     /// Override a key: key.path=value; list items by index.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) sets: Vec<String>,
-    /// Files of the trace: FILE, or NAME=FILE where the format has several (nodes=, tasks=).
-    #[arg(long, value_name = "[NAME=]FILE")]
-    pub(crate) trace: Vec<String>,
     /// Policy of the owners' peak.
     #[arg(long, value_enum)]
     pub(crate) policy: Option<PolicyName>,
@@ -79,23 +87,25 @@ pub(crate) struct ScenarioArgs {
 impl ScenarioArgs {
     /// Reads the scenario with everything that is changed in it.
     fn load(&self) -> Result<Loaded, ScenarioError> {
-        let mut loaded = load(&self.scenario, &self.sets)?;
+        let RuleArgs { scenario, sets, policy, strategy } = &self.rules;
+        let mut loaded = load(scenario, sets)?;
         let execution = &mut loaded.scenario.execution;
-        if self.policy.is_some() {
-            execution.resource_sharing.policy = self.policy;
+        if policy.is_some() {
+            execution.resource_sharing.policy = *policy;
         }
-        if self.strategy.is_some() {
-            execution.scheduling.strategy = self.strategy;
+        if strategy.is_some() {
+            execution.scheduling.strategy = *strategy;
         }
         for trace in &self.trace {
             replace_trace(&mut loaded, trace)?;
         }
         Ok(loaded)
     }
+}
 
+impl RuleArgs {
     /// Returns the file and everything that is changed in it as overrides of keys.
-    fn file_and_sets(&self) -> anyhow::Result<(&Path, Vec<String>)> {
-        anyhow::ensure!(self.trace.is_empty(), "--trace: the cases bring their own work");
+    fn file_and_sets(&self) -> (&Path, Vec<String>) {
         let mut sets = self.sets.clone();
         let name = |value: Option<PossibleValue>| value.map(|v| v.get_name().to_owned());
         if let Some(policy) = self.policy.and_then(|policy| name(policy.to_possible_value())) {
@@ -104,7 +114,7 @@ impl ScenarioArgs {
         if let Some(strategy) = self.strategy.and_then(|s| name(s.to_possible_value())) {
             sets.push(format!("execution.scheduling.strategy={strategy}"));
         }
-        Ok((&self.scenario, sets))
+        (&self.scenario, sets)
     }
 }
 
@@ -146,6 +156,11 @@ fn replace_trace(loaded: &mut Loaded, trace: &str) -> Result<(), ScenarioError> 
     }
 }
 
+/// Ctrl-C ended the work before it was done.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted {0}")]
+struct Interrupted(String);
+
 /// Runs the command line; returns the exit code.
 #[must_use]
 pub fn main() -> std::process::ExitCode {
@@ -154,7 +169,8 @@ pub fn main() -> std::process::ExitCode {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
             show::error(&error);
-            std::process::ExitCode::from(1)
+            let code = if error.is::<Interrupted>() { 130 } else { 1 };
+            std::process::ExitCode::from(code)
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `run` and `check`.
 
-use super::{ScenarioArgs, Seeds, show};
+use super::{Interrupted, ScenarioArgs, Seeds, show};
 use crate::compare::{Spread, spreads};
 use crate::json::Json;
 use crate::metrics::table;
@@ -177,7 +177,9 @@ pub(super) fn run_all(loaded: &Loaded, seeds: Seeds, stop: &AtomicBool) -> anyho
     let (mut summaries, mut fills): (Vec<Json>, Vec<RunRecord>) = rest?.into_iter().unzip();
     summaries.insert(0, first.summary.clone());
     fills.insert(0, fill_of(&first.run.record));
-    anyhow::ensure!(!stop.load(Ordering::SeqCst), "interrupted before all seeds were done");
+    if stop.load(Ordering::SeqCst) {
+        return Err(Interrupted("before all seeds were done".to_owned()).into());
+    }
     Ok(Runs { first, summaries, fills })
 }
 
@@ -191,7 +193,7 @@ pub(super) fn check(args: &ScenarioArgs) -> anyhow::Result<()> {
     crate::world::World::new(build(&loaded, loaded.scenario.seed)?)?;
     show::line(&format!(
         "{}: ok ({nodes} nodes, {pools} pools, {accounts} accounts, {jobs} jobs)",
-        args.scenario.display()
+        args.rules.scenario.display()
     ));
     Ok(())
 }

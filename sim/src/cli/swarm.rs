@@ -63,7 +63,12 @@ pub(super) fn swarm(args: &SwarmArgs) -> anyhow::Result<()> {
     let seeds = args.seeds.from..args.seeds.to;
     let sum = args.many.play("seeds", seeds, |seed| verdict(seed, &limits))?;
     let Some((seed, what)) = sum.failed.first() else { return Ok(()) };
-    let small = if args.no_shrink { limits } else { shrink(*seed, &limits) };
+    let small = if args.no_shrink {
+        limits
+    } else {
+        show::note(&format!("seed {seed} fails; making it smaller"));
+        shrink(*seed, &limits)
+    };
     let rerun = small.command(*seed);
     if !args.many.quiet && small.blows.is_some() {
         for blow in Case::draw(*seed, &small).weather.blows {

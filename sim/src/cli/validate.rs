@@ -1,7 +1,7 @@
 //! `validate`.
 
 use super::many::ManyArgs;
-use super::{ScenarioArgs, show};
+use super::{RuleArgs, show};
 use crate::output::Staging;
 use crate::swarm::Verdict;
 use crate::validate::{Base, choices, smaller};
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 pub(super) struct ValidateArgs {
     #[command(flatten)]
-    scenario: ScenarioArgs,
+    scenario: RuleArgs,
     /// How many cases are generated.
     #[arg(long, short = 'n', value_name = "N", default_value_t = 200)]
     cases: u64,
@@ -32,7 +32,7 @@ pub(super) struct ValidateArgs {
 
 /// Plays generated cases under a scenario's rules; writes the first that fails, made smaller.
 pub(super) fn validate(args: &ValidateArgs) -> anyhow::Result<()> {
-    let (path, sets) = args.scenario.file_and_sets()?;
+    let (path, sets) = args.scenario.file_and_sets();
     let base = Base::read(path, &sets, args.nodes.get().into())?;
     let play = |number| match base.play(args.seed, &choices(args.seed, number)) {
         Ok(verdict) => verdict,
@@ -40,7 +40,7 @@ pub(super) fn validate(args: &ValidateArgs) -> anyhow::Result<()> {
     };
     let sum = args.many.play("cases", 0..args.cases, play)?;
     let Some((number, what)) = sum.failed.first() else { return Ok(()) };
-    show::note(&format!("case {number} fails: {what}"));
+    show::note(&format!("case {number} fails: {what}; making it smaller"));
     let found = smaller(&base, args.seed, *number);
     let (choices, what) = found.unwrap_or_else(|| (choices(args.seed, *number), what.clone()));
     let default = || PathBuf::from("reports/out").join(format!("{}.yaml", base.name()));
