@@ -56,6 +56,11 @@ impl Timers {
         self.set.remove(&(at, due));
     }
 
+    /// Takes back every timer of a kind.
+    pub fn clear_all(&mut self, kind: impl Fn(&Due) -> bool) {
+        self.set.retain(|(_, due)| !kind(due));
+    }
+
     /// Returns the first timer.
     #[must_use]
     pub fn first(&self) -> Option<(Time, Due)> {

@@ -317,6 +317,8 @@ impl Work<'_> {
             link.watch = None;
             self.state.changed.note(id);
         }
+        // Each is set anew when its node is heard.
+        self.state.timers.clear_all(|due| matches!(due, Due::Silent(_)));
     }
 
     /// Sends every node what it has not confirmed, with permissions counted from its newest
