@@ -1,7 +1,7 @@
 //! Plants every bug of [`gridcore::canary`] and lets the swarm look for it.
 //!
 //! `cargo run --release -p gridsim --features canaries --example canaries [SEEDS] [NAME ..]`: one line
-//! for each bug: in how many of so many seeds (default 1500) it was caught, and what was seen first.
+//! for each bug: in how many of so many seeds (default 8000) it was caught, and what was seen first.
 //! Ends with 1 when one was not caught, or when something was found with nothing planted. At last
 //! `validate` finds one, makes its case smaller, and the file that it writes shows the bug again.
 #![expect(clippy::print_stdout, reason = "an example tells its result on the terminal")]
@@ -17,6 +17,8 @@ use std::process::ExitCode;
 
 /// Once so many seeds have caught a bug, no more are played.
 const ENOUGH: usize = 10;
+/// Once so many seeds were played, one that has caught it is enough.
+const MANY: u64 = 1_500;
 /// Seeds that are played before that is asked again.
 const ROUND: u64 = 40;
 /// Seed of the cases of `validate`.
@@ -25,7 +27,7 @@ const SEED: u64 = 5;
 /// Plays seeds; returns how many were played, and what those that caught something saw.
 fn caught(seeds: u64, limits: &Limits) -> (u64, Vec<(u64, String)>) {
     let (mut played, mut found) = (0, Vec::new());
-    while played < seeds && found.len() < ENOUGH {
+    while played < seeds && found.len() < if played < MANY { ENOUGH } else { 1 } {
         let until = seeds.min(played + ROUND);
         let verdicts: Vec<(u64, Verdict)> =
             (played..until).into_par_iter().map(|seed| (seed, verdict(seed, limits))).collect();
@@ -60,7 +62,7 @@ fn validated() -> Option<(usize, usize)> {
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let seeds = args.first().and_then(|text| text.parse().ok()).unwrap_or(1_500);
+    let seeds = args.first().and_then(|text| text.parse().ok()).unwrap_or(8_000);
     let limits = Limits { nodes: 4, ..Limits::default() };
     let wanted = |canary: &&Canary| args.len() < 2 || args.contains(&format!("{canary:?}"));
     plant(None);

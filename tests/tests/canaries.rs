@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Seeds that look for each bug.
-const SEEDS: &str = "1500";
+const SEEDS: &str = "8000";
 
 /// Returns the cargo that runs this test, or the one on the path.
 fn cargo() -> Command {
