@@ -28,6 +28,7 @@ say "format"
 cargo fmt --all --check
 say "lints"
 cargo clippy --workspace --all-targets --locked -- -D warnings
+cargo clippy -p gridsim --features canaries --all-targets --locked -- -D warnings
 say "the simulator alone"
 cargo build -p gridsim --locked
 say "the workspace"
