@@ -101,6 +101,8 @@ canaries! {
     LoseSynced,
     /// A process does not keep the deadline of its permission.
     SkipDeadline,
+    /// A station that starts again does not do what its disk says and its processes may not know.
+    TrustProcesses,
 }
 
 #[cfg(feature = "canaries")]

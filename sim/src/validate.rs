@@ -296,6 +296,9 @@ fn keep_few(keys: &mut Map<String, Value>, scenario: &Scenario, nodes_max: usize
     }
 }
 
+/// How many seeds are tried for a case with fewer choices.
+const SEEDS_TRIED: u64 = 8;
+
 /// Returns the runner of a case: the same seed and number, the same case.
 fn runner(seed: u64, number: u64) -> TestRunner {
     let trials =
@@ -319,9 +322,20 @@ pub fn choices(seed: u64, number: u64) -> Vec<Choice> {
     lists().new_tree(&mut runner(seed, number)).map(|tree| tree.current()).unwrap_or_default()
 }
 
-/// Makes a failing case smaller; returns the choices that are left and what fails with them.
+/// A case that fails.
+#[derive(Clone, Debug)]
+pub struct Failing {
+    /// The seed of what is drawn while it is played.
+    pub seed: u64,
+    /// What it is made of.
+    pub choices: Vec<Choice>,
+    /// What fails first.
+    pub what: String,
+}
+
+/// Makes a failing case smaller.
 #[must_use]
-pub fn smaller(base: &Base, seed: u64, number: u64) -> Option<(Vec<Choice>, String)> {
+pub fn smaller(base: &Base, seed: u64, number: u64) -> Option<Failing> {
     let mut runner = runner(seed, number);
     let tree = lists().new_tree(&mut runner).ok()?;
     let failed = runner.run_one(tree, |choices| match base.play(seed, &choices) {
@@ -334,29 +348,36 @@ pub fn smaller(base: &Base, seed: u64, number: u64) -> Option<(Vec<Choice>, Stri
     });
     match failed {
         Err(TestError::Fail(why, choices)) => {
-            Some(fewer(base, seed, choices, why.message().to_owned()))
+            Some(fewer(base, Failing { seed, choices, what: why.message().to_owned() }))
         }
         Err(TestError::Abort(_)) | Ok(_) => None,
     }
 }
 
-/// Leaves out every choice that is not needed to fail: proptest asks that only once for each,
-/// before it makes the others smaller.
-fn fewer(
-    base: &Base,
-    seed: u64,
-    mut choices: Vec<Choice>,
-    mut what: String,
-) -> (Vec<Choice>, String) {
-    let mut at = choices.len();
-    while at > 0 {
-        at -= 1;
-        let mut without = choices.clone();
-        without.remove(at);
-        let broken = base.play(seed, &without).map(|verdict| verdict.broken);
-        if let Some(first) = broken.ok().and_then(|broken| broken.into_iter().next()) {
-            (choices, what, at) = (without, first, choices.len() - 1);
+/// Leaves out every choice that is not needed to fail, by halves, quarters and so on down to single
+/// ones: proptest asks that only once for each, before it makes the others smaller. What is left
+/// out changes the fate of every later message, so a few seeds are tried.
+fn fewer(base: &Base, mut small: Failing) -> Failing {
+    let mut step = small.choices.len().div_ceil(2);
+    while step > 0 {
+        let (mut at, before) = (0, small.choices.len());
+        while at < small.choices.len() {
+            let mut choices = small.choices.clone();
+            choices.drain(at..(at + step).min(choices.len()));
+            let fails = |more: u64| {
+                let seed = small.seed.wrapping_add(more);
+                let broken = base.play(seed, &choices).ok()?.broken;
+                Some((seed, broken.into_iter().next()?))
+            };
+            match (0..SEEDS_TRIED).find_map(fails) {
+                Some((seed, what)) => small = Failing { seed, choices, what },
+                None => at += step,
+            }
+        }
+        // Single ones are asked again until none can go.
+        if step > 1 || small.choices.len() == before {
+            step /= 2;
         }
     }
-    (choices, what)
+    small
 }

@@ -128,7 +128,8 @@ pub enum Blow {
     CoordinatorCrash,
     /// The coordinator's disk fails to sync an entry: it stops, and starts again.
     SyncError,
-    /// A node's station dies and starts again; the processes go on.
+    /// A node's station dies in the middle of what it next does, and starts again; the processes
+    /// go on.
     StationCrash,
     /// A machine dies with everything on it, and starts again with its disk.
     MachineCrash,
@@ -150,6 +151,8 @@ pub enum Blow {
     Slow,
     /// A node's disk takes nothing new.
     DiskFull,
+    /// A node's disk fails to sync: what is written may be there or not.
+    DiskError,
     /// What is killed on a node stays there for a while.
     Stuck,
     /// The rules change.
@@ -174,7 +177,7 @@ pub enum Blow {
 
 impl Blow {
     /// All of them, in their stated order.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::CoordinatorCrash,
         Self::SyncError,
         Self::StationCrash,
@@ -188,6 +191,7 @@ impl Blow {
         Self::Freeze,
         Self::Slow,
         Self::DiskFull,
+        Self::DiskError,
         Self::Stuck,
         Self::Configure,
         Self::Versions,
@@ -229,6 +233,7 @@ impl Blow {
             | Self::Freeze
             | Self::Slow
             | Self::DiskFull
+            | Self::DiskError
             | Self::Stuck
             | Self::Versions
             | Self::Lie
@@ -256,6 +261,7 @@ impl Blow {
             Self::Freeze => "freeze",
             Self::Slow => "slow",
             Self::DiskFull => "disk_full",
+            Self::DiskError => "disk_error",
             Self::Stuck => "stuck",
             Self::Configure => "configure",
             Self::Versions => "versions",

@@ -52,6 +52,9 @@ fn nothing_that_must_not_happens_in_foul_weather() {
     for what in MESSAGES.into_iter().chain([
         "client_retry",
         "save_refused",
+        "save_failed",
+        "action_lost",
+        "write_lost",
         "lie_told",
         "kill_survived",
         "request_refused",

@@ -142,9 +142,16 @@ impl Station {
             };
             let (id, began, until) = (marker.start.lease, marker.began, marker.until);
             let held = Held { start: marker.start, began, until, phase, due: Time::MAX };
-            if held.phase == Phase::Running {
-                // It may have been stopped by a pause that the disk did not take.
-                actions.push(Action::Resume(id, held.start.epoch));
+            let epoch = held.start.epoch;
+            // The last station may have died between the disk and its processes.
+            match held.phase {
+                _ if planted(Canary::TrustProcesses) => {}
+                Phase::Running => {
+                    actions.extend([Action::Extend(id, epoch, until), Action::Resume(id, epoch)]);
+                }
+                Phase::Paused(_) => actions.push(Action::Pause(id, epoch)),
+                Phase::Leaving(at, _) => actions.push(Action::Terminate(id, epoch, at)),
+                Phase::Killed(..) | Phase::Ended(..) => {}
             }
             station.leases.insert(id, held);
             station.arm(id);
@@ -218,4 +225,51 @@ impl Station {
 pub fn machine(spec: &NodeSpec) -> Machine {
     let gpus = u8::try_from(spec.gpus.len()).unwrap_or(u8::MAX);
     Machine { capacity: spec.capacity, gpus, dedicated: spec.dedicated }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::Bundle;
+    use crate::config::Rules;
+    use crate::ids::NodeId;
+    use crate::wire::Start;
+    use alloc::vec;
+
+    fn marker(lease: u64) -> Marker {
+        let start = Start { lease: LeaseId::new(lease), ..Start::default() };
+        let (began, until) = (Time::ZERO, Time::from_ms(90_000));
+        Marker { start, began, until, paused: None, leaving: None, ended: None }
+    }
+
+    /// A station may die after its disk has taken what is to become of a lease, and before the
+    /// processes hear of it.
+    #[test]
+    fn what_the_disk_says_is_done_again() {
+        let at = Time::from_ms(60_000);
+        let paused = Marker { paused: Some(Time::from_ms(1)), ..marker(2) };
+        let leaving = Marker { leaving: Some((at, EvictionReason::OwnerReturn)), ..marker(3) };
+        let ended = Marker { ended: Some(Outcome::Completed), ..marker(4) };
+        let found = vec![
+            (marker(1), None),
+            (paused, None),
+            (leaving, None),
+            (ended, Some(Outcome::Completed)),
+            (marker(5), Some(Outcome::Refused)),
+        ];
+        let machine = Machine { capacity: Bundle::ZERO, gpus: 0, dedicated: false };
+        let identity = Identity::new(1, NodeId::new(0), 2);
+        let (now, mut actions) = (Time::from_ms(5), vec![]);
+        let watch = Rules::default().watch();
+        let station = Station::recover(machine, watch, identity, found, now, &mut actions);
+        let (id, epoch) = (LeaseId::new, Epoch::new(0));
+        let wanted = vec![
+            Action::Extend(id(1), epoch, Time::from_ms(90_000)),
+            Action::Resume(id(1), epoch),
+            Action::Pause(id(2), epoch),
+            Action::Terminate(id(3), epoch, at),
+        ];
+        assert_eq!(actions, wanted);
+        assert_eq!(station.leases.len(), 5);
+    }
 }

@@ -4,7 +4,7 @@ use super::many::ManyArgs;
 use super::{RuleArgs, show};
 use crate::output::Staging;
 use crate::swarm::Verdict;
-use crate::validate::{Base, choices, smaller};
+use crate::validate::{Base, Failing, choices, smaller};
 use clap::Args;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
@@ -41,8 +41,12 @@ pub(super) fn validate(args: &ValidateArgs) -> anyhow::Result<()> {
     let sum = args.many.play("cases", 0..args.cases, play)?;
     let Some((number, what)) = sum.failed.first() else { return Ok(()) };
     show::note(&format!("case {number} fails: {what}; making it smaller"));
-    let found = smaller(&base, args.seed, *number);
-    let (choices, what) = found.unwrap_or_else(|| (choices(args.seed, *number), what.clone()));
+    let small = smaller(&base, args.seed, *number).unwrap_or_else(|| Failing {
+        seed: args.seed,
+        choices: choices(args.seed, *number),
+        what: what.clone(),
+    });
+    let what = &small.what;
     let default = || PathBuf::from("reports/out").join(format!("{}.yaml", base.name()));
     let file = args.out.clone().unwrap_or_else(default);
     let about = format!(
@@ -53,7 +57,7 @@ pub(super) fn validate(args: &ValidateArgs) -> anyhow::Result<()> {
     );
     let folder = file.parent().unwrap_or(std::path::Path::new("."));
     let name = file.file_name().and_then(|name| name.to_str()).unwrap_or("case.yaml");
-    let text = base.text(&about, args.seed, &choices);
+    let text = base.text(&about, small.seed, &small.choices);
     let mut staging = Staging::begin(folder)?;
     staging.write(name, |out| out.write_all(text.as_bytes()))?;
     staging.finish()?;

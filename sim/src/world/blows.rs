@@ -1,7 +1,7 @@
 //! Blows: what happens to a cluster beside what its network does.
 
 use super::World;
-use super::machines::{EXACT, Host};
+use super::machines::{Aim, Death, EXACT, Host};
 use super::network::{Far, Todo};
 use super::store::Store;
 use crate::rng::stream;
@@ -13,6 +13,9 @@ use gridcore::station::Event;
 use gridcore::station::ladder::OwnerSays;
 use gridcore::units::{Span, Time};
 use gridcore::wire::{FromNode, Item, Status};
+
+/// How long a station's crash waits for what it is aimed at.
+const PATIENCE: Span = Span::minutes(20);
 
 /// Sets up what is there only with a network.
 pub(super) fn far(weather: &Weather, seed: u64, grid: &Grid) -> Box<Far> {
@@ -55,7 +58,7 @@ impl World {
         match record.blow {
             Blow::CoordinatorCrash => self.crash(record.lasts, false),
             Blow::SyncError => self.crash(record.lasts, true),
-            Blow::StationCrash => self.lose_station(node, over),
+            Blow::StationCrash => self.crash_station(node, record.lasts),
             Blow::MachineCrash => self.lose_machine(node, over, false),
             Blow::Wipe => self.lose_machine(node, over, true),
             Blow::Cut => self.strike(node, |host| (host.cut_up, host.cut_down) = (over, over)),
@@ -64,6 +67,7 @@ impl World {
             Blow::Stall => self.strike(node, |host| host.stall_until = over),
             Blow::Slow => self.strike(node, |host| host.slow_until = over),
             Blow::DiskFull => self.strike(node, |host| host.full_until = over),
+            Blow::DiskError => self.strike(node, |host| host.fails_until = over),
             Blow::Lie => self.strike(node, |host| host.lies_until = over),
             Blow::Freeze => {
                 self.strike(node, |host| host.frozen_until = over);
@@ -132,6 +136,7 @@ impl World {
             | Blow::Reset
             | Blow::Freeze
             | Blow::DiskFull
+            | Blow::DiskError
             | Blow::Stuck
             | Blow::Versions
             | Blow::Lie
@@ -149,6 +154,21 @@ impl World {
         let waits = if far.dice.below(2) == 0 { Span::ZERO } else { Span::seconds(60) };
         let lag = far.store.lag;
         far.store.crash_next(mode, away, self.now.before(lag).after(waits));
+    }
+
+    /// Lets a station die in the middle of its next event; some wait for one of a kind.
+    fn crash_station(&mut self, node: NodeId, away: Span) {
+        let Some(far) = &mut self.far else { return };
+        let aim = match far.dice.below(4) {
+            0 => Aim::Any,
+            1 => Aim::Start,
+            2 => Aim::Stop,
+            _ => Aim::End,
+        };
+        let patience = if aim == Aim::Any { Span::ZERO } else { PATIENCE };
+        // It is back when the weather is over.
+        let waits = self.now.after(patience).min(far.network.heals.before(away));
+        self.strike(node, |host| host.dies = Some(Death { away, aim, waits }));
     }
 
     /// Lets a node come back with a version that nobody speaks, and later with ours.

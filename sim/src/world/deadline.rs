@@ -7,7 +7,7 @@ use gridcore::canary::{Canary, planted};
 use gridcore::effect::{FinalState, JobEnd};
 use gridcore::explain::{Blocker, explain};
 use gridcore::ids::{LeaseId, NodeId};
-use gridcore::station::held::Marker;
+use gridcore::station::held::{Held, Phase};
 use gridcore::units::{Span, Time};
 use gridcore::wire::EvictionReason;
 
@@ -182,6 +182,34 @@ impl World {
         }
     }
 
+    /// Checks that processes do what their station takes them to do, whatever it died of before:
+    /// they stand still when it paused them, and were told when it takes them to leave.
+    pub(super) fn check_agrees(&mut self, node: NodeId) {
+        let Some(station) = self.station(node).filter(|_| self.far.is_some()) else { return };
+        let local = self.local(node);
+        let wrong = |held: &Held| {
+            let process = self.processes.get(self.process_on(node, held.start.lease)?)?;
+            if process.until <= local {
+                // Its keeper lets it leave before the station does.
+                return None;
+            }
+            let as_taken = match (held.phase, process.doing) {
+                (_, Doing::Nothing | Doing::Ended) | (Phase::Killed(..) | Phase::Ended(..), _) => {
+                    true
+                }
+                (Phase::Running, doing) => matches!(doing, Doing::Working(_)),
+                (Phase::Paused(_), doing) => matches!(doing, Doing::Paused(_)),
+                (Phase::Leaving(at, _), _) => process.kill_at.is_some_and(|told| told <= at),
+            };
+            (!as_taken).then(|| {
+                let (lease, phase, doing) = (held.start.lease, held.phase, process.doing);
+                format!("[P10] {lease} on {node} is {phase:?} and does {doing:?}")
+            })
+        };
+        let found = station.leases.values().find_map(wrong);
+        self.broken.extend(found);
+    }
+
     /// Checks that nothing runs any more of a job that is over.
     pub(super) fn check_finished(&mut self, row: usize, end: &JobEnd) {
         if self.far.is_none() || end.state == FinalState::Cancelled {
@@ -196,15 +224,17 @@ impl World {
     }
 
     /// Notes that a lease is told to leave for its owner's sake.
-    pub(super) fn note_leaving(&mut self, node: NodeId, marker: &Marker) {
-        let Some((kill_at, EvictionReason::OwnerReturn)) = marker.leaving else { return };
-        let (now, kill_at) = (self.now, self.global(node, kill_at));
+    pub(super) fn note_leaving(&mut self, node: NodeId, lease: LeaseId) {
         let Some(far) = &self.far else { return };
+        let held = self.station(node).and_then(|station| station.leases.get(&lease));
+        let told = held.and_then(|held| held.marker().leaving);
+        let Some((kill_at, EvictionReason::OwnerReturn)) = told else { return };
+        let (now, kill_at) = (self.now, self.global(node, kill_at));
         let cut =
             self.host(node).is_none_or(|host| host.is_cut(true, now) || host.is_cut(false, now));
         let reached = far.store.up && !cut;
         let bound = kill_at.since(now).saturating_add(SLACK);
-        let Some(index) = self.process_on(node, marker.start.lease) else { return };
+        let Some(index) = self.process_on(node, lease) else { return };
         if let Some(process) = self.processes.get_mut(index)
             && process.is_alive()
         {
@@ -268,8 +298,7 @@ impl World {
 
     /// Keeps nothing of a lease on a node's disk.
     pub(super) fn erase(&mut self, node: NodeId, lease: LeaseId) {
-        self.strike(node, |host| {
-            host.disk.remove(&lease);
-        });
+        let now = self.now;
+        self.strike(node, |host| host.disk.erase(now, lease));
     }
 }

@@ -1,6 +1,7 @@
 //! Machines behind a network: clocks, disks, stations that die and processes that go on.
 
 use super::World;
+use super::disk::Disk;
 use super::network::Todo;
 use super::process::Doing;
 use super::tally::{Which, triple};
@@ -8,10 +9,49 @@ use gridcore::command::Outcome;
 use gridcore::ids::{LeaseId, NodeId};
 use gridcore::station::held::Marker;
 use gridcore::station::link::Identity;
-use gridcore::station::{Event, Station};
+use gridcore::station::{Action, Event, Station};
 use gridcore::units::{Span, Time};
 use gridcore::wire::{FromNode, ToNode};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+
+/// A crash that is to come to a station.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Death {
+    /// How long the station is away.
+    pub(super) away: Span,
+    /// What it waits for.
+    pub(super) aim: Aim,
+    /// Until when it waits for that; then any event will do.
+    pub(super) waits: Time,
+}
+
+/// What a crash waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Aim {
+    /// Anything that happens.
+    Any,
+    /// A start.
+    Start,
+    /// A pause, its end, a notice or a kill.
+    Stop,
+    /// The end of a lease, heard or not.
+    End,
+}
+
+impl Aim {
+    /// Returns whether an action is what it waits for.
+    fn is_met(self, action: &Action) -> bool {
+        match action {
+            Action::Spawn(..) => self == Self::Start,
+            Action::Pause(..) | Action::Resume(..) | Action::Terminate(..) | Action::Kill(..) => {
+                self == Self::Stop
+            }
+            Action::Erase(_) => self == Self::End,
+            Action::Save(marker) => self == Self::End && marker.ended.is_some(),
+            Action::Extend(..) | Action::Tell(..) | Action::Lend(_) | Action::Send(_) => false,
+        }
+    }
+}
 
 /// One machine.
 #[derive(Clone, Debug)]
@@ -24,6 +64,10 @@ pub(super) struct Host {
     pub(super) stall_until: Time,
     pub(super) slow_until: Time,
     pub(super) full_until: Time,
+    /// Until when its disk fails to sync.
+    pub(super) fails_until: Time,
+    /// The crash that its station's next event meets.
+    pub(super) dies: Option<Death>,
     pub(super) stuck_until: Time,
     pub(super) lies_until: Time,
     pub(super) lied: Time,
@@ -39,8 +83,8 @@ pub(super) struct Host {
     /// What it has lately said and been told, oldest first.
     pub(super) said: VecDeque<FromNode>,
     pub(super) told: VecDeque<ToNode>,
-    /// What its disk holds, all of it synced.
-    pub(super) disk: BTreeMap<LeaseId, Marker>,
+    /// What its disk holds.
+    pub(super) disk: Disk,
 }
 
 /// A clock that neither gains nor loses.
@@ -57,6 +101,8 @@ impl Host {
             stall_until: Time::ZERO,
             slow_until: Time::ZERO,
             full_until: Time::ZERO,
+            fails_until: Time::ZERO,
+            dies: None,
             stuck_until: Time::ZERO,
             lies_until: Time::ZERO,
             lied: Time::ZERO,
@@ -67,7 +113,7 @@ impl Host {
             rate,
             said: VecDeque::new(),
             told: VecDeque::new(),
-            disk: BTreeMap::new(),
+            disk: Disk::default(),
         }
     }
 
@@ -132,10 +178,16 @@ impl World {
         self.tally.replace(Which::Capacity, hardware, [0; 3]);
         self.strike(node, |host| {
             (host.up, host.station_up) = (false, false);
-            if wiped {
-                host.disk.clear();
-            }
         });
+        if let Some(far) = &mut self.far
+            && let Some(host) = far.hosts.get_mut(node.get() as usize)
+        {
+            if wiped {
+                host.disk = Disk::default();
+            } else if host.disk.lose(&mut far.dice) {
+                far.count("write_lost");
+            }
+        }
         self.later(back, Todo::Return(node));
     }
 
@@ -153,13 +205,13 @@ impl World {
         if booted {
             (host.up, host.booted) = (true, now);
         }
-        host.station_up = true;
+        (host.station_up, host.dies) = (true, None);
         host.life += 1;
         let mut identity = Identity::new(cluster, node, host.life);
         identity.versions = host.versions;
         host.versions = gridcore::wire::VERSIONS;
         let (markers, local): (Vec<Marker>, Time) =
-            (host.disk.values().cloned().collect(), host.local(now));
+            (host.disk.seen().into_values().collect(), host.local(now));
         if booted {
             let hardware = triple(&self.grid.state().nodes[node].spec.capacity);
             self.tally.replace(Which::Capacity, [0; 3], hardware);
@@ -226,7 +278,40 @@ impl World {
             far.count("save_refused");
             return false;
         }
-        host.disk.insert(marker.start.lease, marker);
+        let lease = marker.start.lease;
+        if host.fails_until > now {
+            // It may be in its place by then.
+            if far.dice.below(2) == 0 {
+                host.disk.write(now, marker);
+            }
+            far.count("save_failed");
+            return false;
+        }
+        host.disk.write(now, marker);
+        host.disk.sync(lease);
         true
+    }
+
+    /// Lets a station die in the middle of what it does, if that is to come: returns how many of
+    /// the actions are still done.
+    pub(super) fn meet_death(&mut self, node: NodeId, actions: &[Action]) -> Option<usize> {
+        let now = self.now;
+        let far = self.far.as_mut()?;
+        let host = far.hosts.get_mut(node.get() as usize)?;
+        let met = |death: &mut Death| {
+            death.waits <= now || actions.iter().any(|action| death.aim.is_met(action))
+        };
+        let death = host.dies.take_if(met)?;
+        let done = usize::try_from(far.dice.below(actions.len() as u64 + 1)).ok()?;
+        if let Some(Action::Save(marker)) = actions.get(done)
+            && far.dice.below(2) == 0
+        {
+            host.disk.write(now, (**marker).clone());
+        }
+        if done < actions.len() {
+            far.count("action_lost");
+        }
+        self.lose_station(node, now.after(death.away));
+        Some(done)
     }
 }

@@ -6,6 +6,7 @@
 
 mod blows;
 mod deadline;
+mod disk;
 pub mod feed;
 mod machines;
 mod network;

@@ -21,6 +21,9 @@ impl World {
 
     /// Lets something happen to a station, and does what it wants done.
     pub(super) fn happen(&mut self, node: NodeId, event: Event) -> Option<Event> {
+        if self.check {
+            self.check_agrees(node);
+        }
         let local = self.local(node);
         let station = self.stations.get_mut(node.get() as usize)?;
         let entry = station.entry(local, event);
@@ -34,6 +37,10 @@ impl World {
             }
             self.check_empty(node);
         }
+        let died = self.meet_death(node, &actions);
+        if let Some(done) = died {
+            actions.truncate(done);
+        }
         let (mut unsaved, mut refused) = (None, Vec::new());
         for action in actions.drain(..) {
             match action {
@@ -43,7 +50,6 @@ impl World {
                 }
                 Action::Save(marker) => {
                     let name = (marker.start.lease, marker.start.epoch);
-                    self.note_leaving(node, &marker);
                     unsaved = (!self.save(node, *marker)).then_some(name);
                 }
                 Action::Spawn(..)
@@ -59,6 +65,9 @@ impl World {
             }
         }
         self.actions = actions;
+        if died.is_some() {
+            return Some(entry.command);
+        }
         self.schedule_node(node);
         for (lease, epoch) in refused {
             self.happen(node, Event::Ended(lease, epoch, Outcome::Refused));
@@ -78,11 +87,13 @@ impl World {
             Action::Resume(lease, _) => self.go_on(node, lease),
             Action::Pause(lease, _) => self.pause(node, lease),
             Action::Terminate(lease, _, kill_at) => {
+                self.note_leaving(node, lease);
                 self.set_kill(node, lease, kill_at);
                 let kill_at = self.global(node, kill_at);
                 self.notice(node, lease, kill_at);
             }
             Action::Kill(lease, _) => {
+                self.note_leaving(node, lease);
                 self.decide("kill", lease);
                 self.kill(node, lease);
             }
