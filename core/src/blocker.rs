@@ -110,6 +110,55 @@ impl Blocker {
     }
 }
 
+/// Says it in words.
+impl core::fmt::Display for Blocker {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Held => f.write_str("its account holds it"),
+            Self::NoMatchingNode => f.write_str("no node of its pool can ever run it"),
+            Self::QuotaExceeded { dimension, needed, quota } => {
+                write!(f, "Quota exceeded: {dimension:?}: {needed} > {quota}")
+            }
+            Self::AtpBudgetExceeded { needed, available } => {
+                write!(f, "ATP budget exceeded: {needed} > {available} micro-ATP available")
+            }
+            Self::BudgetCommitted { needed, budget } => {
+                write!(f, "its own budget is used up: {needed} > {budget} micro-ATP")
+            }
+            Self::NoOffers { nodes } => {
+                write!(f, "{nodes} suitable nodes offer nothing: their owners use them")
+            }
+            Self::Resources { short, nearest } => {
+                f.write_str("too little is free:")?;
+                for (dimension, nodes) in short {
+                    write!(f, " {dimension:?} on {nodes} nodes;")?;
+                }
+                match nearest {
+                    Some((node, dimension, lacks)) => {
+                        write!(f, " nearest is {node}, which lacks {lacks} of {dimension:?}")
+                    }
+                    None => Ok(()),
+                }
+            }
+            Self::Priority { behind } => write!(f, "{behind} goes first"),
+            Self::WaitingForPreempted { leases } => {
+                write!(f, "{leases} leases are leaving to make room")
+            }
+            Self::GangIncomplete { fit, needed } => {
+                write!(f, "only {fit} of {needed} members fit at once")
+            }
+            Self::NodeDraining { nodes } => write!(f, "{nodes} suitable nodes are draining"),
+            Self::NodeUnreachable { nodes } => write!(f, "{nodes} suitable nodes are not heard"),
+            Self::WaitingForReclaim { nodes } => {
+                write!(f, "owners are taking {nodes} suitable nodes back")
+            }
+            Self::MinRuntimeProtected { leases } => {
+                write!(f, "{leases} leases could make room and have not run long enough yet")
+            }
+        }
+    }
+}
+
 /// Why a job waits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {

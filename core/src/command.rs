@@ -4,7 +4,7 @@ use crate::bundle::Needs;
 use crate::config::Rules;
 use crate::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, PoolId, Seq};
 use crate::units::{MicroAtp, Priority, Span, Time};
-use crate::wire::{FromNode, Lending, Status};
+use crate::wire::{FromNode, Lending, Status, Task};
 pub use crate::wire::{GpuSample, Outcome, Sample};
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -171,6 +171,8 @@ pub struct JobSpec {
     pub vacate: Option<Span>,
     /// Whether it is refused when it cannot start at once.
     pub refuse_if_busy: bool,
+    /// What it runs.
+    pub task: Task,
 }
 
 impl Default for JobSpec {
@@ -188,6 +190,7 @@ impl Default for JobSpec {
             budget: None,
             vacate: None,
             refuse_if_busy: false,
+            task: Task::default(),
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::bundle::{Bundle, Needs};
 use crate::command::{JobSpec, LabelNeed};
 use crate::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, PoolId, ShapeId, Table};
 use crate::units::{MicroAtp, Priority, Span, Time};
+use crate::wire::Task;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -166,6 +167,8 @@ pub struct Job {
     pub budget: Option<MicroAtp>,
     /// Longest notice it asks for when an owner returns.
     pub vacate: Option<Span>,
+    /// What it runs.
+    pub task: Task,
     /// When it was submitted.
     pub submitted: Time,
     /// Where it stands.
@@ -195,6 +198,7 @@ impl Job {
             checkpoint: spec.checkpoint,
             budget: spec.budget,
             vacate: spec.vacate,
+            task: spec.task,
             submitted: now,
             state: JobState::Pending,
             epoch: Epoch::new(0),

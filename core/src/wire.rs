@@ -162,6 +162,16 @@ pub struct Permission {
     pub span: Span,
 }
 
+/// What a job runs, as far as the core cares: two numbers that it carries to the node unseen. A
+/// driver keeps the commands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Task {
+    /// The number under which the driver keeps the command.
+    pub program: u64,
+    /// Which of an array's jobs it is.
+    pub index: u32,
+}
+
 /// What a node must know to run its part of a lease.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
@@ -171,6 +181,8 @@ pub struct Start {
     pub epoch: Epoch,
     /// The job.
     pub job: JobId,
+    /// What it runs.
+    pub task: Task,
     /// What it holds on this node.
     pub needs: Bundle,
     /// Its devices, one bit each.

@@ -4,6 +4,8 @@
 //! decides. All amounts are integers already: a generator rounds each sample at once.
 
 use gridcore::bundle::Needs;
+use gridcore::command::{JobSpec, LabelNeed};
+use gridcore::ids::{NodeId, PoolId};
 use gridcore::units::{BasisPoints, MicroAtp, Priority, Span, Time};
 
 /// One job of a workload, before the core has seen it.
@@ -35,6 +37,47 @@ pub struct JobRecord {
     pub checkpoint: Option<Span>,
     /// What few jobs say.
     pub extra: Option<Box<JobExtra>>,
+}
+
+impl JobRecord {
+    /// Describes it in the words of the core.
+    ///
+    /// # Errors
+    /// The name of a preferred node that does not exist.
+    pub fn spec(
+        &self,
+        pool: PoolId,
+        find: impl Fn(&str) -> Option<NodeId>,
+    ) -> Result<JobSpec, String> {
+        let mut labels = Vec::new();
+        if !self.gpu_models.is_empty() {
+            let any_of = self.gpu_models.iter().map(ToString::to_string).collect();
+            labels.push(LabelNeed { key: "gpu_model".to_owned(), any_of });
+        }
+        let mut spec = JobSpec {
+            pool,
+            priority: self.priority,
+            needs: self.needs,
+            members: self.members.max(1),
+            limit: self.limit,
+            checkpoint: self.checkpoint,
+            refuse_if_busy: self.refuse_if_busy,
+            ..JobSpec::default()
+        };
+        if let Some(extra) = &self.extra {
+            for (key, any_of) in &extra.labels {
+                labels.push(LabelNeed { key: key.clone(), any_of: any_of.clone() });
+            }
+            for name in &extra.preferred {
+                spec.preferred.push(find(name).ok_or_else(|| name.clone())?);
+            }
+            spec.spread = extra.spread;
+            spec.budget = extra.budget;
+            spec.vacate = extra.vacate;
+        }
+        spec.labels = labels;
+        Ok(spec)
+    }
 }
 
 /// What few jobs say.

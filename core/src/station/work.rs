@@ -153,6 +153,10 @@ impl Work<'_> {
         }
         let reason = match held.phase {
             Phase::Leaving(_, reason) | Phase::Killed(_, reason) => Some(reason),
+            // Stopped by nobody here: who kept it was killed, or the machine killed it.
+            Phase::Running | Phase::Paused(_) if outcome == Outcome::Stopped => {
+                Some(EvictionReason::NodeFailure)
+            }
             Phase::Running | Phase::Paused(_) | Phase::Ended(..) => None,
         };
         held.phase = Phase::Ended(outcome, reason);

@@ -198,6 +198,7 @@ impl Work<'_> {
             lease: id,
             epoch: lease.epoch,
             job: lease.job,
+            task: job.task,
             needs: lease.needs.bundle(),
             devices: 0,
             class: lease.priority.class(),

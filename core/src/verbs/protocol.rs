@@ -367,16 +367,18 @@ impl Work<'_> {
 }
 
 impl Work<'_> {
-    /// Sets how long a lease may go on: until the end of what is paid, or its limit and
-    /// the notice after it.
+    /// Sets how long a lease may go on: until the end of what is paid, or its limit and the notice
+    /// after it. Its node counts from a heartbeat that may be as old as a silence: without so much
+    /// more, the permission would be over before the limit, and no term follows that renews it.
     pub fn permit(&mut self, id: LeaseId, ends: Time) {
         if !self.state.network {
             return;
         }
-        let grace = self.state.rules.preemption.grace;
+        let rules = &self.state.rules;
+        let after = rules.preemption.grace.saturating_add(rules.silence());
         let lease = self.state.lease_mut(id);
         let limit = lease.limit_at.unwrap_or(Time::MAX);
-        lease.permit_until = if ends < limit { ends } else { limit.after(grace) };
+        lease.permit_until = if ends < limit { ends } else { limit.after(after) };
     }
 
     /// Lets a lease's nodes know that it goes on.

@@ -122,6 +122,9 @@ impl ManyArgs {
     }
 }
 
+/// Failed ones that a table names.
+const FAILED_SHOWN: usize = 20;
+
 /// Prints a table of what all came to; `unit` is what was played.
 fn table(sum: &Sum, unit: &str, wall_ms: u128) {
     let mut rows = vec![
@@ -143,6 +146,10 @@ fn table(sum: &Sum, unit: &str, wall_ms: u128) {
         let [median, most, all] = waits.map(|ms| format!("{}.{:03}", ms / 1_000, ms % 1_000));
         let text = format!("{count} times, p50 {median} p99 {most} max {all} s");
         rows.push(vec![name.to_owned(), text]);
+    }
+    for (number, what) in sum.failed.iter().take(FAILED_SHOWN) {
+        let what: String = what.chars().take(60).collect();
+        rows.push(vec![format!("failed: {number}"), what]);
     }
     show::table(&["what", "value"], &rows);
 }

@@ -154,8 +154,11 @@ fn listed(
     Ok((jobs, accounts))
 }
 
-/// Turns one job of a list into a record.
-fn listed_job(key: &str, job: &file::Job, resources: &[String]) -> Result<JobRecord, Fault> {
+/// Turns one job of a list into a record; `key` is for messages.
+///
+/// # Errors
+/// The first amount that is out of range.
+pub fn listed_job(key: &str, job: &file::Job, resources: &[String]) -> Result<JobRecord, Fault> {
     let wrong = |e: generate::GenerateError| at(&e.key, e.what.into());
     let mut needs: Needs = job.needs.needs(key).map_err(wrong)?;
     needs.custom = custom(&format!("{key}.resources"), &job.resources, resources)?;

@@ -139,6 +139,28 @@ pub struct Node {
     pub resource_sharing: NodeSharing,
     /// Its owner's load.
     pub owner_load: Option<OwnerLoad>,
+    /// How the real machine is reached; the simulator needs it not.
+    pub ssh: Option<Ssh>,
+}
+
+/// How a real machine is reached. What is left out is `ssh`'s own default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ssh {
+    /// Name or address; without it the node's name.
+    pub host: Option<String>,
+    /// The user there.
+    pub user: Option<String>,
+    /// The private key.
+    pub identity_file: Option<String>,
+    /// The file of known hosts' keys.
+    pub known_hosts: Option<String>,
+    /// The port.
+    pub port: Option<u16>,
+    /// Seconds until a connection counts as failed.
+    pub connect_timeout: Option<u16>,
+    /// The folder of an agent on this very machine, which is reached without SSH.
+    pub local: Option<String>,
 }
 
 /// The word `from_owner_load`.

@@ -242,7 +242,8 @@ impl World {
         }
     }
 
-    /// Notes how long an owner waited for what has just ended.
+    /// Notes how long an owner waited for what has just ended. Of a machine that stood still
+    /// meanwhile nothing is said: nobody could use it.
     pub(super) fn note_reclaim(&mut self, index: usize) {
         let Some(process) = self.processes.get_mut(index) else { return };
         let (Some((told, bound, reached)), false) = (process.reclaimed.take(), process.stuck)
@@ -250,11 +251,13 @@ impl World {
             return;
         };
         let (took, node, lease) = (self.now.since(told), process.node, process.lease);
-        let thawed = self.thawed_at(node) > told;
+        if self.thawed_at(node) > told {
+            return;
+        }
         let Some(far) = &mut self.far else { return };
         far.reclaims.push((took, bound, reached));
         self.observer.count_reclaim(took);
-        if took > bound && !thawed {
+        if took > bound {
             let found = format!("{lease} left {node} {} ms after its owner came", took.get());
             self.broken.push(format!("[RULES 4] {found}, {} are allowed", bound.get()));
         }

@@ -83,6 +83,8 @@ pub(super) struct Host {
     /// What it has lately said and been told, oldest first.
     pub(super) said: VecDeque<FromNode>,
     pub(super) told: VecDeque<ToNode>,
+    /// Its last hello.
+    pub(super) hello: Option<FromNode>,
     /// What its disk holds.
     pub(super) disk: Disk,
 }
@@ -113,6 +115,7 @@ impl Host {
             rate,
             said: VecDeque::new(),
             told: VecDeque::new(),
+            hello: None,
             disk: Disk::default(),
         }
     }

@@ -16,7 +16,7 @@ use gridcore::ids::NodeId;
 use gridcore::station::ladder::OwnerSays;
 use gridcore::station::{Event, Station};
 use gridcore::units::{Span, Time};
-use gridcore::wire::{FromNode, ToNode};
+use gridcore::wire::{FromBody, FromNode, ToNode};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Something that is to happen by the weather.
@@ -163,7 +163,9 @@ impl World {
         let now = self.now;
         let Some(far) = &mut self.far else { return };
         let Some(host) = far.hosts.get(node.get() as usize) else { return };
-        let said = host.said.iter().map(|message| Todo::FromNode(Box::new(message.clone())));
+        // However long ago, its last hello is what a coordinator knows it by.
+        let said = host.hello.iter().chain(&host.said);
+        let said = said.map(|message| Todo::FromNode(Box::new(message.clone())));
         let told = host.told.iter().map(|message| Todo::ToNode(node, Box::new(message.clone())));
         for todo in said.chain(told).collect::<Vec<Todo>>() {
             let Some(far) = &mut self.far else { return };
@@ -201,6 +203,9 @@ impl World {
         let Some(far) = &mut self.far else { return };
         if let Some(host) = far.hosts.get_mut(node.get() as usize) {
             remember(&mut host.said, message, far.network.heals > now);
+            if matches!(message.body, FromBody::Hello { .. }) {
+                host.hello = Some(message.clone());
+            }
         }
         for at in far.travels(node, true, now) {
             self.later(at, Todo::FromNode(Box::new(message.clone())));
@@ -240,7 +245,7 @@ impl World {
             Todo::Restart => self.restart(),
             Todo::Return(node) => self.return_node(node),
             Todo::Thaw(node) => self.thaw(node),
-            Todo::Lend(node) => self.owner_says(node, OwnerSays::Nothing),
+            Todo::Lend(node) => self.lend_again(node),
             Todo::Die(node) => self.die(node),
         }
     }
@@ -270,6 +275,16 @@ impl World {
     pub(super) fn owner_says(&mut self, node: NodeId, says: OwnerSays) {
         if self.runs(node) {
             self.happen(node, Event::Owner(says));
+        }
+    }
+
+    /// Lets an owner who took everything back lend again, once the machine hears it.
+    fn lend_again(&mut self, node: NodeId) {
+        let thaws = self.host(node).map_or(Time::ZERO, |host| host.frozen_until);
+        if thaws > self.now {
+            self.later(thaws, Todo::Lend(node));
+        } else {
+            self.owner_says(node, OwnerSays::Nothing);
         }
     }
 

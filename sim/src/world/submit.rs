@@ -5,7 +5,7 @@ use super::network::Todo;
 use super::process::JobProgress;
 use crate::record::{FillPoint, JobRow, JobState};
 use crate::work::JobRecord;
-use gridcore::command::{Command, JobSpec, LabelNeed, Numbered, Reply, Request};
+use gridcore::command::{Command, Numbered, Reply, Request};
 use gridcore::deny::Denied;
 use gridcore::ids::{AccountId, JobId, PoolId};
 use gridcore::units::{MilliGpus, Span};
@@ -20,7 +20,8 @@ impl World {
         let pool =
             job.pool.as_ref().map_or(Some(PoolId::new(0)), |p| self.pools.get(&**p).copied());
         let row = self.new_row(&job, account, pool.unwrap_or_default());
-        let spec = pool.map(|pool| self.spec(&job, pool));
+        let find = |name: &str| self.node_ids.get(name).copied();
+        let spec = pool.map(|pool| job.spec(pool, find).map_err(|_| "NoNode"));
         self.record.jobs.push(row);
         self.progress.push(JobProgress::new(&job, self.now));
         self.arrived_gpu += u128::from(job.needs.gpus.total().get()) * u128::from(job.members);
@@ -111,38 +112,6 @@ impl World {
         if self.row(id) != row as usize {
             self.broken.push(format!("[P1] {id} was acknowledged to row {row} and is another's"));
         }
-    }
-
-    /// Describes a job in the words of the core, or says why it cannot be.
-    fn spec(&self, job: &JobRecord, pool: PoolId) -> Result<JobSpec, &'static str> {
-        let mut labels = Vec::new();
-        if !job.gpu_models.is_empty() {
-            let any_of = job.gpu_models.iter().map(ToString::to_string).collect();
-            labels.push(LabelNeed { key: "gpu_model".to_owned(), any_of });
-        }
-        let mut spec = JobSpec {
-            pool,
-            priority: job.priority,
-            needs: job.needs,
-            members: job.members.max(1),
-            limit: job.limit,
-            checkpoint: job.checkpoint,
-            refuse_if_busy: job.refuse_if_busy,
-            ..JobSpec::default()
-        };
-        if let Some(extra) = &job.extra {
-            for (key, any_of) in &extra.labels {
-                labels.push(LabelNeed { key: key.clone(), any_of: any_of.clone() });
-            }
-            for name in &extra.preferred {
-                spec.preferred.push(self.node_ids.get(name).copied().ok_or("NoNode")?);
-            }
-            spec.spread = extra.spread;
-            spec.budget = extra.budget;
-            spec.vacate = extra.vacate;
-        }
-        spec.labels = labels;
-        Ok(spec)
     }
 
     /// Makes the row of a job that is being submitted.

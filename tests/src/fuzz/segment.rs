@@ -6,7 +6,7 @@ use gridcore::config::Config;
 use gridcore::encode::{RULES_VERSION, digest_of, to_bytes};
 
 /// Bytes of a segment's header, and of a record's fields before what it holds.
-const HEADER: usize = 16;
+const HEADER: usize = 28;
 const FIELDS: usize = 8 + 16 + 1 + 8;
 
 /// Returns the CRC-32C of bytes, bit by bit (RFC 3720, appendix B.4).
@@ -28,8 +28,11 @@ fn record(out: &mut Vec<u8>, chain: u128, mut body: Vec<u8>) -> u128 {
 
 fn header() -> Vec<u8> {
     let mut out = b"gridjrnl".to_vec();
-    out.extend_from_slice(&1_u32.to_le_bytes());
+    out.extend_from_slice(&2_u32.to_le_bytes());
     out.extend_from_slice(&RULES_VERSION.to_le_bytes());
+    let synced = [0; 8];
+    out.extend_from_slice(&synced);
+    out.extend_from_slice(&crc32c(&synced).to_le_bytes());
     out
 }
 
