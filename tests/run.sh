@@ -24,6 +24,16 @@ if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null 
     fi
 fi
 
+if ! command -v sshd >/dev/null && [ ! -x /usr/sbin/sshd ]; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        export DEBIAN_FRONTEND=noninteractive
+        { apt-get update -qq && apt-get install -y -qq openssh-server; } \
+            </dev/null >/dev/null 2>&1 || skipped+=("sshd (no node is reached over SSH)")
+    else
+        skipped+=("sshd (no node is reached over SSH)")
+    fi
+fi
+
 say "format"
 cargo fmt --all --check
 say "lints"
@@ -66,13 +76,16 @@ echo "golden scripts    $scripts ($(sum histories 3) of them over a faulty netwo
 echo "fuzz inputs       $((inputs + mutations)) ($inputs of the corpus)"
 echo "swarm seeds       $seeds ($entries entries, every invariant after each)"
 echo "planted bugs      $canaries, all found (in $(sum canaries 4) seeds)"
+echo "kills             $(sum kills 3) of real daemons and agents under load"
+echo "journal damage    $(sum damage 3) flipped bits"
+echo "hosts over SSH    $(sum ssh 3)"
 echo "validated cases   $validated ($(sum validate 4) entries, every invariant after each)"
 awk '$1 == "weather" { n[$2] += $3 } END { for (w in n) print "  " w, n[w] }' "$GRID_COUNTS" | sort
 for what in "${skipped[@]}"; do
     echo "!! SKIPPED: $what"
 done
 for count in "${tests:-0}" "$cases" "$commands" "$scripts" "$seeds" "$entries" "$validated" \
-    "$canaries" "$inputs" "$mutations"; do
+    "$canaries" "$inputs" "$mutations" "$(sum kills 3)" "$(sum damage 3)"; do
     if [ "$count" -eq 0 ]; then
         echo "!! a count is zero: something did not run"
         exit 1

@@ -1,10 +1,21 @@
-//! The driver of real machines. So far it reads what it will run: a configuration is a scenario
-//! file, checked by the same schema and the same core.
+//! The driver of real machines: the core that was simulated, over real processes.
+//!
+//! [`daemon`] drives the coordinator's half: one loop over [`gridcore::grid::Grid`] and its
+//! journal, lines to the nodes, an API. [`agent`] drives the node's half on every machine, and a
+//! shim keeps each attempt's process tree. [`client`] asks the daemon. A configuration is a
+//! scenario file.
 #![forbid(unsafe_code)]
+
+pub mod agent;
+pub mod client;
+pub mod clock;
+pub mod daemon;
+pub mod frame;
+pub mod program;
 
 use gridsim::run::RunError;
 use gridsim::scenario::build::build;
-use gridsim::scenario::load;
+use gridsim::scenario::{Loaded, ScenarioError, load};
 use gridsim::world::World;
 use std::path::Path;
 
@@ -19,12 +30,24 @@ pub struct Described {
     pub accounts: usize,
 }
 
+/// Reads a configuration: a scenario file, of which only nodes, accounts, pools and rules count, so
+/// it needs no work and no end.
+///
+/// # Errors
+/// When it cannot be read, or is no configuration.
+pub fn read(path: &Path, sets: &[String]) -> Result<Loaded, ScenarioError> {
+    let mut loaded = load(path, sets)?;
+    let hour = gridsim::decimal::Seconds(gridcore::units::Span::minutes(60));
+    loaded.scenario.horizon_seconds.get_or_insert(hour);
+    Ok(loaded)
+}
+
 /// Checks a configuration file without starting anything.
 ///
 /// # Errors
 /// When the file cannot be read, is no configuration, or the core refuses it.
 pub fn check(path: &Path) -> Result<Described, RunError> {
-    let loaded = load(path, &[])?;
+    let loaded = read(path, &[])?;
     let setup = build(&loaded, loaded.scenario.seed)?;
     let config = &setup.config;
     let described = Described {

@@ -41,7 +41,14 @@ const SIM: &[(u8, &[&str])] = &[
 ];
 
 /// Floors of the daemon.
-const LIVE: &[(u8, &[&str])] = &[(2, &["main"])];
+const LIVE: &[(u8, &[&str])] = &[
+    (5, &["main"]),
+    (4, &["cli"]),
+    (3, &["daemon", "client"]),
+    (2, &["agent"]),
+    (1, &["frame"]),
+    (0, &["program", "clock"]),
+];
 
 /// The one file per driver that may read a clock.
 const CLOCKS: [&str; 2] = ["sim/src/clock.rs", "live/src/clock.rs"];

@@ -1,0 +1,236 @@
+//! Attempts: their shims started, watched, reminded and concluded.
+
+use super::order::{self, LeaseFolder, Order, Told, log_file, mark};
+use super::{Agent, LOGS_MAX, SHIM_STARTS, Shim, hardware, tree};
+use crate::clock::{since_boot, wait};
+use crate::frame::{DATA_MAX, Exit, Membership, Up};
+use crate::program::save;
+use gridcore::ids::{Epoch, JobId, LeaseId};
+use gridcore::station::{Event, Station};
+use gridcore::units::Time;
+use gridcore::wire::{Outcome, Start};
+use rustix::event::{PollFd, PollFlags, poll};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+
+impl Agent {
+    /// Starts the shim of a lease.
+    pub(super) fn spawn(&mut self, lease: LeaseId, epoch: Epoch, until: Time) -> io::Result<()> {
+        let (Some(station), Some(member)) = (&self.station, &self.member) else { return Ok(()) };
+        let held = station.leases.get(&lease);
+        let start = held.map(|held| held.start.clone()).unwrap_or_default();
+        let program = self.programs.get(&start.task.program).cloned();
+        let program = program.ok_or_else(|| io::Error::other("its program never came"))?;
+        let processors = self.choose_processors(&start);
+        let folder = LeaseFolder::of(&self.root, lease);
+        let env = environment(&start, member, &processors, &folder, until);
+        let kill = self.watch.offering.kill;
+        self.processors.insert(lease, processors.clone());
+        let order = Order { lease, epoch, job: start.job, program, env, processors, until, kill };
+        save(&folder.file("order"), &order)?;
+        let mut shim = Command::new("/proc/self/exe");
+        shim.arg("shim").arg(&self.root).arg(folder.path()).env_clear();
+        shim.envs(std::env::vars_os().filter(|(key, _)| key != "GRID_LEASE"));
+        shim.env("GRID_LEASE", mark_value(start.lease, epoch, member.cluster));
+        shim.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        self.shims.insert(lease, Shim::Spawned(since_boot()));
+        Ok(())
+    }
+
+    /// Chooses the processors of a lease: those that the fewest others have, lowest first.
+    fn choose_processors(&self, start: &Start) -> Vec<u32> {
+        let count = start.needs.cpu.get().div_ceil(1_000);
+        let cores = hardware().cores;
+        if count == 0 || count >= u64::from(cores) {
+            return (0..cores).collect();
+        }
+        let mut used: BTreeMap<u32, u32> = (0..cores).map(|core| (core, 0)).collect();
+        for core in self.processors.values().flatten() {
+            *used.entry(*core).or_insert(0) += 1;
+        }
+        let mut order: Vec<(u32, u32)> = used.into_iter().map(|(core, n)| (n, core)).collect();
+        order.sort_unstable();
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let chosen: BTreeSet<u32> = order.into_iter().take(count).map(|(_, core)| core).collect();
+        chosen.into_iter().collect()
+    }
+
+    /// Notes which shims are there and which have ended.
+    pub(super) fn look_at_shims(&mut self) {
+        // Only shims are this process's children, and what shims that were killed have left it.
+        while let Ok(Some(_)) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {}
+        let leases: Vec<LeaseId> = self.shims.keys().copied().collect();
+        let now = since_boot();
+        for lease in leases {
+            let folder = LeaseFolder::of(&self.root, lease);
+            let lost = match self.shims.get(&lease) {
+                Some(Shim::Spawned(since)) => match folder.shim() {
+                    Some(shim) => match shim.open() {
+                        Some(handle) => {
+                            self.shims.insert(lease, Shim::There(handle, shim.pid));
+                            self.remind(lease);
+                            false
+                        }
+                        None => true,
+                    },
+                    None => since.after(SHIM_STARTS) <= now && folder.close(),
+                },
+                Some(Shim::There(handle, _)) => has_ended(handle),
+                Some(Shim::Lost) => true,
+                None => false,
+            };
+            if lost {
+                self.conclude(lease, &folder);
+            }
+        }
+    }
+
+    /// Tells a shim that has just come what it may have missed.
+    fn remind(&self, lease: LeaseId) {
+        use gridcore::station::held::Phase;
+        let held = self.station.as_ref().and_then(|station| station.leases.get(&lease));
+        let Some(held) = held else { return };
+        self.tell(lease, Told::Until(held.until, self.watch.offering.kill));
+        match held.phase {
+            Phase::Paused(_) => self.tell(lease, Told::Pause),
+            Phase::Leaving(at, _) => self.tell(lease, Told::Terminate(at)),
+            Phase::Killed(..) => self.tell(lease, Told::Kill),
+            Phase::Running | Phase::Ended(..) => {}
+        }
+    }
+
+    /// Notes the end of a lease whose shim is gone, once nothing of it is left.
+    fn conclude(&mut self, lease: LeaseId, folder: &LeaseFolder) {
+        let held = self.station.as_ref().and_then(|station| station.leases.get(&lease));
+        let Some((_, epoch)) = held.map(gridcore::station::held::Held::name) else {
+            self.shims.remove(&lease);
+            return;
+        };
+        let job = held.map_or(JobId::new(0), |held| held.start.job);
+        let end = folder.end();
+        if end.is_none() {
+            // It was killed: what it kept still carries its mark, or has become ours.
+            let cluster = self.member.as_ref().map_or(0, |member| member.cluster);
+            let rows = tree::all();
+            let left = tree::marked(&mark(lease, epoch, cluster));
+            if !left.is_empty() {
+                tree::signal_all(&rows, &left, rustix::process::Signal::KILL);
+                self.shims.insert(lease, Shim::Lost);
+                return;
+            }
+        }
+        self.shims.remove(&lease);
+        self.processors.remove(&lease);
+        let exit = end.map_or(Exit { signal: Some(9), ..Exit::default() }, |end| end.exit);
+        self.say(&Up::Exited { lease, job, epoch, exit });
+        let ended = end.as_ref().map_or(Outcome::Stopped, outcome);
+        self.happen(Event::Ended(lease, epoch, ended));
+    }
+
+    /// Says again how attempts ended that nobody has forgotten yet.
+    pub(super) fn tell_exits(&mut self) {
+        let Some(station) = &self.station else { return };
+        let ended: Vec<Up> = station
+            .leases
+            .values()
+            .filter(|held| !held.is_alive())
+            .filter_map(|held| {
+                let (lease, epoch) = held.name();
+                let end = LeaseFolder::of(&self.root, lease).end()?;
+                Some(Up::Exited { lease, job: held.start.job, epoch, exit: end.exit })
+            })
+            .collect();
+        ended.iter().for_each(|up| self.say(up));
+    }
+
+    /// Keeps nothing of a lease but what its job has printed.
+    pub(super) fn erase(&mut self, lease: LeaseId) {
+        let _ = fs::remove_dir_all(LeaseFolder::of(&self.root, lease).path());
+        self.shims.remove(&lease);
+        self.processors.remove(&lease);
+        for part in ["jobs", "work"] {
+            let entries = fs::read_dir(self.root.join(part)).into_iter().flatten().flatten();
+            let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+            let mut jobs: Vec<u64> = numbers.collect();
+            jobs.sort_unstable();
+            let old = jobs.len().saturating_sub(LOGS_MAX);
+            for job in jobs.into_iter().take(old) {
+                let _ = fs::remove_dir_all(self.root.join(part).join(job.to_string()));
+            }
+        }
+    }
+
+    /// Reads what a job has printed; the flag says that nothing more will come.
+    pub(super) fn read_log(
+        &self,
+        job: JobId,
+        epoch: Epoch,
+        errors: bool,
+        from: u64,
+    ) -> (Vec<u8>, bool) {
+        let runs = |station: &Station| {
+            let mut of_job = station.leases.values().filter(|held| held.start.job == job);
+            of_job.any(|held| held.start.epoch == epoch && held.is_alive())
+        };
+        let over = !self.station.as_ref().is_some_and(runs);
+        let mut bytes = Vec::new();
+        let read = File::open(log_file(&self.root, job, epoch, errors)).and_then(|mut file| {
+            file.seek(SeekFrom::Start(from))?;
+            file.take(DATA_MAX as u64).read_to_end(&mut bytes)
+        });
+        let at_end = read.is_err() || bytes.len() < DATA_MAX;
+        (bytes, over && at_end)
+    }
+}
+
+/// Returns whether a process has ended.
+fn has_ended(handle: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(handle, PollFlags::IN)];
+    let at_once = wait(Time::ZERO, Time::ZERO);
+    poll(&mut fds, Some(&at_once)).is_ok_and(|count| count > 0)
+}
+
+/// Returns what the core is told of an end.
+pub(super) fn outcome(end: &order::End) -> Outcome {
+    match end.exit.code {
+        _ if end.told => Outcome::Stopped,
+        Some(0) => Outcome::Completed,
+        Some(_) | None => Outcome::Failed,
+    }
+}
+
+fn mark_value(lease: LeaseId, epoch: Epoch, cluster: u64) -> String {
+    mark(lease, epoch, cluster).trim_start_matches("GRID_LEASE=").to_owned()
+}
+
+/// Returns what the grid adds to a job's environment.
+fn environment(
+    start: &Start,
+    member: &Membership,
+    processors: &[u32],
+    folder: &LeaseFolder,
+    until: Time,
+) -> Vec<(String, String)> {
+    let list: Vec<String> = processors.iter().map(u32::to_string).collect();
+    let expires = crate::clock::wall_seconds() + until.since(since_boot()).get() / 1_000;
+    let pairs = [
+        ("GRID_JOB_ID", start.job.get().to_string()),
+        ("GRID_ATTEMPT", start.epoch.get().to_string()),
+        ("GRID_ARRAY_INDEX", start.task.index.to_string()),
+        ("GRID_NODE", member.name.clone()),
+        ("GRID_CPUS", start.needs.cpu.get().div_ceil(1_000).to_string()),
+        ("GRID_CPU_LIST", list.join(",")),
+        ("GRID_MEM_BYTES", start.needs.memory.get().to_string()),
+        ("GRID_GPUS", "0".to_owned()),
+        ("GRID_LEASE_EXPIRES_AT", expires.to_string()),
+        ("GRID_NOTICE_FILE", folder.file("notice").to_string_lossy().into_owned()),
+        ("GRID_LEASE", mark_value(start.lease, start.epoch, member.cluster)),
+        // Empty, not unset: a job without a GPU sees none.
+        ("CUDA_DEVICE_ORDER", "PCI_BUS_ID".to_owned()),
+        ("CUDA_VISIBLE_DEVICES", String::new()),
+    ];
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}

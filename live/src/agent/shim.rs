@@ -1,0 +1,355 @@
+//! The keeper of one attempt: a small process that owns the job's whole tree.
+//!
+//! It outlives its agent. It holds both deadlines itself, so the job stops in time whatever becomes
+//! of agent and coordinator. Every process that the job leaves behind becomes its child; when it
+//! has no child any more, nothing is left, and only then it says so and ends.
+
+use super::order::{End, LeaseFolder, Order, Told, log_file, make_folder, work_folder};
+use super::tree::{ProcessId, all, below, signal_all};
+use crate::clock::{since_boot, wait, wall_seconds};
+use crate::frame::Exit;
+use crate::program::save;
+use gridcore::units::{Span, Time};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitOptions, set_child_subreaper, setrlimit, setsid,
+    wait as reap,
+};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// Most bytes that are kept of what an attempt prints, for each of its two streams.
+const LOG_MAX: u64 = 64 << 20;
+/// How often it looks for processes that were left to it.
+const LOOK: Span = Span::seconds(1);
+/// How often it kills what is still there.
+const AGAIN: Span = Span::new(50);
+/// Variables that a job keeps of its machine's.
+const KEPT: [&str; 8] = ["HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TZ", "USER"];
+
+/// One of the two streams of a job.
+struct Stream {
+    pipe: Option<Box<dyn ReadFd>>,
+    file: File,
+    kept: u64,
+}
+
+/// A pipe that can be read and polled.
+trait ReadFd: Read + std::os::fd::AsFd {}
+impl<T: Read + std::os::fd::AsFd> ReadFd for T {}
+
+impl Stream {
+    fn new(pipe: Option<impl ReadFd + 'static>, path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+        let kept = file.metadata()?.len();
+        let pipe = pipe.map(|pipe| Box::new(pipe) as Box<dyn ReadFd>);
+        if let Some(pipe) = &pipe {
+            rustix::io::ioctl_fionbio(pipe, true)?;
+        }
+        Ok(Self { pipe, file, kept })
+    }
+
+    /// Keeps what has been printed; says once where it is cut.
+    fn drain(&mut self) {
+        let mut bytes = [0; 64 << 10];
+        // A job that prints without end does not keep its keeper from anything else.
+        for _ in 0..16 {
+            let Some(pipe) = &mut self.pipe else { return };
+            match pipe.read(&mut bytes) {
+                Ok(0) => self.pipe = None,
+                Ok(count) => self.keep(bytes.get(..count).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => self.pipe = None,
+            }
+        }
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = usize::try_from(LOG_MAX.saturating_sub(self.kept)).unwrap_or(usize::MAX);
+        if room == 0 {
+            return;
+        }
+        let part = bytes.get(..room.min(bytes.len())).unwrap_or_default();
+        // What a full disk does not take is lost; the job goes on.
+        let _ = self.file.write_all(part);
+        self.kept += part.len() as u64;
+        if self.kept >= LOG_MAX {
+            let _ = writeln!(self.file, "\n[cut here: more than {} MiB]", LOG_MAX >> 20);
+        }
+    }
+}
+
+/// A keeper at work.
+struct Keeper {
+    folder: LeaseFolder,
+    job: Option<Child>,
+    streams: [Stream; 2],
+    until: Time,
+    kill: Span,
+    kill_at: Option<Time>,
+    notice: std::path::PathBuf,
+    told: bool,
+    killed: bool,
+    exit: Exit,
+}
+
+/// Keeps the attempt whose order lies in a folder, until nothing of it is left.
+///
+/// # Errors
+/// When nothing could be started; a later shim of the same lease starts nothing either.
+pub fn keep(root: &Path, folder: LeaseFolder) -> io::Result<()> {
+    let _ = setsid();
+    set_child_subreaper(Some(rustix::process::getpid()))?;
+    // Whoever else was started for this lease has it, or had it.
+    let Some(_lock) = folder.lock()? else { return Ok(()) };
+    if folder.file("void").exists() || folder.file("shim").exists() {
+        return Ok(());
+    }
+    let order = folder.order()?;
+    let me = i32::try_from(std::process::id()).unwrap_or(0);
+    let me =
+        ProcessId::of(me).ok_or_else(|| io::Error::other("/proc does not show this process"))?;
+    let socket = UnixDatagram::bind(folder.file("ctl")).or_else(|_| {
+        // The path may be longer than a socket's may be.
+        std::env::set_current_dir(folder.path())?;
+        UnixDatagram::bind("ctl")
+    })?;
+    socket.set_nonblocking(true)?;
+    // From here on it is there, and hears what it is told.
+    save(&folder.file("shim"), &me)?;
+    let mut keeper = Keeper::start(root, folder, &order)?;
+    while !keeper.step(&socket)? {}
+    let end = End { exit: keeper.exit, told: keeper.told };
+    keeper.folder.set_end(&end)
+}
+
+impl Keeper {
+    fn start(root: &Path, folder: LeaseFolder, order: &Order) -> io::Result<Self> {
+        let log = |errors| log_file(root, order.job, order.epoch, errors);
+        if let Some(parent) = log(false).parent() {
+            make_folder(parent)?;
+        }
+        let mut exit = Exit::default();
+        let spawned = if order.program.command.is_empty() {
+            None
+        } else {
+            let mut stage = Command::new("/proc/self/exe");
+            stage.arg("exec").arg(root).arg(folder.path()).stdin(Stdio::null());
+            stage.stdout(Stdio::piped()).stderr(Stdio::piped());
+            match stage.spawn() {
+                Ok(child) => Some(child),
+                Err(_) => {
+                    exit.code = Some(126);
+                    None
+                }
+            }
+        };
+        let mut job = spawned;
+        let (out, errors) = match &mut job {
+            Some(child) => (child.stdout.take(), child.stderr.take()),
+            None => (None, None),
+        };
+        let streams = [Stream::new(out, &log(false))?, Stream::new(errors, &log(true))?];
+        let (until, kill) = (order.until, order.kill);
+        let notice = folder.file("notice");
+        Ok(Self {
+            folder,
+            job,
+            streams,
+            until,
+            kill,
+            kill_at: None,
+            notice,
+            told: false,
+            killed: false,
+            exit,
+        })
+    }
+
+    /// Returns whether it holds capacity without running anything.
+    fn is_empty_handed(&self) -> bool {
+        self.job.is_none() && self.exit.code.is_none() && !self.told
+    }
+
+    /// Waits for what comes next and does it; returns whether nothing is left.
+    fn step(&mut self, socket: &UnixDatagram) -> io::Result<bool> {
+        let now = since_boot();
+        let busy = self.killed || (self.job.is_none() && !self.is_empty_handed());
+        let look = now.after(if busy { AGAIN } else { LOOK });
+        let due = self.kill_at.unwrap_or(self.until);
+        let timeout = wait(now, look.min(due.max(now)));
+        let mut fds = vec![PollFd::new(socket, PollFlags::IN)];
+        let pipes = self.streams.iter().filter_map(|stream| stream.pipe.as_ref());
+        fds.extend(pipes.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        drop(fds);
+        self.streams.iter_mut().for_each(Stream::drain);
+        let mut bytes = [0; 256];
+        while let Ok(count) = socket.recv(&mut bytes) {
+            let told = bytes.get(..count).and_then(|b| gridcore::decode::from_bytes(b).ok());
+            if let Some(told) = told {
+                self.hear(told);
+            }
+        }
+        self.keep_deadlines();
+        Ok(self.reap())
+    }
+
+    /// Does what it is told.
+    fn hear(&mut self, told: Told) {
+        match told {
+            Told::Until(until, kill) => (self.until, self.kill) = (until, kill),
+            Told::Pause => self.signal(Signal::STOP),
+            Told::Resume => self.signal(Signal::CONT),
+            Told::Terminate(at) => self.terminate(at),
+            Told::Kill => self.kill_all(),
+        }
+    }
+
+    /// Ends what has run long enough: with a notice when the permission is over, then for good.
+    fn keep_deadlines(&mut self) {
+        let now = since_boot();
+        if self.until <= now && self.kill_at.is_none() {
+            self.terminate(self.until.after(self.kill));
+        }
+        if self.kill_at.is_some_and(|at| at <= now) || self.killed {
+            self.kill_all();
+        }
+    }
+
+    fn terminate(&mut self, at: Time) {
+        let first = self.kill_at.is_none();
+        self.kill_at = Some(self.kill_at.map_or(at, |old| old.min(at)));
+        self.told = true;
+        if first {
+            let left = at.since(since_boot()).get().div_ceil(1_000);
+            let text = format!("{}\n", wall_seconds() + left);
+            let _ = std::fs::write(&self.notice, text);
+            self.signal(Signal::TERM);
+            self.signal(Signal::CONT);
+        }
+    }
+
+    fn kill_all(&mut self) {
+        (self.told, self.killed) = (true, true);
+        self.kill_at = Some(self.kill_at.unwrap_or(Time::ZERO));
+        self.signal(Signal::KILL);
+    }
+
+    /// Sends a signal to all that is left.
+    fn signal(&self, signal: Signal) {
+        let rows = all();
+        let me = i32::try_from(std::process::id()).unwrap_or(0);
+        let mut tree = below(&rows, me);
+        if signal == Signal::KILL {
+            // What is stopped makes no new processes while the others are killed.
+            signal_all(&rows, &tree, Signal::STOP);
+            let rows = all();
+            tree = below(&rows, me);
+            signal_all(&rows, &tree, signal);
+            return;
+        }
+        signal_all(&rows, &tree, signal);
+    }
+
+    /// Takes note of what has ended; returns whether nothing is left.
+    fn reap(&mut self) -> bool {
+        if self.is_empty_handed() {
+            return false;
+        }
+        let job = self.job.as_ref().and_then(|job| Pid::from_raw(i32::try_from(job.id()).ok()?));
+        loop {
+            match reap(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) if Some(pid) == job => {
+                    let code = status.exit_status();
+                    let signal = status.terminating_signal();
+                    (self.exit.code, self.exit.signal) = (code, signal);
+                    self.job = None;
+                    // What it left behind ends with it.
+                    if !self.killed {
+                        self.streams.iter_mut().for_each(Stream::drain);
+                        self.signal(Signal::KILL);
+                    }
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    if self.job.is_none() {
+                        self.signal(Signal::KILL);
+                    }
+                    return false;
+                }
+                // No child is left: none of the tree is.
+                Err(_) => break,
+            }
+        }
+        self.streams.iter_mut().for_each(Stream::drain);
+        self.count();
+        true
+    }
+
+    /// Notes what the whole tree has used.
+    fn count(&mut self) {
+        let me = i32::try_from(std::process::id()).unwrap_or(0);
+        let ticks = super::tree::row(me).map_or(0, |row| row.ticks);
+        let per_second = rustix::param::clock_ticks_per_second().max(1);
+        self.exit.cpu_ms = ticks.saturating_mul(1_000) / per_second;
+    }
+}
+
+/// Becomes the job: its own session, its processors, its environment, its folder.
+///
+/// # Errors
+/// Only when it could not.
+pub fn exec(root: &Path, folder: &LeaseFolder) -> io::Result<std::convert::Infallible> {
+    let order = folder.order()?;
+    let _ = setsid();
+    let core = Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = setrlimit(Resource::Core, core);
+    let mut set = CpuSet::new();
+    for processor in &order.processors {
+        let index = usize::try_from(*processor).unwrap_or(usize::MAX);
+        if index < CpuSet::MAX_CPU {
+            set.set(index);
+        }
+    }
+    if set.count() > 0 {
+        // Where an administrator has set others apart, those stay.
+        let _ = sched_setaffinity(None, &set);
+    }
+    let work = order.program.cwd.as_ref().map(std::path::PathBuf::from);
+    let work = match work {
+        Some(work) => work,
+        None => {
+            let work = work_folder(root, order.job);
+            make_folder(&work)?;
+            work
+        }
+    };
+    let [program, args @ ..] = order.program.command.as_slice() else {
+        return Err(io::Error::other("there is no command"));
+    };
+    let mut command = Command::new(program);
+    command.args(args).env_clear();
+    command.envs(std::env::vars_os().filter(|(key, _)| KEPT.iter().any(|kept| key == kept)));
+    command.envs(order.program.env.iter().map(|(key, value)| (key, value)));
+    command.envs(order.env.iter().map(|(key, value)| (key, value)));
+    std::env::set_current_dir(&work)
+        .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", work.display())))?;
+    let error = command.exec();
+    Err(io::Error::new(error.kind(), format!("{program}: {error}")))
+}
+
+/// Returns the code that a shell would give for a command that could not be started.
+#[must_use]
+pub fn code_of(error: &io::Error) -> i32 {
+    if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 }
+}

@@ -1,0 +1,360 @@
+//! Verbs about jobs.
+
+use super::Asking;
+use super::show::{line_of, plain};
+use clap::{Args, Subcommand};
+use gridlive::client::Client;
+use serde_json::{Map, Value, json};
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// What a job needs and runs.
+#[derive(Clone, Debug, Args)]
+pub(super) struct JobArgs {
+    /// Its name.
+    #[arg(long)]
+    name: Option<String>,
+    /// Cores it needs; fractions are allowed.
+    #[arg(long, short = 'c', default_value = "1")]
+    cpus: String,
+    /// Memory it needs, in GiB.
+    #[arg(long, short = 'm', default_value = "0")]
+    memory: String,
+    /// How much it matters: low, medium, high, urgent, or 0 to 100.
+    #[arg(long, short = 'p', default_value = "medium")]
+    priority: String,
+    /// Who pays [default: the first account].
+    #[arg(long, short = 'A')]
+    account: Option<String>,
+    /// The pool [default: the first].
+    #[arg(long)]
+    pool: Option<String>,
+    /// Longest run of an attempt, such as 30m.
+    #[arg(long, short = 't')]
+    limit: Option<String>,
+    /// Work between two checkpoints, such as 10m: the most that an eviction loses.
+    #[arg(long)]
+    checkpoint: Option<String>,
+    /// Longest notice it asks for when its node's owner returns, such as 2m.
+    #[arg(long)]
+    vacate: Option<String>,
+    /// Most credit it may cost, in ATP.
+    #[arg(long)]
+    budget: Option<String>,
+    /// Nodes to take before any other.
+    #[arg(long, short = 'n', num_args = 1.., value_delimiter = ',')]
+    preferred_nodes: Vec<String>,
+    /// How many members start together.
+    #[arg(long)]
+    gang: Option<u16>,
+    /// Be refused when it cannot start at once.
+    #[arg(long)]
+    now: bool,
+    /// A variable of its environment, NAME=VALUE, or NAME for this shell's value.
+    #[arg(long, short = 'e')]
+    env: Vec<String>,
+    /// The folder it runs in, on its node [default: one of its own].
+    #[arg(long)]
+    cwd: Option<String>,
+    /// What it runs, as it is: no shell reads it.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+/// Verbs about jobs.
+#[derive(Debug, Subcommand)]
+pub(super) enum JobVerb {
+    /// Submit a job and print its number.
+    Submit {
+        #[command(flatten)]
+        job: Box<JobArgs>,
+        /// How many alike; each finds its place in `GRID_ARRAY_INDEX`, from 0.
+        #[arg(long)]
+        array: Option<u32>,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Submit a job, show what it prints, and end with its exit code.
+    Run {
+        #[command(flatten)]
+        job: Box<JobArgs>,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Take jobs back, waiting or running.
+    Cancel {
+        /// Their numbers.
+        #[arg(required = true)]
+        jobs: Vec<u64>,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Keep a waiting job from starting.
+    Hold {
+        /// Its number.
+        job: u64,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Let a held job start again.
+    Release {
+        /// Its number.
+        job: u64,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Wait until jobs have ended; ends with 0 when all have completed.
+    Wait {
+        /// Their numbers.
+        #[arg(required = true)]
+        jobs: Vec<u64>,
+        /// Give up after so many seconds, with exit code 6.
+        #[arg(long)]
+        timeout: Option<u64>,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Print what a job has printed.
+    Logs {
+        /// Its number.
+        job: u64,
+        /// Go on until it ends.
+        #[arg(long, short)]
+        follow: bool,
+        /// What it has printed as errors.
+        #[arg(long)]
+        stderr: bool,
+        /// Which attempt [default: the last].
+        #[arg(long)]
+        attempt: Option<u32>,
+        #[command(flatten)]
+        asking: Asking,
+    },
+}
+
+impl JobArgs {
+    /// Returns what is submitted.
+    fn body(&self, array: Option<u32>) -> anyhow::Result<Value> {
+        let mut keys = Map::new();
+        let mut set = |key: &str, value: Value| keys.insert(key.to_owned(), value);
+        set("priority", json!(self.priority));
+        set("needs", json!({ "cpu_cores": self.cpus, "memory_gb": self.memory }));
+        let texts = [
+            ("account", &self.account),
+            ("pool", &self.pool),
+            ("limit", &self.limit),
+            ("vacate_seconds", &self.vacate),
+            ("budget_atp", &self.budget),
+        ];
+        for (key, value) in texts {
+            if let Some(value) = value {
+                set(key, json!(value));
+            }
+        }
+        if let Some(interval) = &self.checkpoint {
+            set("checkpoint", json!({ "interval": interval }));
+        }
+        if let Some(count) = self.gang {
+            set("gang", json!({ "count": count }));
+        }
+        if let Some(count) = array {
+            set("array", json!(count));
+        }
+        if self.now {
+            set("if_busy", json!("refuse"));
+        }
+        set("preferred_nodes", json!(self.preferred_nodes));
+        let mut env = Vec::new();
+        for variable in &self.env {
+            let (name, value) = match variable.split_once('=') {
+                Some((name, value)) => (name.to_owned(), value.to_owned()),
+                None => {
+                    let value = std::env::var(variable);
+                    let value = value.map_err(|_| anyhow::anyhow!("{variable} is not set here"))?;
+                    (variable.clone(), value)
+                }
+            };
+            env.push((name, value));
+        }
+        let default = || self.command.first().map(|c| c.rsplit('/').next().unwrap_or(c).to_owned());
+        let name = self.name.clone().or_else(default).unwrap_or_default();
+        let program = json!({
+            "name": name,
+            "command": self.command,
+            "env": env,
+            "cwd": self.cwd,
+            "user": std::env::var("USER").unwrap_or_default(),
+        });
+        // One command line is one client: asked again, it is answered again.
+        let client = gridlive::clock::unique()? >> 1;
+        Ok(json!({ "client": client, "number": 1, "job": keys, "program": program }))
+    }
+}
+
+async fn submit(client: &Client, job: &JobArgs, array: Option<u32>) -> anyhow::Result<Value> {
+    Ok(client.post("/v1/jobs", &job.body(array)?).await?)
+}
+
+/// Runs a verb.
+pub(super) async fn run(verb: JobVerb) -> anyhow::Result<ExitCode> {
+    match verb {
+        JobVerb::Submit { job, array, asking } => submitted(&job, array, &asking).await,
+        JobVerb::Run { job, asking } => attached(&asking.client()?, &job).await,
+        JobVerb::Cancel { jobs, asking } => {
+            let client = asking.client()?;
+            for job in jobs {
+                client.delete(&format!("/v1/jobs/{job}")).await?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        JobVerb::Hold { job, asking } => {
+            asking.client()?.post(&format!("/v1/jobs/{job}/hold"), &Value::Null).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        JobVerb::Release { job, asking } => {
+            asking.client()?.post(&format!("/v1/jobs/{job}/release"), &Value::Null).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        JobVerb::Wait { jobs, timeout, asking } => {
+            let client = asking.client()?;
+            let waited = wait(&client, &jobs, asking.json);
+            match timeout {
+                None => waited.await,
+                Some(seconds) => {
+                    match tokio::time::timeout(Duration::from_secs(seconds), waited).await {
+                        Ok(code) => code,
+                        Err(_) => {
+                            eprintln!("error: not all have ended after {seconds} s");
+                            Ok(ExitCode::from(6))
+                        }
+                    }
+                }
+            }
+        }
+        JobVerb::Logs { job, follow, stderr, attempt, asking } => {
+            let attempt = attempt.map(|n| format!("&attempt={n}")).unwrap_or_default();
+            let path = format!("/v1/jobs/{job}/log?errors={stderr}{attempt}");
+            logs(&asking.client()?, &path, follow, stderr).await
+        }
+    }
+}
+
+/// Submits and prints the numbers.
+async fn submitted(job: &JobArgs, array: Option<u32>, asking: &Asking) -> anyhow::Result<ExitCode> {
+    let answer = submit(&asking.client()?, job, array).await?;
+    if asking.json {
+        println!("{answer}");
+    } else {
+        let jobs = answer["jobs"].as_array().into_iter().flatten();
+        let jobs: Vec<u64> = jobs.filter_map(Value::as_u64).collect();
+        match jobs.as_slice() {
+            [one] => println!("{one}"),
+            [first, .., last] => println!("{first}-{last}"),
+            [] => {}
+        }
+    }
+    match answer["refused"].as_str() {
+        Some(why) => anyhow::bail!("not all were accepted: {why}"),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Prints what a job has printed.
+async fn logs(client: &Client, path: &str, follow: bool, errors: bool) -> anyhow::Result<ExitCode> {
+    let mut from = 0;
+    loop {
+        let part = client.log(&format!("{path}&from={from}")).await?;
+        from += part.bytes.len() as u64;
+        plain(&part.bytes, errors)?;
+        if part.over || (!follow && part.bytes.is_empty()) {
+            return Ok(ExitCode::SUCCESS);
+        }
+        if part.bytes.is_empty() {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    }
+}
+
+/// Waits until a job has ended.
+async fn ended(client: &Client, job: u64) -> anyhow::Result<Value> {
+    loop {
+        let found = client.get(&format!("/v1/jobs/{job}/wait")).await?;
+        if found["finished"].is_u64() {
+            return Ok(found);
+        }
+    }
+}
+
+async fn wait(client: &Client, jobs: &[u64], as_json: bool) -> anyhow::Result<ExitCode> {
+    let mut all = true;
+    for job in jobs {
+        let found = ended(client, *job).await?;
+        all &= found["state"] == "completed";
+        if as_json {
+            println!("{found}");
+        } else {
+            println!("{}", line_of(&found));
+        }
+    }
+    Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs a job as if it were here.
+async fn attached(client: &Client, args: &JobArgs) -> anyhow::Result<ExitCode> {
+    let answer = submit(client, args, None).await?;
+    let job = answer["jobs"][0].as_u64().ok_or_else(|| anyhow::anyhow!("no number came back"))?;
+    let mut from = [0_u64; 2];
+    let mut interrupted = false;
+    loop {
+        let found = client.get(&format!("/v1/jobs/{job}")).await?;
+        let over = found["finished"].is_u64();
+        let started = found["attempts"].as_u64().unwrap_or(0) > 0;
+        for (stream, at) in [false, true].into_iter().zip(&mut from) {
+            if !started {
+                break;
+            }
+            loop {
+                let path = format!("/v1/jobs/{job}/log?errors={stream}&from={at}");
+                let Ok(part) = client.log(&path).await else { break };
+                *at += part.bytes.len() as u64;
+                plain(&part.bytes, stream)?;
+                if part.bytes.is_empty() {
+                    break;
+                }
+            }
+        }
+        if over {
+            return Ok(code_of(&found));
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(100)) => {}
+            _ = tokio::signal::ctrl_c() => {
+                if interrupted {
+                    let _ = client.delete(&format!("/v1/jobs/{job}")).await;
+                    eprintln!("gridlive: job {job} is cancelled");
+                } else {
+                    eprintln!("gridlive: job {job} goes on; Ctrl-C again cancels it");
+                }
+                interrupted = true;
+            }
+        }
+    }
+}
+
+/// Returns the exit code of a job that has ended: its own, 128 and its signal, or 125.
+fn code_of(found: &Value) -> ExitCode {
+    let byte = |n: i64| u8::try_from(n & 0xff).unwrap_or(125);
+    let state = found["state"].as_str().unwrap_or_default();
+    let own = matches!(state, "completed" | "failed");
+    let code = match (found["exit_code"].as_i64(), found["signal"].as_i64()) {
+        (Some(code), _) if own => byte(code),
+        (_, Some(signal)) if own => byte(128 + signal),
+        _ => {
+            eprintln!("gridlive: the job is {state}");
+            125
+        }
+    };
+    let _ = std::io::stdout().flush();
+    ExitCode::from(code)
+}

@@ -1,0 +1,183 @@
+//! The command line of the daemon, its agents and clients.
+
+mod demo;
+mod job;
+mod show;
+
+use clap::{Args, Parser, Subcommand};
+use gridlive::agent::order::LeaseFolder;
+use gridlive::client::{Client, ClientError};
+use gridlive::daemon::{Place, serve};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Lends idle machines over plain SSH.
+#[derive(Debug, Parser)]
+#[command(name = "gridlive", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// How the daemon is found, and how answers are shown.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Asking {
+    /// The daemon's socket [default: gridlive/daemon.sock in `XDG_RUNTIME_DIR` or ~/.gridlive].
+    #[arg(long, env = "GRIDLIVE_SOCKET", global = true)]
+    socket: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl Asking {
+    pub(super) fn client(&self) -> anyhow::Result<Client> {
+        Ok(Client::new(&socket(self.socket.clone())?))
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Check a configuration without starting anything.
+    Check {
+        /// The configuration file.
+        #[arg(env = "GRIDLIVE_CONFIG")]
+        config: PathBuf,
+    },
+    /// Run the coordinator; it goes on with its journal where there is one.
+    Daemon {
+        /// The configuration file: the nodes, how they are reached, and the rules.
+        #[arg(env = "GRIDLIVE_CONFIG")]
+        config: PathBuf,
+        /// The folder of the journal [default: gridlive in `XDG_STATE_HOME` or ~/.local/state].
+        #[arg(long)]
+        state: Option<PathBuf>,
+        /// The socket to listen on [default: as for clients].
+        #[arg(long, env = "GRIDLIVE_SOCKET")]
+        socket: Option<PathBuf>,
+    },
+    /// Show a whole cluster on this machine, told as it happens; nothing of it is left.
+    Demo,
+    #[command(flatten)]
+    Job(job::JobVerb),
+    #[command(flatten)]
+    Show(show::ShowVerb),
+    /// A node's part; started by the daemon.
+    #[command(hide = true)]
+    Agent {
+        /// Carry bytes between the standard streams and the agent.
+        #[arg(long, conflicts_with = "serve")]
+        stdio: bool,
+        /// Be the agent.
+        #[arg(long)]
+        serve: bool,
+        /// Its folder.
+        #[arg(long)]
+        dir: PathBuf,
+    },
+    /// Keeps one attempt; started by an agent.
+    #[command(hide = true)]
+    Shim { root: PathBuf, folder: PathBuf },
+    /// Becomes a job; started by a shim.
+    #[command(hide = true)]
+    Exec { root: PathBuf, folder: PathBuf },
+}
+
+/// Returns a folder of the user's, by a variable or below home.
+fn folder(variable: &str, below_home: &str) -> anyhow::Result<PathBuf> {
+    if let Some(folder) = std::env::var_os(variable).filter(|folder| !folder.is_empty()) {
+        return Ok(PathBuf::from(folder));
+    }
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
+    let home = home.ok_or_else(|| anyhow::anyhow!("neither {variable} nor HOME is set"))?;
+    Ok(PathBuf::from(home).join(below_home))
+}
+
+fn socket(said: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    if let Some(socket) = said {
+        return Ok(socket);
+    }
+    Ok(folder("XDG_RUNTIME_DIR", ".gridlive")?.join("gridlive").join("daemon.sock"))
+}
+
+/// A process of a node's: exits by itself.
+fn node_part(verb: &Verb) -> Option<std::io::Result<()>> {
+    let absolute = |path: &PathBuf| std::path::absolute(path);
+    match verb {
+        Verb::Agent { stdio, dir, .. } => Some(absolute(dir).and_then(|dir| {
+            if *stdio { gridlive::agent::bridge::carry(&dir) } else { gridlive::agent::serve(&dir) }
+        })),
+        Verb::Shim { root, folder } => {
+            Some(gridlive::agent::shim::keep(root, LeaseFolder::at(folder.clone())))
+        }
+        Verb::Exec { root, folder } => {
+            let failed = gridlive::agent::shim::exec(root, &LeaseFolder::at(folder.clone()));
+            let error = failed.err().unwrap_or_else(|| std::io::Error::other("it came back"));
+            eprintln!("gridlive: {error}");
+            std::process::exit(gridlive::agent::shim::code_of(&error));
+        }
+        Verb::Check { .. } | Verb::Daemon { .. } | Verb::Demo | Verb::Job(_) | Verb::Show(_) => {
+            None
+        }
+    }
+}
+
+/// Runs the command line.
+pub(super) fn run() -> ExitCode {
+    let cli = Cli::parse();
+    if let Some(done) = node_part(&cli.verb) {
+        return match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("gridlive: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    match dispatch(cli.verb) {
+        Ok(code) => code,
+        Err(error) => {
+            let code = error.downcast_ref::<ClientError>().map_or(1, ClientError::code);
+            eprintln!("error: {error:#}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
+    let runtime = |threads: usize| {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(threads).enable_all().build()
+    };
+    match verb {
+        Verb::Check { config } => {
+            let found = gridlive::check(&config)?;
+            println!(
+                "{}: ok ({} nodes, {} pools, {} accounts)",
+                config.display(),
+                found.nodes,
+                found.pools,
+                found.accounts
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Daemon { config, state, socket: said } => {
+            let state = match state {
+                Some(state) => state,
+                None => folder("XDG_STATE_HOME", ".local/state")?.join("gridlive"),
+            };
+            let state = std::path::absolute(state)?;
+            let place = Place { config, state, socket: socket(said)? };
+            runtime(2)?.block_on(serve(&place, |line| println!("{line}")))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Demo => {
+            runtime(1)?.block_on(demo::run())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Job(verb) => runtime(1)?.block_on(job::run(verb)),
+        Verb::Show(verb) => runtime(1)?.block_on(show::run(verb)),
+        Verb::Agent { .. } | Verb::Shim { .. } | Verb::Exec { .. } => Ok(ExitCode::SUCCESS),
+    }
+}

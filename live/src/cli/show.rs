@@ -1,0 +1,334 @@
+//! Verbs that show the cluster, and those about nodes and credit.
+
+use super::Asking;
+use clap::Subcommand;
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+use serde_json::Value;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+/// Verbs that show.
+#[derive(Debug, Subcommand)]
+pub(super) enum ShowVerb {
+    /// Show the cluster in a few numbers.
+    Status {
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// List the jobs that wait or run.
+    Queue {
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// List the jobs that have ended, the newest first.
+    History {
+        /// How many.
+        #[arg(long, short = 'n', default_value_t = 50)]
+        most: usize,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Show all about one job.
+    Show {
+        /// Its number.
+        job: u64,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Say why a job waits.
+    Explain {
+        /// Its number.
+        job: u64,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// End everything on every node, leave nothing there, and stop the daemon; its journal stays.
+    Down {
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// List the nodes.
+    Nodes {
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// List what nodes offer.
+    Offers {
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// List what is lent.
+    Leases {
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// List the pools.
+    Pools {
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Show the accounts' credit.
+    Budget {
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Put credit into an account.
+    Deposit {
+        /// The account.
+        account: String,
+        /// How much, in ATP.
+        atp: String,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Print what happens, one JSON line each, until interrupted.
+    Events {
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Let a node finish what it runs and take nothing new.
+    Drain {
+        /// The node.
+        node: String,
+        /// Why, for people.
+        #[arg(long, default_value = "")]
+        reason: String,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Let a drained node work again.
+    Undrain {
+        /// The node.
+        node: String,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Lend a node, whatever the rules say of its owner's use.
+    Lend {
+        /// The node.
+        node: String,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Take a node back: what runs there gets its notice and leaves.
+    Reclaim {
+        /// The node.
+        node: String,
+        /// Without a notice.
+        #[arg(long)]
+        now: bool,
+        #[command(flatten)]
+        asking: Asking,
+    },
+}
+
+/// Runs a verb.
+pub(super) async fn run(verb: ShowVerb) -> anyhow::Result<ExitCode> {
+    match verb {
+        ShowVerb::Status { asking } => one(&asking, "/v1/status").await?,
+        ShowVerb::Queue { asking } => {
+            let columns = ["job", "name", "account", "priority", "state", "nodes", "runs_s", "why"];
+            rows(&asking, "/v1/jobs", "jobs", &columns).await?;
+        }
+        ShowVerb::History { most, asking } => {
+            let columns =
+                ["job", "name", "account", "state", "exit_code", "nodes", "runs_s", "charged_atp"];
+            rows(&asking, &format!("/v1/history?most={most}"), "jobs", &columns).await?;
+        }
+        ShowVerb::Show { job, asking } => one(&asking, &format!("/v1/jobs/{job}")).await?,
+        ShowVerb::Explain { job, asking } => explain(&asking, job).await?,
+        ShowVerb::Down { asking } => {
+            let answer = asking.client()?.post("/v1/down", &Value::Null).await?;
+            let left = answer["unreachable"].as_array().filter(|left| !left.is_empty());
+            if let Some(left) = left {
+                let names: Vec<String> = left.iter().map(cell).collect();
+                anyhow::bail!("not reached, so something may be left on: {}", names.join(", "));
+            }
+        }
+        ShowVerb::Nodes { asking } => {
+            let columns = ["node", "state", "owner_uses", "capacity", "offered", "leased", "error"];
+            rows(&asking, "/v1/nodes", "nodes", &columns).await?;
+        }
+        ShowVerb::Offers { asking } => {
+            let columns = ["offer", "node", "pool", "total", "free", "ends_in_s"];
+            rows(&asking, "/v1/offers", "offers", &columns).await?;
+        }
+        ShowVerb::Leases { asking } => {
+            let columns = ["lease", "job", "attempt", "nodes", "state", "term_ends_in_s", "reason"];
+            rows(&asking, "/v1/leases", "leases", &columns).await?;
+        }
+        ShowVerb::Pools { asking } => {
+            let columns = ["pool", "nodes", "capacity", "leased", "waiting"];
+            rows(&asking, "/v1/pools", "pools", &columns).await?;
+        }
+        ShowVerb::Budget { asking } => {
+            let columns = ["account", "available_atp", "held_atp"];
+            rows(&asking, "/v1/accounts", "accounts", &columns).await?;
+        }
+        ShowVerb::Deposit { account, atp, asking } => {
+            let path = format!("/v1/accounts/{}/deposit?atp={}", coded(&account), coded(&atp));
+            asking.client()?.post(&path, &Value::Null).await?;
+        }
+        ShowVerb::Events { asking } => {
+            let print = |event: &str| println!("{}", escaped(event));
+            asking.client()?.events(print).await?;
+        }
+        ShowVerb::Drain { node, reason, asking } => {
+            let words = format!("drain?reason={}", coded(&reason));
+            node_verb(&asking, &node, &words).await?;
+        }
+        ShowVerb::Undrain { node, asking } => node_verb(&asking, &node, "undrain").await?,
+        ShowVerb::Lend { node, asking } => node_verb(&asking, &node, "lend").await?,
+        ShowVerb::Reclaim { node, now, asking } => {
+            node_verb(&asking, &node, &format!("reclaim?now={now}")).await?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn node_verb(asking: &Asking, node: &str, words: &str) -> anyhow::Result<()> {
+    asking.client()?.post(&format!("/v1/nodes/{}/{words}", coded(node)), &Value::Null).await?;
+    Ok(())
+}
+
+/// Returns a word as a part of a path.
+fn coded(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    word.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+/// Prints one object, a key a line.
+async fn one(asking: &Asking, path: &str) -> anyhow::Result<()> {
+    let found = asking.client()?.get(path).await?;
+    if asking.json {
+        println!("{found}");
+        return Ok(());
+    }
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    for (key, value) in found.as_object().into_iter().flatten() {
+        if key != "schema" && !value.is_null() {
+            table.add_row([key.clone(), cell(value)]);
+        }
+    }
+    println!("{table}");
+    Ok(())
+}
+
+async fn explain(asking: &Asking, job: u64) -> anyhow::Result<()> {
+    let found = asking.client()?.get(&format!("/v1/jobs/{job}")).await?;
+    let why = &found["why"];
+    if asking.json {
+        println!("{why}");
+        return Ok(());
+    }
+    let reasons: Vec<&str> =
+        why.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if reasons.is_empty() {
+        println!("job {job} does not wait: it is {}", cell(&found["state"]));
+    }
+    for reason in reasons {
+        println!("{}", escaped(reason));
+    }
+    Ok(())
+}
+
+/// Prints a list as a table.
+async fn rows(asking: &Asking, path: &str, list: &str, columns: &[&str]) -> anyhow::Result<()> {
+    let found = asking.client()?.get(path).await?;
+    if asking.json {
+        println!("{found}");
+        return Ok(());
+    }
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table.set_header(columns.iter().map(|column| column.to_uppercase().replace('_', " ")));
+    for row in found[list].as_array().into_iter().flatten() {
+        table.add_row(columns.iter().map(|column| cell(&row[column])));
+    }
+    println!("{table}");
+    if let Some(all) = found["all"].as_u64()
+        && let Some(shown) = found[list].as_array().map(Vec::len)
+        && all > shown as u64
+    {
+        println!("{shown} of {all}");
+    }
+    Ok(())
+}
+
+/// Returns a value as a cell: amounts as `4 cores 8 GiB`, lists with commas.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => escaped(text),
+        Value::Array(list) if list.is_empty() => "-".to_owned(),
+        Value::Array(list) => list.iter().map(cell).collect::<Vec<String>>().join(", "),
+        Value::Object(parts) => {
+            let short = [
+                ("cpu_cores", " cores"),
+                ("memory_gb", " GiB"),
+                ("gpus", " GPUs"),
+                ("cpu_percent", " % CPU"),
+                ("memory_percent", " % memory"),
+            ];
+            let amount = |(key, unit): (&str, &str)| {
+                let text = parts.get(key)?.to_string();
+                let text = match text.split_once('.') {
+                    Some(_) => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+                    None => text,
+                };
+                (key != "gpus" || text != "0").then(|| format!("{text}{unit}"))
+            };
+            let said: Vec<String> = short.into_iter().filter_map(amount).collect();
+            said.join(" ")
+        }
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
+}
+
+/// Returns a job that has ended, as a line.
+pub(super) fn line_of(found: &Value) -> String {
+    let code = match (found["exit_code"].as_i64(), found["signal"].as_i64()) {
+        (Some(code), _) => format!(", exit code {code}"),
+        (None, Some(signal)) => format!(", signal {signal}"),
+        (None, None) => String::new(),
+    };
+    format!("job {} {}{code}", found["job"], cell(&found["state"]))
+}
+
+/// Returns text that cannot steer a terminal.
+fn escaped(text: &str) -> String {
+    let safe = |c: char| {
+        if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() }
+    };
+    text.chars().map(safe).collect()
+}
+
+/// Prints what a job printed: as it is into a file or pipe, and harmless on a terminal.
+pub(super) fn plain(bytes: &[u8], errors: bool) -> io::Result<()> {
+    let on_terminal = if errors { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
+    let kept: Vec<u8>;
+    let bytes = if on_terminal {
+        // Escape and the other controls but tab and line ends are shown, not sent.
+        kept = bytes
+            .iter()
+            .flat_map(|byte| match byte {
+                b'\t' | b'\n' | b'\r' => vec![*byte],
+                0..=31 | 127 => format!("\\x{byte:02x}").into_bytes(),
+                _ => vec![*byte],
+            })
+            .collect();
+        &kept
+    } else {
+        bytes
+    };
+    if errors {
+        io::stderr().write_all(bytes)
+    } else {
+        io::stdout().write_all(bytes)?;
+        io::stdout().flush()
+    }
+}

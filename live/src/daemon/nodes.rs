@@ -1,0 +1,396 @@
+//! The lines to the nodes: one task each, so that a slow node slows no other (LIVE.md P16).
+//!
+//! A line is a process whose standard streams lead to the node's agent: `ssh`, or the agent's own
+//! bridge on this machine. Every step has a deadline of its own; whatever ends is begun anew.
+
+use super::history::program_file;
+use super::keeper::Handle;
+use crate::frame::{Down, Frames, Hardware, MAGIC, Membership, Up, frame};
+use crate::program::{Program, load};
+use gridcore::command::Report;
+use gridcore::wire::{Order, ToBody};
+use gridsim::scenario::schema::Ssh;
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+/// How long a node may take to answer at all.
+const ANSWERS: Duration = Duration::from_secs(30);
+/// How long an upload of the agent may take.
+const UPLOADS: Duration = Duration::from_secs(300);
+/// How long a line may say nothing, or take nothing.
+const SILENCE: Duration = Duration::from_secs(60);
+/// The first and the longest wait before a line is begun anew.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(15));
+/// What the remote command prints where the agent is missing.
+const MISSING: &str = "GRIDLIVE-AGENT-MISSING";
+
+/// The way to a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// The node's name, for people.
+    pub name: String,
+    /// How it is reached.
+    pub ssh: Ssh,
+    /// Where its agent's folder is, from the home directory there: numbers of ours.
+    pub place: String,
+}
+
+/// What is known of a line, for people.
+#[derive(Clone, Debug, Default)]
+pub struct LineState {
+    /// Whether it stands.
+    pub up: bool,
+    /// Why it does not.
+    pub error: Option<String>,
+    /// What the machine is.
+    pub hardware: Option<Hardware>,
+    /// How often it was begun.
+    pub begun: u64,
+}
+
+/// A part of what a job printed, and whether nothing more will come.
+type Data = (Vec<u8>, bool);
+
+/// A line that others may use.
+#[derive(Clone)]
+pub struct Line {
+    downs: mpsc::UnboundedSender<Down>,
+    state: Arc<Mutex<LineState>>,
+    asks: Arc<Mutex<BTreeMap<u64, oneshot::Sender<Data>>>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Line {
+    /// Returns what is known of it.
+    #[must_use]
+    pub fn state(&self) -> LineState {
+        locked(&self.state).clone()
+    }
+
+    /// Tells the node's agent something.
+    pub fn tell(&self, down: Down) {
+        let _ = self.downs.send(down);
+    }
+
+    /// Asks for a part of what a job printed; `None` when the node does not answer in time.
+    pub async fn read(&self, make: impl FnOnce(u64) -> Down) -> Option<Data> {
+        let (answer, answered) = oneshot::channel();
+        let ask = {
+            let mut asks = locked(&self.asks);
+            let ask = asks.keys().next_back().map_or(1, |last| last + 1);
+            asks.insert(ask, answer);
+            ask
+        };
+        self.tell(make(ask));
+        let data = timeout(Duration::from_secs(10), answered).await.ok().and_then(Result::ok);
+        locked(&self.asks).remove(&ask);
+        data
+    }
+}
+
+/// What a line needs to know.
+pub struct Plan {
+    /// The way.
+    pub way: Way,
+    /// Who the node is.
+    pub member: Membership,
+    /// Where programs lie.
+    pub programs: PathBuf,
+}
+
+/// Begins a line; returns how others use it, and where the core's messages go.
+#[must_use]
+pub fn begin(plan: Plan, handle: Handle) -> (Line, mpsc::UnboundedSender<Down>) {
+    let (downs, mut from) = mpsc::unbounded_channel();
+    let line = Line { downs: downs.clone(), state: Arc::default(), asks: Arc::default() };
+    let ours = line.clone();
+    tokio::spawn(async move {
+        let mut again = AGAIN.0;
+        loop {
+            locked(&ours.state).begun += 1;
+            let ended = stand(&plan, &handle, &ours, &mut from).await;
+            let was_up = {
+                let mut state = locked(&ours.state);
+                state.error = ended.as_ref().err().map(ToString::to_string);
+                std::mem::take(&mut state.up)
+            };
+            if ended.is_ok() {
+                return;
+            }
+            again = if was_up { AGAIN.0 } else { (again * 2).min(AGAIN.1) };
+            tokio::time::sleep(again).await;
+        }
+    });
+    (line, downs)
+}
+
+/// Lets a line stand until it breaks, or nobody needs it any more.
+async fn stand(
+    plan: &Plan,
+    handle: &Handle,
+    line: &Line,
+    from: &mut mpsc::UnboundedReceiver<Down>,
+) -> io::Result<()> {
+    let (mut wire, hardware) = open(&plan.way).await?;
+    if hardware.build != crate::agent::build() {
+        // What runs goes on; the next agent is of our build and takes it over.
+        wire.send(&Down::Retire).await?;
+        let _ = timeout(ANSWERS, wire.next()).await;
+        return Err(io::Error::other(format!("its agent was of build {}", hardware.build)));
+    }
+    {
+        let mut state = locked(&line.state);
+        (state.up, state.error, state.hardware) = (true, None, Some(hardware));
+    }
+    wire.send(&Down::Join(Box::new(plan.member.clone()))).await?;
+    let mut sent = BTreeSet::new();
+    loop {
+        tokio::select! {
+            up = timeout(SILENCE, wire.next()) => {
+                let up = up.map_err(|_| io::Error::other("it has said nothing for a minute"))??;
+                hear(up, handle, line)?;
+            }
+            down = from.recv() => {
+                let Some(down) = down else { return Ok(()) };
+                for program in missing(&down, &mut sent, &plan.programs) {
+                    wire.send(&program).await?;
+                }
+                let leaves = down == Down::Leave;
+                wire.send(&down).await?;
+                if leaves {
+                    // It ends when nothing is left there.
+                    let ended = async { while wire.next().await.is_ok() {} };
+                    let _ = timeout(SILENCE, ended).await;
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// Passes on what an agent says.
+fn hear(up: Up, handle: &Handle, line: &Line) -> io::Result<()> {
+    match up {
+        Up::Hardware(hardware) => locked(&line.state).hardware = Some(hardware),
+        Up::Core(message) => handle.report(Report::Message(message)),
+        Up::Exited { job, epoch, exit, .. } => handle.exited(job, epoch, exit),
+        Up::Data { ask, bytes, over } => {
+            if let Some(answer) = locked(&line.asks).remove(&ask) {
+                let _ = answer.send((bytes, over));
+            }
+        }
+        Up::Refused(why) => return Err(io::Error::other(why)),
+    }
+    Ok(())
+}
+
+/// Returns the programs that a node needs before a message.
+fn missing(down: &Down, sent: &mut BTreeSet<u64>, folder: &Path) -> Vec<Down> {
+    let Down::Core(message) = down else { return Vec::new() };
+    let ToBody::Orders(orders) = &message.body else { return Vec::new() };
+    let starts = orders.iter().filter_map(|(order, _)| match order {
+        Order::Start(start) => Some(start.task.program),
+        Order::Extend(..)
+        | Order::Leave { .. }
+        | Order::Kill(..)
+        | Order::Forget(..)
+        | Order::Watch(_) => None,
+    });
+    let fresh: Vec<u64> = starts.filter(|number| sent.insert(*number)).collect();
+    let read = |number: u64| {
+        let program: Program = load(&program_file(folder, number)).ok()??;
+        Some(Down::Program(number, Box::new(program)))
+    };
+    // A start whose program is lost is refused by its node.
+    fresh.into_iter().filter_map(read).collect()
+}
+
+/// A line that stands.
+struct Wire {
+    _child: Child,
+    input: ChildStdin,
+    output: ChildStdout,
+    frames: Frames,
+}
+
+impl Wire {
+    async fn send(&mut self, down: &Down) -> io::Result<()> {
+        let bytes = frame(down).map_err(io::Error::other)?;
+        let written = timeout(SILENCE, self.input.write_all(&bytes)).await;
+        written.map_err(|_| io::Error::other("it has taken nothing for a minute"))?
+    }
+
+    async fn next(&mut self) -> io::Result<Up> {
+        loop {
+            if let Some(up) = self.frames.take().map_err(io::Error::other)? {
+                return Ok(up);
+            }
+            let mut bytes = vec![0; 64 << 10];
+            match self.output.read(&mut bytes).await? {
+                0 => {
+                    let said = self.frames.banner();
+                    let said = if said.is_empty() { "the line has ended".into() } else { said };
+                    return Err(io::Error::other(said));
+                }
+                count => self.frames.push(bytes.get(..count).unwrap_or_default()),
+            }
+        }
+    }
+}
+
+/// Opens a line; brings the agent there first where it is missing.
+async fn open(way: &Way) -> io::Result<(Wire, Hardware)> {
+    match try_open(way).await {
+        Err(error) if error.to_string().contains(MISSING) => {
+            bring(way).await?;
+            try_open(way).await
+        }
+        opened => opened,
+    }
+}
+
+/// Measures a node's machine.
+///
+/// # Errors
+/// When it cannot be reached.
+pub async fn measure(way: &Way) -> io::Result<Hardware> {
+    open(way).await.map(|(_, hardware)| hardware)
+}
+
+async fn try_open(way: &Way) -> io::Result<(Wire, Hardware)> {
+    let mut command = match &way.ssh.local {
+        Some(folder) => {
+            let mut command = Command::new("/proc/self/exe");
+            command.args(["agent", "--stdio", "--dir"]).arg(folder);
+            command
+        }
+        None => {
+            let hash = own_hash()?;
+            let agent = format!(".gridlive/agents/{hash}/gridlive");
+            let place = &way.place;
+            // Made of numbers of ours: no word of a user is ever in it.
+            let script = format!(
+                "cd && if [ -x {agent} ]; then exec {agent} agent --stdio --dir {place}; \
+                 else echo {MISSING}; fi"
+            );
+            ssh(way, &script)
+        }
+    };
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.kill_on_drop(true).spawn()?;
+    let (Some(input), Some(output), Some(mut errors)) =
+        (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
+        return Err(io::Error::other("its streams are gone"));
+    };
+    let mut wire = Wire { _child: child, input, output, frames: Frames::default() };
+    let greeted = async {
+        wire.input.write_all(MAGIC).await?;
+        match wire.next().await? {
+            Up::Hardware(hardware) => Ok(hardware),
+            Up::Refused(why) => Err(io::Error::other(why)),
+            up @ (Up::Core(_) | Up::Exited { .. } | Up::Data { .. }) => {
+                Err(io::Error::other(format!("it does not greet: {up:?}")))
+            }
+        }
+    };
+    match timeout(ANSWERS, greeted).await {
+        Ok(Ok(hardware)) => {
+            // What it prints as errors later is of no use to anybody.
+            tokio::spawn(async move { tokio::io::copy(&mut errors, &mut tokio::io::sink()).await });
+            Ok((wire, hardware))
+        }
+        Ok(Err(error)) if error.to_string().contains(MISSING) => Err(error),
+        Ok(Err(error)) => {
+            let mut said = vec![0; 2_000];
+            let more = timeout(Duration::from_secs(1), errors.read(&mut said)).await;
+            let count = more.ok().and_then(Result::ok).unwrap_or(0);
+            let said = String::from_utf8_lossy(said.get(..count).unwrap_or_default());
+            let said = said.trim();
+            Err(io::Error::other(if said.is_empty() { error.to_string() } else { said.to_owned() }))
+        }
+        Err(_) => Err(io::Error::other(format!("no answer in {} s", ANSWERS.as_secs()))),
+    }
+}
+
+/// Returns `ssh` to a node, with a script of ours.
+fn ssh(way: &Way, script: &str) -> Command {
+    let mut command = Command::new("ssh");
+    command.args(["-T", "-o", "BatchMode=yes", "-o", "ClearAllForwardings=yes"]);
+    command.args(["-o", "StrictHostKeyChecking=yes", "-o", "ServerAliveInterval=15"]);
+    let seconds = way.ssh.connect_timeout.unwrap_or(15);
+    command.arg("-o").arg(format!("ConnectTimeout={seconds}"));
+    if let Some(port) = way.ssh.port {
+        command.arg("-p").arg(port.to_string());
+    }
+    if let Some(user) = &way.ssh.user {
+        command.arg("-l").arg(user);
+    }
+    if let Some(key) = &way.ssh.identity_file {
+        command.arg("-i").arg(key).args(["-o", "IdentitiesOnly=yes"]);
+    }
+    if let Some(known) = &way.ssh.known_hosts {
+        command.arg("-o").arg(format!("UserKnownHostsFile={known}"));
+    }
+    let host = way.ssh.host.as_deref().unwrap_or(&way.name);
+    command.arg("--").arg(host).arg(script);
+    command
+}
+
+/// Brings this program to a node, whole or not at all.
+async fn bring(way: &Way) -> io::Result<()> {
+    let (binary, hash) = (own_binary()?, own_hash()?);
+    let folder = format!(".gridlive/agents/{hash}");
+    let script = format!(
+        "cd && umask 077 && mkdir -p {folder} && cat > {folder}/new.$$ && \
+         echo {hash}  {folder}/new.$$ | sha256sum -c - >/dev/null && \
+         chmod 700 {folder}/new.$$ && mv {folder}/new.$$ {folder}/gridlive"
+    );
+    let mut command = ssh(way, &script);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.kill_on_drop(true).spawn()?;
+    let mut input = child.stdin.take().ok_or_else(|| io::Error::other("no stream"))?;
+    let sent = async {
+        // Where it ends early, what it said tells why.
+        let _ = input.write_all(&binary).await;
+        drop(input);
+        child.wait_with_output().await
+    };
+    let output = timeout(UPLOADS, sent)
+        .await
+        .map_err(|_| io::Error::other("the agent's upload took too long"))??;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(io::Error::other(format!("the agent cannot be brought there: {}", said.trim())))
+}
+
+fn own_binary() -> io::Result<Vec<u8>> {
+    std::fs::read("/proc/self/exe")
+}
+
+/// Returns the hash of this program's own file.
+fn own_hash() -> io::Result<String> {
+    static HASH: Mutex<Option<String>> = Mutex::new(None);
+    let mut kept = locked(&HASH);
+    if let Some(hash) = &*kept {
+        return Ok(hash.clone());
+    }
+    let digest = Sha256::digest(own_binary()?);
+    let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    *kept = Some(hash.clone());
+    Ok(hash)
+}

@@ -1,0 +1,295 @@
+//! What people see of the state, as JSON: names for numbers, units in the keys.
+
+use super::history::{History, Memory};
+use super::nodes::{Line, LineState};
+use gridcore::bundle::Bundle;
+use gridcore::explain::explain;
+use gridcore::ids::{JobId, LeaseId, NodeId};
+use gridcore::jobs::{Job, JobState};
+use gridcore::leases::LeaseState;
+use gridcore::nodes::Node;
+use gridcore::state::State;
+use gridcore::units::{MicroAtp, Time};
+use serde_json::{Value, json};
+
+/// The version of what is answered.
+pub const SCHEMA: u32 = 1;
+
+/// Returns a time as seconds with three decimals.
+#[must_use]
+pub fn seconds(at: Time) -> Value {
+    thousandths(at.ms())
+}
+
+/// Returns thousandths as a decimal.
+#[must_use]
+fn thousandths(amount: u64) -> Value {
+    let text = format!("{}.{:03}", amount / 1_000, amount % 1_000);
+    serde_json::from_str(&text).unwrap_or(Value::Null)
+}
+
+/// Returns credit as ATP with six decimals.
+#[must_use]
+pub fn atp(amount: u64) -> Value {
+    let text = format!("{}.{:06}", amount / 1_000_000, amount % 1_000_000);
+    serde_json::from_str(&text).unwrap_or(Value::Null)
+}
+
+/// Returns amounts as people write them.
+fn bundle(amounts: &Bundle) -> Value {
+    json!({
+        "cpu_cores": thousandths(amounts.cpu.get()),
+        "memory_gb": thousandths(amounts.memory.get() / (1 << 20) * 1_000 / 1_024),
+        "gpus": thousandths(amounts.gpu.get()),
+    })
+}
+
+/// Returns the names of the nodes of a lease.
+#[must_use]
+pub fn places(state: &State, lease: LeaseId) -> Vec<String> {
+    let Some(lease) = state.leases.get(&lease) else { return Vec::new() };
+    lease.places().iter().map(|node| state.nodes[*node].spec.name.clone()).collect()
+}
+
+/// Returns what a job waits for, in words.
+#[must_use]
+pub fn why(state: &State, job: JobId) -> Vec<String> {
+    let found = explain(state, job).map(|why| why.blockers).unwrap_or_default();
+    found.iter().map(ToString::to_string).collect()
+}
+
+/// Returns a job that waits or runs.
+fn live_job(state: &State, job: &Job, memory: Option<&Memory>) -> Value {
+    let shape = &state.shapes[job.shape];
+    let (mut status, mut nodes) = (job.state.name(), Vec::new());
+    let mut began = None;
+    if let JobState::Running(lease) = job.state {
+        nodes = places(state, lease);
+        if let Some(lease) = state.leases.get(&lease) {
+            began = Some(state.now.since(lease.granted).get());
+            if lease.state != LeaseState::Active {
+                status = "leaving";
+            } else if lease.paused.is_some() {
+                status = "paused";
+            }
+        }
+    }
+    let memory = memory.cloned().unwrap_or_default();
+    json!({
+        "job": job.id.get(),
+        "name": memory.name,
+        "command": memory.command,
+        "account": state.ledger.accounts[job.account].spec.name,
+        "pool": state.pools[shape.pool].spec.name,
+        "priority": job.priority.get(),
+        "state": status,
+        "needs": bundle(&shape.needs.bundle()),
+        "members": shape.members,
+        "attempts": job.epoch.get(),
+        "nodes": nodes,
+        "waits_s": began.is_none().then(|| thousandths(state.now.since(job.submitted).get())),
+        "runs_s": began.map(thousandths),
+        "charged_atp": atp(job.charged.get()),
+        "submitted": memory.submitted,
+        "why": if began.is_none() { why(state, job.id) } else { Vec::new() },
+    })
+}
+
+/// Returns a job that has ended.
+fn past_job(state: &State, memory: &Memory) -> Value {
+    let ended = memory.ended.as_ref();
+    let account = gridcore::ids::AccountId::new(memory.account);
+    let account = state.ledger.accounts.find(account).map(|account| account.spec.name.clone());
+    let ran = (memory.started > 0).then(|| memory.finished.saturating_sub(memory.started));
+    json!({
+        "job": memory.job,
+        "name": memory.name,
+        "command": memory.command,
+        "account": account,
+        "state": ended.map(|ended| ended.state.clone()),
+        "attempts": memory.attempts,
+        "nodes": memory.nodes,
+        "exit_code": memory.exit.and_then(|exit| exit.code),
+        "signal": memory.exit.and_then(|exit| exit.signal),
+        "cpu_s": memory.exit.map(|exit| thousandths(exit.cpu_ms)),
+        "runs_s": ran,
+        "charged_atp": ended.map(|ended| atp(ended.charged)),
+        "refunded_atp": ended.map(|ended| atp(ended.refunded)),
+        "submitted": memory.submitted,
+        "finished": memory.finished,
+    })
+}
+
+/// Returns one job; `None` when nobody knows it.
+#[must_use]
+pub fn job(state: &State, history: &History, id: JobId) -> Option<Value> {
+    if let Some(job) = state.jobs.get(&id) {
+        return Some(live_job(state, job, history.get(id)));
+    }
+    history.get(id).filter(|memory| memory.ended.is_some()).map(|m| past_job(state, m))
+}
+
+/// Returns the jobs that wait or run.
+#[must_use]
+pub fn queue(state: &State, history: &History, most: usize) -> Value {
+    let jobs = state.jobs.values().take(most);
+    let rows: Vec<Value> = jobs.map(|job| live_job(state, job, history.get(job.id))).collect();
+    json!({ "schema": SCHEMA, "jobs": rows, "all": state.jobs.len() })
+}
+
+/// Returns the jobs that have ended, the newest first.
+#[must_use]
+pub fn past(state: &State, history: &History, most: usize) -> Value {
+    let rows: Vec<Value> = history.ended().take(most).map(|m| past_job(state, m)).collect();
+    json!({ "schema": SCHEMA, "jobs": rows })
+}
+
+/// Returns one node.
+fn node_row(state: &State, id: NodeId, node: &Node, line: &LineState) -> Value {
+    let status = if let Some(why) = &node.draining {
+        format!("draining: {why}")
+    } else if !line.up {
+        "unreachable".to_owned()
+    } else if node.silent {
+        "silent".to_owned()
+    } else if !node.lending.open {
+        "reclaimed".to_owned()
+    } else {
+        "up".to_owned()
+    };
+    let owner = node.load.as_ref().map(|load| {
+        let [cpu, memory, _] = load.owner();
+        json!({ "cpu_percent": cpu.get() / 100, "memory_percent": memory.get() / 100 })
+    });
+    json!({
+        "node": node.spec.name,
+        "number": id.get(),
+        "state": status,
+        "error": line.error,
+        "owner": state.ledger.accounts[node.spec.owner].spec.name,
+        "pool": state.pools[node.spec.pool].spec.name,
+        "capacity": bundle(&node.spec.capacity),
+        "offered": node.offer.as_ref().map(|offer| bundle(&offer.total)),
+        "leased": bundle(&node.leased),
+        "owner_uses": owner,
+        "leases": node.leases.len(),
+        "connections": line.begun,
+        "build": line.hardware.as_ref().map(|hardware| hardware.build.clone()),
+        "kernel": line.hardware.as_ref().map(|hardware| hardware.kernel.clone()),
+    })
+}
+
+/// Returns the nodes.
+#[must_use]
+pub fn nodes(state: &State, lines: &[Line]) -> Value {
+    let states = lines.iter().map(Line::state).chain(std::iter::repeat_with(LineState::default));
+    let rows: Vec<Value> = state
+        .nodes
+        .iter()
+        .zip(states)
+        .map(|((id, n), line)| node_row(state, id, n, &line))
+        .collect();
+    json!({ "schema": SCHEMA, "nodes": rows })
+}
+
+/// Returns the open offers.
+#[must_use]
+pub fn offers(state: &State) -> Value {
+    let rows = state.nodes.iter().filter_map(|(_, node)| {
+        let offer = node.offer.as_ref()?;
+        let ends = (offer.ends < Time::MAX).then(|| thousandths(offer.ends.since(state.now).get()));
+        Some(json!({
+            "offer": offer.id.get(),
+            "node": node.spec.name,
+            "pool": state.pools[node.spec.pool].spec.name,
+            "total": bundle(&offer.total),
+            "free": bundle(&node.free()),
+            "ends_in_s": ends,
+        }))
+    });
+    json!({ "schema": SCHEMA, "offers": rows.collect::<Vec<Value>>() })
+}
+
+/// Returns the leases.
+#[must_use]
+pub fn leases(state: &State) -> Value {
+    let rows = state.leases.values().map(|lease| {
+        json!({
+            "lease": lease.id.get(),
+            "job": lease.job.get(),
+            "attempt": lease.epoch.get(),
+            "nodes": places(state, lease.id),
+            "state": format!("{:?}", lease.state).to_lowercase(),
+            "stuck": lease.stuck,
+            "paused": lease.paused.is_some(),
+            "term_ends_in_s": thousandths(lease.term_ends.since(state.now).get()),
+            "reason": lease.reason.map(gridcore::wire::EvictionReason::name),
+        })
+    });
+    json!({ "schema": SCHEMA, "leases": rows.collect::<Vec<Value>>() })
+}
+
+/// Returns the pools.
+#[must_use]
+pub fn pools(state: &State) -> Value {
+    let rows = state.pools.iter().map(|(id, pool)| {
+        json!({
+            "pool": pool.spec.name,
+            "nodes": pool.nodes.len(),
+            "capacity": bundle(&pool.capacity),
+            "leased": bundle(&pool.leased),
+            "waiting": state.queue.waiting(id).iter().sum::<u64>(),
+        })
+    });
+    json!({ "schema": SCHEMA, "pools": rows.collect::<Vec<Value>>() })
+}
+
+/// Returns the accounts and their credit.
+#[must_use]
+pub fn accounts(state: &State) -> Value {
+    let rows = state.ledger.accounts.iter().map(|(id, account)| {
+        json!({
+            "account": account.spec.name,
+            "available_atp": atp(state.ledger.available(id).get()),
+            "held_atp": atp(account.held.get()),
+        })
+    });
+    let enabled = state.rules.atp.enabled;
+    json!({ "schema": SCHEMA, "money": enabled, "accounts": rows.collect::<Vec<Value>>() })
+}
+
+/// Returns the whole in a few numbers.
+#[must_use]
+pub fn status(state: &State, digest: &str, lines: &[Line]) -> Value {
+    let running = state.leases.len();
+    let up = lines.iter().filter(|line| line.state().up).count();
+    let sum = |part: fn(&Node) -> Bundle| {
+        let mut total = Bundle::ZERO;
+        state.nodes.iter().for_each(|(_, node)| total.add(&part(node)));
+        bundle(&total)
+    };
+    json!({
+        "schema": SCHEMA,
+        "version": env!("CARGO_PKG_VERSION"),
+        "nodes": state.nodes.len(),
+        "nodes_up": up,
+        "jobs": state.jobs.len(),
+        "running": running,
+        "waiting": state.jobs.len().saturating_sub(running),
+        "capacity": sum(|node| node.spec.capacity),
+        "offered": sum(|node| node.offer.as_ref().map_or(Bundle::ZERO, |offer| offer.total)),
+        "leased": sum(|node| node.leased),
+        "entries": state.seq.get(),
+        "time_s": seconds(state.now),
+        "digest": digest,
+    })
+}
+
+/// Returns micro-ATP from ATP as people write them.
+///
+/// # Errors
+/// When the text is no amount.
+pub fn micro(text: &str) -> Result<MicroAtp, String> {
+    let amount = gridsim::decimal::scaled(text, 1_000_000);
+    amount.map(MicroAtp::new).map_err(|e| format!("{text:?} is no amount of ATP: {e}"))
+}

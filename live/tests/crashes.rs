@@ -1,0 +1,102 @@
+//! Crashes of daemon and agents under load: nothing that was acknowledged is lost, nothing is
+//! started twice, what runs is adopted.
+
+mod house;
+
+use house::{Cluster, lines, record, rest, signal};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How often the daemon is killed; `GRID_KILLS` sets another number for a long run.
+fn kills() -> u64 {
+    std::env::var("GRID_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(30)
+}
+
+/// A number that follows another, for instants that differ from run to run only by the machine.
+fn next(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *seed >> 33
+}
+
+#[test]
+fn no_acknowledged_job_is_lost_and_none_starts_twice() {
+    let mut cluster = Cluster::begin(2, "");
+    let file = cluster.path("ran");
+    let script = format!("echo $GRID_JOB_ID.$GRID_ATTEMPT >> {}; sleep 0.2", file.display());
+    let (mut seed, mut acknowledged) = (7, BTreeSet::new());
+    for _ in 0..kills() {
+        for _ in 0..3 {
+            let output = cluster.run(&["submit", "-c", "0.5", "--", "sh", "-c", &script]);
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            if let Ok(job) = text.trim().parse::<u64>() {
+                assert!(acknowledged.insert(job), "job {job} was given out twice");
+            }
+        }
+        rest(next(&mut seed) % 250);
+        cluster.kill_daemon();
+        rest(next(&mut seed) % 50);
+        cluster.start_daemon();
+        cluster.until_up();
+    }
+    cluster.until_idle();
+    let mut starts: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+    for line in lines(&file) {
+        let job = line.split_once('.').unwrap().0.parse().unwrap();
+        starts.entry(job).or_default().push(line);
+    }
+    for job in &acknowledged {
+        assert!(starts.contains_key(job), "job {job} was acknowledged and never ran");
+    }
+    for (job, attempts) in &starts {
+        let once: BTreeSet<&String> = attempts.iter().collect();
+        assert_eq!(once.len(), attempts.len(), "an attempt of job {job} ran twice: {attempts:?}");
+        // The daemon was back long before any permission ended.
+        assert_eq!(attempts.len(), 1, "job {job} was adopted, not started again: {attempts:?}");
+    }
+    assert!(acknowledged.len() as u64 >= kills() * 2, "{} jobs", acknowledged.len());
+    record("kills", "daemon", kills(), acknowledged.len() as u64);
+    cluster.check_replay();
+}
+
+#[test]
+fn a_killed_agent_is_started_again_and_adopts() {
+    let cluster = Cluster::begin(1, "");
+    let file = cluster.path("ran");
+    let script = format!("echo $GRID_JOB_ID.$GRID_ATTEMPT >> {}; sleep 1.5", file.display());
+    let mut seed = 11;
+    let mut jobs = Vec::new();
+    for round in 0..8 {
+        jobs.push(cluster.submit(&["-c", "0.25"], &script));
+        // At any instant of a start.
+        rest(next(&mut seed) % 60);
+        let agent = cluster.agent("n1");
+        if let Some(agent) = agent {
+            signal(agent, "KILL");
+        }
+        house::until("another agent is there", || {
+            cluster.agent("n1").is_some_and(|pid| Some(pid) != agent)
+        });
+        cluster.until_up();
+        record("kills", "agent", 1, round);
+    }
+    cluster.until_idle();
+    let ran = lines(&file);
+    let once: BTreeSet<&String> = ran.iter().collect();
+    assert_eq!(once.len(), ran.len(), "no attempt ran twice: {ran:?}");
+    for job in jobs {
+        assert_eq!(cluster.job(job)["state"], "completed");
+    }
+}
+
+#[test]
+fn a_stopped_daemon_goes_on_where_it_was() {
+    let mut cluster = Cluster::begin(1, "");
+    let job = cluster.submit(&[], "sleep 2; echo done");
+    cluster.until_state(job, "running");
+    cluster.stop_daemon();
+    assert_eq!(cluster.run(&["status"]).status.code(), Some(3));
+    cluster.start_daemon();
+    cluster.until_up();
+    let ended = cluster.until_state(job, "completed");
+    assert_eq!(ended["attempts"], 1);
+    assert_eq!(cluster.output(job), "done\n");
+}

@@ -1,0 +1,268 @@
+//! A cluster of real processes on this machine, driven through its own command line.
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    reason = "every test file takes what it needs, and a failure is the test's"
+)]
+
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// How long anything may take: only a failure ever waits for so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The program under test.
+pub(crate) const GRIDLIVE: &str = env!("CARGO_BIN_EXE_gridlive");
+
+/// A cluster; everything of it ends with it.
+pub(crate) struct Cluster {
+    pub(crate) folder: TempDir,
+    daemon: Option<Child>,
+    nodes: Vec<String>,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.kill_daemon();
+        for node in &self.nodes {
+            for pid in self.processes_of(node) {
+                signal(pid, "KILL");
+            }
+        }
+    }
+}
+
+/// Sends a signal to a process.
+pub(crate) fn signal(pid: i32, name: &str) {
+    let _ = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).output();
+}
+
+/// Waits a little: the only place that may, because what it waits for is another process's doing.
+pub(crate) fn rest(ms: u64) {
+    let (_keep, silent) = std::sync::mpsc::channel::<()>();
+    let _ = silent.recv_timeout(Duration::from_millis(ms));
+    drop(_keep);
+}
+
+/// Waits until something is true.
+pub(crate) fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let steps = u64::try_from(PATIENCE.as_millis()).unwrap() / 20;
+    for _ in 0..steps {
+        if is() {
+            return;
+        }
+        rest(20);
+    }
+    panic!("{what}: not within a minute");
+}
+
+/// Returns all processes whose environment or command line holds a text.
+pub(crate) fn holding(text: &str) -> Vec<i32> {
+    let contains = |path: String| {
+        let bytes = std::fs::read(path).unwrap_or_default();
+        bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    };
+    let me = i32::try_from(std::process::id()).unwrap();
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let zombie = stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim().starts_with('Z'));
+        let found =
+            || contains(format!("/proc/{pid}/environ")) || contains(format!("/proc/{pid}/cmdline"));
+        *pid != me && !zombie && found()
+    })
+    .collect()
+}
+
+/// Returns all processes of this program with these words in their command line.
+pub(crate) fn with_words(words: &str) -> Vec<i32> {
+    let has = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).replace('\0', " ").contains(words)
+    };
+    holding("gridlive").into_iter().filter(has).collect()
+}
+
+impl Cluster {
+    /// Starts a cluster of nodes that a text describes, so many; `rules` are further keys.
+    pub(crate) fn of(nodes: &str, count: usize, rules: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("gl").tempdir_in("/tmp").unwrap();
+        let config = format!(
+            "name: test\natp: {{ enabled: false }}\naccounts: [{{ name: lab }}]\n{rules}\nnodes:\n{nodes}"
+        );
+        std::fs::write(folder.path().join("c.yaml"), config).unwrap();
+        let mut cluster = Self { folder, daemon: None, nodes: Vec::new() };
+        cluster.start_daemon();
+        until("the nodes are up", || {
+            cluster.ask(&["status"]).is_some_and(|status| status["nodes_up"] == count)
+        });
+        cluster
+    }
+
+    /// Starts a cluster of so many machines of two cores; `rules` are further keys.
+    pub(crate) fn begin(nodes: usize, rules: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("gl").tempdir_in("/tmp").unwrap();
+        let names: Vec<String> = (1..=nodes).map(|n| format!("n{n}")).collect();
+        let mut config = format!(
+            "name: test\natp: {{ enabled: false }}\naccounts: [{{ name: lab }}]\n{rules}\nnodes:\n"
+        );
+        for name in &names {
+            let place = folder.path().join(name);
+            writeln!(
+                config,
+                "- {{ name: {name}, cores: 2, memory_gb: 1, owner_use: none, \
+                 ssh: {{ local: {} }} }}",
+                place.display()
+            )
+            .unwrap();
+        }
+        std::fs::write(folder.path().join("c.yaml"), config).unwrap();
+        let mut cluster = Self { folder, daemon: None, nodes: names };
+        cluster.start_daemon();
+        cluster.until_up();
+        cluster
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn start_daemon(&mut self) {
+        let log = std::fs::File::options();
+        let log = log.clone().append(true).create(true).open(self.path("daemon.log")).unwrap();
+        let mut command = Command::new(GRIDLIVE);
+        command.arg("daemon").arg(self.path("c.yaml")).arg("--state").arg(self.path("state"));
+        command.arg("--socket").arg(self.path("sock")).stdin(Stdio::null());
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        self.daemon = Some(command.process_group(0).spawn().unwrap());
+    }
+
+    pub(crate) fn kill_daemon(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+    }
+
+    pub(crate) fn stop_daemon(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            signal(i32::try_from(daemon.id()).unwrap(), "TERM");
+            assert!(daemon.wait().unwrap().success(), "{}", self.log());
+        }
+    }
+
+    /// Returns what the daemon has said.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.path("daemon.log")).unwrap_or_default()
+    }
+
+    pub(crate) fn until_up(&self) {
+        let all = self.nodes.len();
+        until("the nodes are up", || {
+            self.ask(&["status"]).is_some_and(|status| {
+                let offered = &status["offered"]["cpu_cores"];
+                status["nodes_up"] == all && *offered == (all * 2) as f64
+            })
+        });
+    }
+
+    /// Runs the client.
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(GRIDLIVE);
+        command.env("GRIDLIVE_SOCKET", self.path("sock")).args(args).output().unwrap()
+    }
+
+    /// Runs the client and reads its JSON; `None` when it fails.
+    pub(crate) fn ask(&self, args: &[&str]) -> Option<Value> {
+        let (verb, rest) = args.split_first().unwrap();
+        let output = self.run(&[&[*verb, "--json"], rest].concat());
+        output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
+    }
+
+    /// Submits a script; returns the number of its job.
+    pub(crate) fn submit(&self, options: &[&str], script: &str) -> u64 {
+        let args = [&["submit"], options, &["--", "sh", "-c", script]].concat();
+        let output = self.run(&args);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        text.trim().parse().unwrap_or_else(|_| panic!("{text}{said}{}", self.log()))
+    }
+
+    /// Returns one job.
+    pub(crate) fn job(&self, job: u64) -> Value {
+        self.ask(&["show", &job.to_string()]).unwrap_or_default()
+    }
+
+    pub(crate) fn until_state(&self, job: u64, state: &str) -> Value {
+        until(&format!("job {job} is {state}"), || self.job(job)["state"] == state);
+        self.job(job)
+    }
+
+    /// Waits until no job is left.
+    pub(crate) fn until_idle(&self) {
+        until("all jobs have ended", || {
+            self.ask(&["queue"]).is_some_and(|queue| queue["all"] == 0)
+        });
+    }
+
+    pub(crate) fn output(&self, job: u64) -> String {
+        let output = self.run(&["logs", &job.to_string()]);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Returns the processes of a node: agent, shims, and what they run.
+    pub(crate) fn processes_of(&self, node: &str) -> Vec<i32> {
+        holding(self.path(node).to_str().unwrap())
+    }
+
+    /// Returns the agent of a node.
+    pub(crate) fn agent(&self, node: &str) -> Option<i32> {
+        let place = self.path(node);
+        with_words(&format!("--serve --dir {}", place.display())).into_iter().next()
+    }
+
+    /// Replays the journal and compares it with what the daemon says of itself.
+    pub(crate) fn check_replay(&mut self) {
+        let told = self.ask(&["status"]).expect("the daemon answers");
+        self.kill_daemon();
+        let (mut reader, config) =
+            gridsim::journal::Reader::open(&self.path("state/journal")).unwrap();
+        let mut grid = gridcore::grid::Grid::new(config, gridcore::units::Time::ZERO).unwrap();
+        let mut effects = Vec::new();
+        while let Some(entry) = reader.next_entry().unwrap() {
+            let _ = grid.apply(&entry, &mut effects);
+            effects.clear();
+            if entry.seq.get() == told["entries"].as_u64().unwrap() {
+                assert_eq!(told["digest"], grid.digest().to_string());
+                assert!(gridcore::invariants::check(grid.state()).is_empty());
+                return;
+            }
+        }
+        panic!("the journal ends before what the daemon told: {told}");
+    }
+}
+
+/// Returns the lines of a file; none where there is no file.
+pub(crate) fn lines(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().map(ToOwned::to_owned).collect()
+}
+
+/// Says how much was done, for the summary of the test command.
+pub(crate) fn record(kind: &str, name: &str, count: u64, more: u64) {
+    use std::io::Write;
+    println!("{kind} {name} {count} {more}");
+    if let Ok(path) = std::env::var("GRID_COUNTS") {
+        let file = std::fs::File::options().append(true).create(true).open(path);
+        writeln!(file.unwrap(), "{kind} {name} {count} {more}").unwrap();
+    }
+}
