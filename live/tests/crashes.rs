@@ -1,6 +1,8 @@
 //! Crashes of daemon and agents under load: nothing that was acknowledged is lost, nothing is
 //! started twice, what runs is adopted.
 
+#![allow(clippy::unwrap_used, reason = "a failure is the test's")]
+
 mod house;
 
 use house::{Cluster, lines, record, rest, signal};
@@ -99,4 +101,28 @@ fn a_stopped_daemon_goes_on_where_it_was() {
     let ended = cluster.until_state(job, "completed");
     assert_eq!(ended["attempts"], 1);
     assert_eq!(cluster.output(job), "done\n");
+}
+
+#[test]
+fn rules_are_read_again_and_wrong_ones_change_nothing() {
+    let mut cluster = Cluster::begin(1, "lease: { term_seconds: 60 }");
+    let file = cluster.path("c.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let said = |cluster: &Cluster, what: &str| {
+        house::until(what, || cluster.log().contains(what));
+    };
+    std::fs::write(&file, text.replace("term_seconds: 60", "term_seconds: 1")).unwrap();
+    cluster.hang_up();
+    said(&cluster, "the rules stay as they are");
+    std::fs::write(&file, text.replace("term_seconds: 60", "term_seconds: 30")).unwrap();
+    cluster.hang_up();
+    said(&cluster, "hold from now on");
+    let job = cluster.submit(&[], "echo after");
+    cluster.until_state(job, "completed");
+    // They are in the journal: it replays, and a restart finds nothing to change.
+    cluster.stop_daemon();
+    cluster.start_daemon();
+    cluster.until_up();
+    said(&cluster, "the rules are those of the configuration file");
+    cluster.check_replay();
 }

@@ -152,6 +152,11 @@ impl History {
 
     /// Notes that the core has accepted a job.
     pub fn submitted(&mut self, job: &Job) {
+        let known = self.jobs.get(&job.id);
+        if known.is_some_and(|known| known.ended.is_none() && known.program == job.task.program) {
+            // Asked again, and answered again.
+            return;
+        }
         let program = job.task.program;
         let kept: Option<Program> = load(&program_file(&self.folder, program)).ok().flatten();
         let known = kept.unwrap_or_default();

@@ -10,18 +10,24 @@ pub mod views;
 use crate::frame::Membership;
 use anyhow::Context;
 use api::Shared;
+use gridcore::bundle::Bundle;
+use gridcore::command::{Command, Request};
 use gridcore::config::{Config, NodeSpec};
 use gridcore::grid::Grid;
-use gridcore::units::Time;
+use gridcore::units::{MilliCores, Time};
+use gridsim::scenario::Loaded;
 use gridsim::scenario::build::build;
 use gridsim::scenario::schema::Ssh;
 use history::History;
-use keeper::Keeper;
+use keeper::{Handle, Keeper};
 use nodes::{Plan, Way};
+use std::collections::BTreeMap;
+use std::future::IntoFuture;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::Store;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Where a daemon is.
 #[derive(Clone, Debug)]
@@ -75,23 +81,65 @@ pub async fn serve(place: &Place, say: impl Fn(&str)) -> anyhow::Result<()> {
     let down = Arc::new(tokio::sync::Notify::new());
     let shared = Shared { handle: handle.clone(), lines: Arc::new(lines), down: Arc::clone(&down) };
     say(&format!("listening on {}", place.socket.display()));
-    let server = axum::serve(listener, api::routes(shared));
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    let stopped = tokio::select! {
-        failed = has_ended => failed.context("the loop has died")?.context("the disk failed"),
-        served = server => served.context("the socket failed"),
-        _ = terminate.recv() => Ok(()),
-        () = down.notified() => {
-            // Its answer is still on its way.
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-            Ok(())
+    if restarted {
+        say(&reload(&handle, &place.config).await);
+    }
+    let mut server = std::pin::pin!(axum::serve(listener, api::routes(shared)).into_future());
+    let mut has_ended = std::pin::pin!(has_ended);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let stopped = loop {
+        tokio::select! {
+            failed = &mut has_ended => {
+                break failed.context("the loop has died")?.context("the disk failed");
+            }
+            served = &mut server => break served.context("the socket failed"),
+            _ = terminate.recv() => break Ok(()),
+            () = down.notified() => {
+                // Its answer is still on its way.
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                break Ok(());
+            }
+            interrupted = tokio::signal::ctrl_c() => break interrupted.context("no signals"),
+            _ = hang_up.recv() => say(&reload(&handle, &place.config).await),
         }
-        interrupted = tokio::signal::ctrl_c() => interrupted.context("no signals"),
     };
     handle.stop().await;
     let _ = std::fs::remove_file(&place.socket);
     say("stopped; what runs goes on until its permission ends");
     stopped
+}
+
+/// Takes the rules of the configuration file, if they are others and can work; says what it did.
+async fn reload(handle: &Handle, path: &Path) -> String {
+    let known = handle.look(|grid, _| {
+        let nodes = grid.state().nodes.iter().map(|(_, node)| &node.spec);
+        nodes.map(|spec| (spec.name.clone(), spec.capacity)).collect::<BTreeMap<String, Bundle>>()
+    });
+    let known = match known.await {
+        Ok(known) => known,
+        Err(refusal) => return format!("the rules stay as they are: {refusal}"),
+    };
+    let rules = crate::read(path, &[]).and_then(|loaded| {
+        let sets = hardware(&loaded, |_, name| known.get(name).copied());
+        let loaded = crate::read(path, &sets)?;
+        build(&loaded, loaded.scenario.seed)
+    });
+    let rules = match rules {
+        Ok(setup) => setup.config.rules,
+        Err(error) => return format!("the rules stay as they are: {error}"),
+    };
+    let wanted = rules.clone();
+    match handle.look(move |grid, _| grid.state().rules == wanted).await {
+        Ok(true) => return "the rules are those of the configuration file".to_owned(),
+        Ok(false) => {}
+        Err(refusal) => return format!("the rules stay as they are: {refusal}"),
+    }
+    let request = Request::Configure(Box::new(rules));
+    match handle.ask(Command::Request(request)).await {
+        Ok(_) => "the rules of the configuration file hold from now on".to_owned(),
+        Err(refusal) => format!("the rules stay as they are: {refusal}"),
+    }
 }
 
 /// Takes the socket, unless another daemon answers on it.
@@ -156,18 +204,16 @@ async fn first(path: &Path, say: &impl Fn(&str)) -> anyhow::Result<(Config, Vec<
             measured.spawn(async move { (i, nodes::measure(&way).await) });
         }
     }
-    let mut sets = Vec::new();
+    let mut found_here = BTreeMap::new();
     while let Some(found) = measured.join_next().await {
         let (i, hardware) = found?;
         let name = names.get(i).map_or("", String::as_str);
         let hardware = hardware.with_context(|| format!("node {name} cannot be measured"))?;
-        let mib = hardware.memory.get() >> 20;
-        say(&format!("{name}: {} cores, {} MiB", hardware.cores, mib));
-        sets.push(format!("nodes.{i}.cores={}", hardware.cores));
-        let thousandths = mib * 1_000 / 1_024;
-        let gb = format!("{}.{:03}", thousandths / 1_000, thousandths % 1_000);
-        sets.push(format!("nodes.{i}.memory_gb={gb}"));
+        say(&format!("{name}: {} cores, {} MiB", hardware.cores, hardware.memory.get() >> 20));
+        let (cpu, memory) = (MilliCores::whole(hardware.cores), hardware.memory);
+        found_here.insert(i, Bundle { cpu, memory, ..Bundle::ZERO });
     }
+    let sets = hardware(&loaded, |i, _| found_here.get(&i).copied());
     let loaded = crate::read(path, &sets)?;
     let mut config = build(&loaded, loaded.scenario.seed)?.config;
     for node in &config.nodes {
@@ -175,6 +221,23 @@ async fn first(path: &Path, say: &impl Fn(&str)) -> anyhow::Result<(Config, Vec<
     }
     (config.network, config.cluster) = (true, cluster);
     Ok((config, ways))
+}
+
+/// Returns the keys of the hardware that a configuration leaves out, as far as it is known.
+fn hardware(loaded: &Loaded, known: impl Fn(usize, &str) -> Option<Bundle>) -> Vec<String> {
+    let mut sets = Vec::new();
+    for (i, node) in loaded.scenario.nodes.iter().enumerate() {
+        let Some(found) = known(i, &node.name) else { continue };
+        let decimal = |amount: u64| format!("{}.{:03}", amount / 1_000, amount % 1_000);
+        if node.cores.millionths() == 0 {
+            sets.push(format!("nodes.{i}.cores={}", decimal(found.cpu.get())));
+        }
+        if node.memory_gb.millionths() == 0 {
+            let thousandths = (found.memory.get() >> 20) * 1_000 / 1_024;
+            sets.push(format!("nodes.{i}.memory_gb={}", decimal(thousandths)));
+        }
+    }
+    sets
 }
 
 /// GPUs cannot be shared out yet: nobody looks at what their owners do with them.

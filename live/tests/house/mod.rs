@@ -160,6 +160,13 @@ impl Cluster {
         }
     }
 
+    /// Lets the daemon read its configuration again.
+    pub(crate) fn hang_up(&self) {
+        if let Some(daemon) = &self.daemon {
+            signal(i32::try_from(daemon.id()).unwrap(), "HUP");
+        }
+    }
+
     /// Returns what the daemon has said.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.path("daemon.log")).unwrap_or_default()
