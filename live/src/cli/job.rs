@@ -42,8 +42,8 @@ pub(super) struct JobArgs {
     /// Most credit it may cost, in ATP.
     #[arg(long)]
     budget: Option<String>,
-    /// Nodes to take before any other.
-    #[arg(long, short = 'n', num_args = 1.., value_delimiter = ',')]
+    /// Nodes to take before any other, with commas.
+    #[arg(long, short = 'n', value_delimiter = ',')]
     preferred_nodes: Vec<String>,
     /// How many members start together.
     #[arg(long)]

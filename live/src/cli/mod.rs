@@ -4,10 +4,13 @@ mod demo;
 mod job;
 mod show;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use gridcore::grid::Grid;
+use gridcore::units::Time;
 use gridlive::agent::order::LeaseFolder;
 use gridlive::client::{Client, ClientError};
 use gridlive::daemon::{Place, serve};
+use gridsim::journal::Reader;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -63,6 +66,21 @@ enum Verb {
     Job(job::JobVerb),
     #[command(flatten)]
     Show(show::ShowVerb),
+    /// Look at a daemon's journal.
+    Journal {
+        #[command(subcommand)]
+        verb: JournalVerb,
+    },
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages into a folder.
+    Man {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// A node's part; started by the daemon.
     #[command(hide = true)]
     Agent {
@@ -82,6 +100,54 @@ enum Verb {
     /// Becomes a job; started by a shim.
     #[command(hide = true)]
     Exec { root: PathBuf, folder: PathBuf },
+}
+
+/// Verbs about a journal.
+#[derive(Debug, Subcommand)]
+enum JournalVerb {
+    /// Read all of it and apply every entry: is it whole, and what does it come to?
+    Verify {
+        /// The daemon's folder [default: as for the daemon].
+        #[arg(long)]
+        state: Option<PathBuf>,
+    },
+}
+
+/// Reads a journal from its beginning.
+fn verify(state: Option<PathBuf>) -> anyhow::Result<()> {
+    let folder = state_folder(state)?.join("journal");
+    let (mut reader, config) = Reader::open(&folder)?;
+    let mut grid = Grid::new(config, Time::ZERO)?;
+    let mut effects = Vec::new();
+    loop {
+        match reader.next_entry() {
+            Ok(Some(entry)) => {
+                let _ = grid.apply(&entry, &mut effects);
+                effects.clear();
+            }
+            Ok(None) => break,
+            Err(error) => {
+                let whole = grid.state().seq.get();
+                let end = if reader.is_torn_end() {
+                    "only a torn end that was never synced follows: the daemon cuts it off"
+                } else {
+                    "what was synced is damaged: put a copy of that file back"
+                };
+                anyhow::bail!("{error}\nwhole up to entry {whole}; {end}");
+            }
+        }
+    }
+    let (entries, digest) = (grid.state().seq.get(), grid.digest());
+    println!("{}: whole, {entries} entries, digest {digest}", folder.display());
+    Ok(())
+}
+
+fn state_folder(said: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    let folder = match said {
+        Some(folder) => folder,
+        None => folder("XDG_STATE_HOME", ".local/state")?.join("gridlive"),
+    };
+    Ok(std::path::absolute(folder)?)
 }
 
 /// Returns a folder of the user's, by a variable or below home.
@@ -117,9 +183,14 @@ fn node_part(verb: &Verb) -> Option<std::io::Result<()>> {
             eprintln!("gridlive: {error}");
             std::process::exit(gridlive::agent::shim::code_of(&error));
         }
-        Verb::Check { .. } | Verb::Daemon { .. } | Verb::Demo | Verb::Job(_) | Verb::Show(_) => {
-            None
-        }
+        Verb::Check { .. }
+        | Verb::Daemon { .. }
+        | Verb::Demo
+        | Verb::Journal { .. }
+        | Verb::Completions { .. }
+        | Verb::Man { .. }
+        | Verb::Job(_)
+        | Verb::Show(_) => None,
     }
 }
 
@@ -163,17 +234,25 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Verb::Daemon { config, state, socket: said } => {
-            let state = match state {
-                Some(state) => state,
-                None => folder("XDG_STATE_HOME", ".local/state")?.join("gridlive"),
-            };
-            let state = std::path::absolute(state)?;
-            let place = Place { config, state, socket: socket(said)? };
+            let place = Place { config, state: state_folder(state)?, socket: socket(said)? };
             runtime(2)?.block_on(serve(&place, |line| println!("{line}")))?;
             Ok(ExitCode::SUCCESS)
         }
         Verb::Demo => {
             runtime(1)?.block_on(demo::run())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Journal { verb: JournalVerb::Verify { state } } => {
+            verify(state)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "gridlive", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Man { folder } => {
+            std::fs::create_dir_all(&folder)?;
+            clap_mangen::generate_to(Cli::command(), &folder)?;
             Ok(ExitCode::SUCCESS)
         }
         Verb::Job(verb) => runtime(1)?.block_on(job::run(verb)),

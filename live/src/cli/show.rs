@@ -104,7 +104,7 @@ pub(super) enum ShowVerb {
         #[command(flatten)]
         asking: Asking,
     },
-    /// Lend a node, whatever the rules say of its owner's use.
+    /// Let a node lend again after a reclaim, and outside of its hours.
     Lend {
         /// The node.
         node: String,
@@ -200,13 +200,19 @@ fn coded(word: &str) -> String {
         .collect()
 }
 
-/// Prints one object, a key a line.
-async fn one(asking: &Asking, path: &str) -> anyhow::Result<()> {
+/// Asks, and prints the answer where JSON is wanted.
+async fn ask(asking: &Asking, path: &str) -> anyhow::Result<Option<Value>> {
     let found = asking.client()?.get(path).await?;
     if asking.json {
         println!("{found}");
-        return Ok(());
+        return Ok(None);
     }
+    Ok(Some(found))
+}
+
+/// Prints one object, a key a line.
+async fn one(asking: &Asking, path: &str) -> anyhow::Result<()> {
+    let Some(found) = ask(asking, path).await? else { return Ok(()) };
     let mut table = Table::new();
     table.load_style(NOTHING);
     for (key, value) in found.as_object().into_iter().flatten() {
@@ -238,11 +244,7 @@ async fn explain(asking: &Asking, job: u64) -> anyhow::Result<()> {
 
 /// Prints a list as a table.
 async fn rows(asking: &Asking, path: &str, list: &str, columns: &[&str]) -> anyhow::Result<()> {
-    let found = asking.client()?.get(path).await?;
-    if asking.json {
-        println!("{found}");
-        return Ok(());
-    }
+    let Some(found) = ask(asking, path).await? else { return Ok(()) };
     let mut table = Table::new();
     table.load_style(NOTHING);
     table.set_header(columns.iter().map(|column| column.to_uppercase().replace('_', " ")));
