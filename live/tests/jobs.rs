@@ -1,5 +1,7 @@
 //! Jobs on real processes: what they get, what becomes of them, and that nothing of them is left.
 
+#![allow(clippy::unwrap_used, reason = "a failure is the test's")]
+
 mod house;
 
 use house::{Cluster, holding, lines, rest, signal, until};
@@ -155,4 +157,30 @@ fn a_cluster_that_is_taken_down_leaves_nothing() {
         until("its folder is gone", || !cluster.path(node).exists());
     }
     until("the daemon is gone", || cluster.run(&["status"]).status.code() == Some(3));
+}
+
+#[test]
+fn up_waits_for_the_nodes_and_says_what_is_wrong() {
+    let mut cluster = Cluster::begin(2, "");
+    let config = cluster.path("c.yaml");
+    let up = |cluster: &Cluster, wait: &str| {
+        let (config, state) = (config.to_str().unwrap(), cluster.path("state"));
+        let state = state.to_str().unwrap();
+        cluster.run(&["up", config, "--state", state, "--wait", wait])
+    };
+    let twice = up(&cluster, "10");
+    assert!(String::from_utf8_lossy(&twice.stderr).contains("answers on"));
+    cluster.stop_daemon();
+    let output = up(&cluster, "30");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("2 of 2 nodes"));
+    let job = cluster.submit(&[], "echo up");
+    cluster.until_state(job, "completed");
+    assert!(cluster.run(&["down"]).status.success());
+    until("the daemon is gone", || cluster.run(&["status"]).status.code() == Some(3));
+    std::fs::write(&config, "nodes: [{ name: a, color: red }]").unwrap();
+    let state = cluster.path("other");
+    let wrong = cluster.run(&["up", config.to_str().unwrap(), "--state", state.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&wrong.stderr);
+    assert!(!wrong.status.success() && said.contains("daemon.log"), "{said}");
 }

@@ -3,6 +3,7 @@
 mod demo;
 mod job;
 mod show;
+mod up;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use gridcore::grid::Grid;
@@ -59,6 +60,24 @@ enum Verb {
         /// The socket to listen on [default: as for clients].
         #[arg(long, env = "GRIDLIVE_SOCKET")]
         socket: Option<PathBuf>,
+        /// In a session of its own.
+        #[arg(long, hide = true)]
+        detached: bool,
+    },
+    /// Start a daemon in the background, and wait until its nodes are there.
+    Up {
+        /// The configuration file: the nodes, how they are reached, and the rules.
+        #[arg(env = "GRIDLIVE_CONFIG")]
+        config: PathBuf,
+        /// The folder of the journal [default: gridlive in `XDG_STATE_HOME` or ~/.local/state].
+        #[arg(long)]
+        state: Option<PathBuf>,
+        /// The socket to listen on [default: as for clients].
+        #[arg(long, env = "GRIDLIVE_SOCKET")]
+        socket: Option<PathBuf>,
+        /// Seconds to wait for the nodes.
+        #[arg(long, default_value_t = 120)]
+        wait: u64,
     },
     /// Show a whole cluster on this machine, told as it happens; nothing of it is left.
     Demo,
@@ -185,6 +204,7 @@ fn node_part(verb: &Verb) -> Option<std::io::Result<()>> {
         }
         Verb::Check { .. }
         | Verb::Daemon { .. }
+        | Verb::Up { .. }
         | Verb::Demo
         | Verb::Journal { .. }
         | Verb::Completions { .. }
@@ -233,7 +253,16 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
             );
             Ok(ExitCode::SUCCESS)
         }
-        Verb::Daemon { config, state, socket: said } => {
+        Verb::Up { config, state, socket: said, wait } => {
+            let config = std::path::absolute(config)?;
+            let place = Place { config, state: state_folder(state)?, socket: socket(said)? };
+            runtime(1)?.block_on(up::run(&place, wait))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Daemon { config, state, socket: said, detached } => {
+            if detached {
+                gridlive::daemon::detach()?;
+            }
             let place = Place { config, state: state_folder(state)?, socket: socket(said)? };
             runtime(2)?.block_on(serve(&place, |line| println!("{line}")))?;
             Ok(ExitCode::SUCCESS)

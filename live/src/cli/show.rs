@@ -262,7 +262,7 @@ async fn rows(asking: &Asking, path: &str, list: &str, columns: &[&str]) -> anyh
 }
 
 /// Returns a value as a cell: amounts as `4 cores 8 GiB`, lists with commas.
-fn cell(value: &Value) -> String {
+pub(super) fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => escaped(text),

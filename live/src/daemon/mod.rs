@@ -40,6 +40,15 @@ pub struct Place {
     pub socket: PathBuf,
 }
 
+/// Begins a session of this process's own: no terminal that goes away ends it.
+///
+/// # Errors
+/// When it leads a group already.
+pub fn detach() -> std::io::Result<()> {
+    rustix::process::setsid()?;
+    Ok(())
+}
+
 /// Runs a daemon until it is told to stop.
 ///
 /// # Errors
