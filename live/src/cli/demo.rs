@@ -17,7 +17,9 @@ atp: { enabled: false }
 accounts: [{ name: lab }]
 lease: { term_seconds: 60 }
 resource_sharing:
-  thresholds: { cpu_percent_max: 100, memory_percent_max: 100 }
+  check_interval: 2
+  offer_expiry: 60
+  thresholds: { cpu_percent_max: 100, memory_percent_max: 100, memory_min_gb: 0.1 }
   owner: { poll_seconds: 1 }
 execution: { resource_sharing: { policy: aggressive, monitoring_interval_seconds: 2 } }
 nodes:
@@ -50,11 +52,14 @@ impl Demo {
         let folder = std::env::temp_dir().join(name);
         gridlive::agent::order::make_folder(&folder)?;
         let mut config = CONFIG.to_owned();
-        for (name, use_) in [("node1", "none"), ("node2", "none"), ("desk", "shared")] {
+        for (name, use_, cores) in
+            [("node1", "none", 2), ("node2", "none", 2), ("desk", "shared", 8)]
+        {
             let place = folder.join(name);
             let ssh = json!({ "local": place });
             config.push_str(&format!(
-                "- {{ name: {name}, cores: 2, memory_gb: 1, owner_use: {use_}, ssh: {ssh} }}\n"
+                "- {{ name: {name}, cores: {cores}, memory_gb: 1, \
+                 owner_use: {use_}, ssh: {ssh} }}\n"
             ));
         }
         std::fs::write(folder.join("lab.yaml"), config)?;
@@ -190,7 +195,9 @@ pub(super) async fn run() -> anyhow::Result<()> {
 async fn owner_comes_back(demo: &Demo) -> anyhow::Result<()> {
     let offers = |found: &Value| {
         let mut rows = found["offers"].as_array().into_iter().flatten();
-        rows.any(|offer| offer["node"] == "desk" && offer["free"]["cpu_cores"] != 0.0)
+        rows.any(|offer| {
+            offer["node"] == "desk" && offer["free"]["cpu_cores"].as_f64() >= Some(1.0)
+        })
     };
     let seen = tokio::time::timeout(Duration::from_secs(20), demo.until("/v1/offers", "", offers));
     if seen.await.is_err() {
