@@ -81,6 +81,10 @@ echo "journal damage    $(sum damage 3) flipped bits"
 echo "hosts over SSH    $(sum ssh 3)"
 echo "validated cases   $validated ($(sum validate 4) entries, every invariant after each)"
 awk '$1 == "weather" { n[$2] += $3 } END { for (w in n) print "  " w, n[w] }' "$GRID_COUNTS" | sort
+if { command -v sshd >/dev/null || [ -x /usr/sbin/sshd ]; } && [ "$(sum ssh 3)" -eq 0 ]; then
+    echo "!! there is an sshd, and no node was reached over it"
+    exit 1
+fi
 for what in "${skipped[@]}"; do
     echo "!! SKIPPED: $what"
 done

@@ -184,6 +184,26 @@ fn a_snapshot_begins_a_segment_and_a_damaged_one_is_passed_over() {
 }
 
 #[test]
+fn a_crash_while_a_segment_is_made_leaves_nothing_that_is_used() {
+    // Before there was a configuration: there is no history yet.
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("unmade"), [0; 100]).unwrap();
+    assert!(!Store::exists(folder.path()));
+    write(folder.path(), 3);
+    // While the next was set aside: the one that is used is made anew.
+    std::fs::remove_file(folder.path().join("reserve")).unwrap();
+    std::fs::write(folder.path().join("unmade"), [0; 100]).unwrap();
+    let (mut store, mut grid, _) = Store::recover(folder.path()).unwrap();
+    store.snapshot(&grid).unwrap();
+    store.append(&submit(4)).unwrap();
+    store.sync().unwrap();
+    let _ = grid.apply(&submit(4), &mut Vec::new());
+    drop(store);
+    let (_, again, found) = Store::recover(folder.path()).unwrap();
+    assert_eq!((again.digest(), found.entries), (grid.digest(), 1));
+}
+
+#[test]
 fn a_folder_belongs_to_one_daemon() {
     let folder = tempfile::tempdir().unwrap();
     let _held = Store::begin(folder.path(), &config()).unwrap();

@@ -1,8 +1,8 @@
 //! The folder of a node's agent: who it is, and one folder for each lease.
 //!
 //! ```text
-//! agent.sock  agent.lock  life  member  watch
-//! leases/L/   marker  order  shim  exit  lock  ctl  void
+//! agent.sock  agent.log  lock  life  member  owner  watch
+//! leases/L/   marker  order  shim  exit  lock  ctl  void  notice
 //! jobs/J/     E.out  E.err          what an attempt printed
 //! work/J/                           where a job runs that names no folder
 //! ```

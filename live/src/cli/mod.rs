@@ -40,6 +40,27 @@ impl Asking {
     }
 }
 
+/// Where a daemon is.
+#[derive(Debug, Args)]
+struct PlaceArgs {
+    /// The configuration file: the nodes, how they are reached, and the rules.
+    #[arg(env = "GRIDLIVE_CONFIG")]
+    config: PathBuf,
+    /// The folder of the journal [default: gridlive in `XDG_STATE_HOME` or ~/.local/state].
+    #[arg(long)]
+    state: Option<PathBuf>,
+    /// The socket to listen on [default: as for clients].
+    #[arg(long, env = "GRIDLIVE_SOCKET")]
+    socket: Option<PathBuf>,
+}
+
+impl PlaceArgs {
+    fn place(self) -> anyhow::Result<Place> {
+        let config = std::path::absolute(self.config)?;
+        Ok(Place { config, state: state_folder(self.state)?, socket: socket(self.socket)? })
+    }
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -51,30 +72,16 @@ enum Verb {
     },
     /// Run the coordinator; it goes on with its journal where there is one.
     Daemon {
-        /// The configuration file: the nodes, how they are reached, and the rules.
-        #[arg(env = "GRIDLIVE_CONFIG")]
-        config: PathBuf,
-        /// The folder of the journal [default: gridlive in `XDG_STATE_HOME` or ~/.local/state].
-        #[arg(long)]
-        state: Option<PathBuf>,
-        /// The socket to listen on [default: as for clients].
-        #[arg(long, env = "GRIDLIVE_SOCKET")]
-        socket: Option<PathBuf>,
+        #[command(flatten)]
+        place: PlaceArgs,
         /// In a session of its own.
         #[arg(long, hide = true)]
         detached: bool,
     },
     /// Start a daemon in the background, and wait until its nodes are there.
     Up {
-        /// The configuration file: the nodes, how they are reached, and the rules.
-        #[arg(env = "GRIDLIVE_CONFIG")]
-        config: PathBuf,
-        /// The folder of the journal [default: gridlive in `XDG_STATE_HOME` or ~/.local/state].
-        #[arg(long)]
-        state: Option<PathBuf>,
-        /// The socket to listen on [default: as for clients].
-        #[arg(long, env = "GRIDLIVE_SOCKET")]
-        socket: Option<PathBuf>,
+        #[command(flatten)]
+        place: PlaceArgs,
         /// Seconds to wait for the nodes.
         #[arg(long, default_value_t = 120)]
         wait: u64,
@@ -253,18 +260,15 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
             );
             Ok(ExitCode::SUCCESS)
         }
-        Verb::Up { config, state, socket: said, wait } => {
-            let config = std::path::absolute(config)?;
-            let place = Place { config, state: state_folder(state)?, socket: socket(said)? };
-            runtime(1)?.block_on(up::run(&place, wait))?;
+        Verb::Up { place, wait } => {
+            runtime(1)?.block_on(up::run(&place.place()?, wait))?;
             Ok(ExitCode::SUCCESS)
         }
-        Verb::Daemon { config, state, socket: said, detached } => {
+        Verb::Daemon { place, detached } => {
             if detached {
                 gridlive::daemon::detach()?;
             }
-            let place = Place { config, state: state_folder(state)?, socket: socket(said)? };
-            runtime(2)?.block_on(serve(&place, |line| println!("{line}")))?;
+            runtime(2)?.block_on(serve(&place.place()?, |line| println!("{line}")))?;
             Ok(ExitCode::SUCCESS)
         }
         Verb::Demo => {

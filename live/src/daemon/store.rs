@@ -24,6 +24,8 @@ const SNAPSHOT_EVERY: u64 = 100_000;
 const SNAPSHOTS: usize = 2;
 /// The segment that is set aside for later.
 const RESERVE: &str = "reserve";
+/// A segment that is being made; a crash leaves it behind, and the next is made over it.
+const UNMADE: &str = "unmade";
 
 /// Why there is no store.
 #[derive(Debug, thiserror::Error)]
@@ -82,12 +84,14 @@ impl Store {
     /// When the folder is held by another daemon, or the disk refuses.
     pub fn begin(folder: &Path, config: &Config) -> Result<Self, StoreError> {
         let lock = lock(folder)?;
-        let path = folder.join(format!("{:020}.log", 0));
-        let file = set_aside(&path).map_err(at(&path))?;
+        // There is a history only once it begins with a configuration.
+        let (path, unmade) = (folder.join(format!("{:020}.log", 0)), folder.join(UNMADE));
+        let file = make(&unmade).map_err(at(&unmade))?;
         let mut store = Self::on(folder, file, (HEADER as u64, 0, digest_of(&[])), lock);
         let payload = to_bytes(config).map_err(|e| at(&path)(io::Error::other(e)))?;
         store.record((0, Time::ZERO), CONFIG, &payload).map_err(at(&path))?;
         store.sync().map_err(at(&path))?;
+        std::fs::rename(&unmade, &path).map_err(at(&path))?;
         File::open(folder).and_then(|f| f.sync_all()).map_err(at(folder))?;
         store.reserve();
         Ok(store)
@@ -204,7 +208,7 @@ impl Store {
         let (path, reserve) =
             (self.folder.join(format!("{first:020}.log")), self.folder.join(RESERVE));
         if !reserve.exists() {
-            drop(set_aside(&reserve)?);
+            set_aside(&self.folder)?;
         }
         std::fs::rename(&reserve, &path)?;
         self.file = OpenOptions::new().read(true).write(true).open(&path)?;
@@ -216,10 +220,9 @@ impl Store {
 
     /// Sets the next segment's space aside; without any, no new work is taken.
     pub fn reserve(&mut self) {
-        let path = self.folder.join(RESERVE);
-        self.full = !path.exists() && set_aside(&path).is_err();
+        self.full = !self.folder.join(RESERVE).exists() && set_aside(&self.folder).is_err();
         if self.full {
-            let _ = std::fs::remove_file(&path);
+            let _ = std::fs::remove_file(self.folder.join(UNMADE));
         }
     }
 
@@ -261,8 +264,16 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
     Ok(file)
 }
 
+/// Sets a segment aside, whole or not at all.
+fn set_aside(folder: &Path) -> io::Result<()> {
+    let unmade = folder.join(UNMADE);
+    drop(make(&unmade)?);
+    std::fs::rename(&unmade, folder.join(RESERVE))?;
+    File::open(folder)?.sync_all()
+}
+
 /// Makes a segment of zeros with a header.
-fn set_aside(path: &Path) -> io::Result<File> {
+fn make(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(true).mode(0o600);
     let file = options.open(path)?;
