@@ -7,6 +7,7 @@ use super::store::Store;
 use crate::rng::stream;
 use crate::work::{Blow, BlowRecord, Weather};
 use gridcore::command::{Command, Outcome, Request};
+use gridcore::config::Policy;
 use gridcore::grid::Grid;
 use gridcore::ids::{Epoch, LeaseId, NodeId};
 use gridcore::station::Event;
@@ -42,6 +43,7 @@ impl World {
         for node in self.grid.state().nodes.ids().collect::<Vec<_>>() {
             self.later(heals, Todo::Thaw(node));
         }
+        self.later(heals, Todo::Policy(self.grid.state().rules.balance.policy));
         self.connect_all();
     }
 
@@ -194,8 +196,29 @@ impl World {
         rules.term.0 = pick([60, 120, 300]);
         rules.preemption.grace = pick([5, 20, 60]);
         rules.preemption.hold = Span::seconds(150);
-        let request = Request::Configure(Box::new(rules));
-        self.apply(Command::Request(request));
+        rules.balance.policy = match far.dice.below(4) {
+            0 => Policy::Conservative,
+            1 => Policy::Balanced,
+            2 => Policy::Aggressive,
+            _ => Policy::Predictive,
+        };
+        if rules.balance.policy != self.grid.state().rules.balance.policy {
+            far.count("policy_changed");
+        }
+        self.apply(Command::Request(Request::Configure(Box::new(rules))));
+    }
+
+    /// Puts a policy back, as soon as there is a coordinator: the owners' loads suit the first.
+    pub(super) fn set_policy(&mut self, policy: Policy) {
+        if !self.far.as_ref().is_some_and(|far| far.store.up) {
+            self.later(self.now.after(Span::seconds(1)), Todo::Policy(policy));
+            return;
+        }
+        let mut rules = self.grid.state().rules.clone();
+        if rules.balance.policy != policy {
+            rules.balance.policy = policy;
+            self.apply(Command::Request(Request::Configure(Box::new(rules))));
+        }
     }
 
     /// Lets a node add what is not true to its next messages, where it lies.

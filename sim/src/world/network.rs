@@ -12,6 +12,7 @@ use crate::kernel::Class;
 use crate::rng::Stream;
 use crate::work::{BlowRecord, NetworkRecord};
 use gridcore::command::{Report, Request};
+use gridcore::config::Policy;
 use gridcore::ids::NodeId;
 use gridcore::station::ladder::OwnerSays;
 use gridcore::station::{Event, Station};
@@ -41,6 +42,8 @@ pub(super) enum Todo {
     Lend(NodeId),
     /// What was killed and stood still dies.
     Die(NodeId),
+    /// The operator puts a policy back.
+    Policy(Policy),
 }
 
 /// What is to happen later, by place.
@@ -247,6 +250,7 @@ impl World {
             Todo::Thaw(node) => self.thaw(node),
             Todo::Lend(node) => self.lend_again(node),
             Todo::Die(node) => self.die(node),
+            Todo::Policy(policy) => self.set_policy(policy),
         }
     }
 
