@@ -78,6 +78,7 @@ echo "swarm seeds       $seeds ($entries entries, every invariant after each)"
 echo "planted bugs      $canaries, all found (in $(sum canaries 4) seeds)"
 echo "kills             $(sum kills 3) of real daemons and agents under load"
 echo "journal damage    $(sum damage 3) flipped bits"
+echo "who may do what   $(sum access 3) requests by several users"
 echo "hosts over SSH    $(sum ssh 3)"
 echo "validated cases   $validated ($(sum validate 4) entries, every invariant after each)"
 awk '$1 == "weather" { n[$2] += $3 } END { for (w in n) print "  " w, n[w] }' "$GRID_COUNTS" | sort

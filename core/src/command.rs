@@ -77,6 +77,13 @@ pub enum Request {
         /// The job.
         job: JobId,
     },
+    /// End a running attempt within a notice, and let its job wait again.
+    RequeueJob {
+        /// Who asks: the job's account.
+        account: AccountId,
+        /// The job.
+        job: JobId,
+    },
     /// Put credit into an account, from the mint.
     Deposit {
         /// The account.
@@ -135,6 +142,8 @@ pub enum Report {
     Message(Box<FromNode>),
     /// The coordinator has started anew: the first entry of every start but the first.
     Restarted,
+    /// The coordinator is about to stop in good order: what runs goes on without it for a while.
+    Stopping,
     /// What the owner of a node lets it lend from now on.
     Lending {
         /// The node.

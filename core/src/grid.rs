@@ -153,6 +153,7 @@ fn run_request(work: &mut Work<'_>, request: &Request) -> Result<Reply, Denied> 
         Request::CancelJob { account, job } => work.cancel(*account, *job),
         Request::HoldJob { account, job } => work.hold_job(*account, *job),
         Request::ReleaseJob { account, job } => work.release_job(*account, *job),
+        Request::RequeueJob { account, job } => work.requeue_job(*account, *job),
         Request::Deposit { account, amount } => work.deposit(*account, *amount),
         Request::Drain { node, reason } => work.drain(*node, reason),
         Request::Undrain { node } => work.undrain(*node),
@@ -171,6 +172,7 @@ fn run_report(work: &mut Work<'_>, report: &Report) -> Reply {
         }
         Report::Message(message) => work.message(message),
         Report::Restarted => work.restarted(),
+        Report::Stopping => work.stopping(),
         Report::Lending { node, lending } => work.lend(*node, *lending),
     }
     Reply::Done

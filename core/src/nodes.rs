@@ -302,9 +302,13 @@ impl Node {
     /// Applies the node's own share limit and counts the devices.
     fn capped(&self, bundle: Bundle, gpus: u64) -> Lendable {
         let devices = (self.spec.share_max.gpu.get() / 1_000).min(self.lending.gpus_max.into());
+        let gpus = gpus & !self.lending.withheld;
         let mut kept = 0_u64;
         // A device that already works for the pool is kept before an unused one.
         let idle = |i: &usize| self.gpus.get(*i).is_some_and(|gpu| gpu.used.is_zero());
+        // One that is not to be lent any more is lent until its lease has left.
+        let lost = (0..self.gpus.len()).filter(|i| !idle(i) && gpus & (1 << i) == 0).count();
+        let devices = devices.saturating_sub(lost as u64);
         let working = (0..self.gpus.len()).filter(|i| !idle(i));
         let order = working.chain((0..self.gpus.len()).filter(idle));
         for i in order.filter(|i| gpus & (1 << i) != 0) {

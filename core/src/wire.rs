@@ -139,11 +139,14 @@ pub struct Lending {
     pub open: bool,
     /// Most GPUs it lends.
     pub gpus_max: u8,
+    /// GPUs that a node without an owner does not lend, one bit each: broken, gone, or used by
+    /// somebody. Elsewhere its samples say so.
+    pub withheld: u64,
 }
 
 impl Lending {
     /// A node that never said no.
-    pub const ALL: Self = Self { version: 0, open: true, gpus_max: u8::MAX };
+    pub const ALL: Self = Self { version: 0, open: true, gpus_max: u8::MAX, withheld: 0 };
 }
 
 impl Default for Lending {

@@ -51,6 +51,46 @@ pub struct Hardware {
     pub kernel: String,
     /// What runs there.
     pub build: String,
+    /// Its GPUs, in the order of their numbers.
+    pub gpus: Vec<Device>,
+}
+
+/// One GPU, as its driver described it at the last look.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// The name that no other device has.
+    pub uuid: String,
+    /// Its model.
+    pub model: String,
+    /// Its memory.
+    pub memory: Bytes,
+    /// What is used of its memory.
+    pub used: Bytes,
+    /// How busy it was, in percent; `None` where that cannot be told, which is not idle.
+    pub busy: Option<u8>,
+    /// Processes that compute on it.
+    pub processes: Vec<DeviceProcess>,
+    /// Its temperature.
+    pub celsius: Option<u32>,
+    /// Its power.
+    pub milliwatts: Option<u32>,
+    /// The energy it has used since its driver was loaded.
+    pub millijoules: Option<u64>,
+    /// Whether it is split into parts (MIG).
+    pub split: bool,
+    /// Why it must not be used.
+    pub sick: Option<String>,
+}
+
+/// A process that computes on a GPU.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceProcess {
+    /// Its number, as the driver sees it.
+    pub pid: u32,
+    /// Device memory that it uses, where the driver tells.
+    pub memory: Option<Bytes>,
+    /// Whose it is, where it can be seen.
+    pub user: Option<String>,
 }
 
 /// What the daemon tells an agent.
@@ -99,6 +139,8 @@ pub struct Exit {
 pub enum Up {
     /// What the machine is; the first frame.
     Hardware(Hardware),
+    /// Its GPUs as they are now.
+    Devices(Vec<Device>),
     /// A message of the core.
     Core(Box<FromNode>),
     /// How an attempt ended; said again until its lease is forgotten.

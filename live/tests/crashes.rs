@@ -104,6 +104,35 @@ fn a_stopped_daemon_goes_on_where_it_was() {
 }
 
 #[test]
+fn what_runs_outlives_a_clean_stop_by_more_than_a_term() {
+    let mut cluster = Cluster::begin(1, "lease: { term_seconds: 10, stop_seconds: 600 }");
+    let job = cluster.submit(&[], "sleep 20; echo done");
+    cluster.until_state(job, "running");
+    cluster.stop_daemon();
+    assert!(cluster.log().contains("1 leases go on for up to 600 s"), "{}", cluster.log());
+    // A term, and the time to kill: without the longer permission nothing is left then.
+    rest(17_000);
+    cluster.start_daemon();
+    cluster.until_up();
+    let ended = cluster.until_state(job, "completed");
+    assert_eq!(ended["attempts"], 1);
+    assert_eq!(cluster.output(job), "done\n");
+    cluster.check_replay();
+}
+
+#[test]
+fn a_job_that_is_requeued_starts_anew() {
+    let cluster = Cluster::begin(1, "");
+    let job = cluster.submit(&[], "echo $GRID_ATTEMPT; [ $GRID_ATTEMPT = 2 ] || sleep 600");
+    house::until("it has begun", || cluster.output(job) == "1\n");
+    assert!(cluster.run(&["requeue", &job.to_string()]).status.success());
+    let ended = cluster.until_state(job, "completed");
+    assert_eq!(ended["attempts"], 2);
+    // What has ended cannot wait again.
+    assert_eq!(cluster.run(&["requeue", &job.to_string()]).status.code(), Some(4));
+}
+
+#[test]
 fn rules_are_read_again_and_wrong_ones_change_nothing() {
     let mut cluster = Cluster::begin(1, "lease: { term_seconds: 60 }");
     let file = cluster.path("c.yaml");

@@ -216,11 +216,17 @@ pub enum Blow {
     StoreFull,
     /// What a node and the coordinator have lately said to each other arrives once more.
     Replay,
+    /// The coordinator stops in good order, and starts again later.
+    CleanStop,
+    /// Somebody lets one of the running jobs wait again.
+    Requeue,
+    /// One of a node's GPUs is not seen for a while.
+    GpuLost,
 }
 
 impl Blow {
     /// All of them, in their stated order.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 27] = [
         Self::CoordinatorCrash,
         Self::SyncError,
         Self::StationCrash,
@@ -245,6 +251,9 @@ impl Blow {
         Self::Swizzle,
         Self::StoreFull,
         Self::Replay,
+        Self::CleanStop,
+        Self::Requeue,
+        Self::GpuLost,
     ];
 
     /// Returns the blow that users call so.
@@ -264,6 +273,8 @@ impl Blow {
             | Self::SyncError
             | Self::Configure
             | Self::Swizzle
+            | Self::CleanStop
+            | Self::Requeue
             | Self::StoreFull => true,
             Self::StationCrash
             | Self::MachineCrash
@@ -283,6 +294,7 @@ impl Blow {
             | Self::WallJump
             | Self::OwnerReclaim
             | Self::OwnerReclaimNow
+            | Self::GpuLost
             | Self::Replay => false,
         }
     }
@@ -315,6 +327,9 @@ impl Blow {
             Self::Swizzle => "swizzle",
             Self::StoreFull => "store_full",
             Self::Replay => "replay",
+            Self::CleanStop => "clean_stop",
+            Self::Requeue => "requeue",
+            Self::GpuLost => "gpu_lost",
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Small configurations by hand: accounts, pools, dedicated nodes and nodes with owners.
 
-use gridcore::bundle::Bundle;
+use gridcore::bundle::{Bundle, GpuNeed, Needs};
 use gridcore::command::{GpuSample, JobSpec, Sample};
 use gridcore::config::{
     AccountSpec, Backfill, Config, NodeSpec, Order, PoolSpec, Preemption, Rules, Scheduling,
 };
 use gridcore::ids::{AccountId, PoolId};
-use gridcore::units::{BasisPoints, Bytes, MicroAtp, MilliCores, Span};
+use gridcore::units::{BasisPoints, Bytes, MicroAtp, MilliCores, PerMille, Span};
 
 /// A configuration under construction.
 #[derive(Clone, Debug)]
@@ -132,3 +132,26 @@ pub fn load(cpu: u16, memory: u16, gpus: usize) -> Sample {
 
 /// The account that [`Cluster::new`] begins with.
 pub const LAB: AccountId = AccountId::new(0);
+
+/// Builds the needs of one member from small numbers.
+#[must_use]
+pub fn needs_of((cores, gib, gpus, share, license): (u32, u32, u8, u16, u64), n: u16) -> Needs {
+    let mut needs =
+        Needs { cpu: MilliCores::whole(cores), memory: Bytes::gib(gib), ..Needs::default() };
+    let part = match share {
+        0 => 250,
+        1 => 500,
+        2 => 334,
+        _ => 1_000,
+    };
+    if gpus > 0 {
+        let memory = if n.is_multiple_of(3) { Bytes::gib(u32::from(n % 9)) } else { Bytes::ZERO };
+        needs.gpus = GpuNeed { count: gpus, share: PerMille::new(part), memory };
+    } else if n.is_multiple_of(89) {
+        needs.gpus.share = PerMille::new(part);
+    }
+    if n.is_multiple_of(7) {
+        needs.custom[0] = license;
+    }
+    needs
+}

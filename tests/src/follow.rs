@@ -24,6 +24,7 @@ enum Meaning {
     Nothing,
     Ended(JobId, NodeId, Outcome),
     Cancel(JobId),
+    Requeue(JobId),
 }
 
 impl Pair {
@@ -66,7 +67,8 @@ impl Pair {
                     self.model.tasks.remove(&job);
                 }
             }
-            Meaning::Cancel(_) => {}
+            Meaning::Requeue(job) if answer.is_ok() => self.model.leave(job, Leaving::Requeued),
+            Meaning::Cancel(_) | Meaning::Requeue(_) => {}
         }
         if let Command::Request(request) = &entry.command {
             self.request(request, &answer, now)?;
@@ -88,6 +90,7 @@ impl Pair {
                 }
             }
             Command::Request(Request::CancelJob { job, .. }) => Meaning::Cancel(*job),
+            Command::Request(Request::RequeueJob { job, .. }) => Meaning::Requeue(*job),
             Command::Request(_) | Command::Numbered(_) | Command::Report(_) | Command::Wake => {
                 Meaning::Nothing
             }
@@ -98,7 +101,12 @@ impl Pair {
         let task = self.model.tasks.get(&job);
         let leaving = task.and_then(|task| task.leaving);
         let outcome = task.and_then(|task| task.outcome).unwrap_or(outcome);
-        if outcome == Outcome::Stopped && leaving == Some(Leaving::Budget) && self.pause {
+        let again = match leaving {
+            Some(Leaving::Budget) => self.pause,
+            Some(Leaving::Requeued) => true,
+            Some(Leaving::Cancelled | Leaving::Limit | Leaving::Gang) | None => false,
+        };
+        if outcome == Outcome::Stopped && again {
             self.model.requeue(job, now);
         } else {
             self.model.end(job, now);

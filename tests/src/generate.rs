@@ -3,9 +3,9 @@
 //! A history is a list of [`Op`]s that name jobs, nodes and leases by a number that is taken modulo
 //! what exists when its turn comes, so that every list means something and shrinks well.
 
-use crate::cluster::{Cluster, hardware};
+use crate::cluster::{Cluster, hardware, needs_of};
 use crate::world::{Checks, Work, World};
-use gridcore::bundle::{Bundle, GpuNeed, Needs};
+use gridcore::bundle::{Bundle, GpuNeed};
 use gridcore::command::{GpuSample, JobSpec, LabelNeed, Report, Request, Sample};
 use gridcore::config::{
     AccountSpec, Backfill, Config, Exhaustion, Lend, NodeSpec, Order, Policy, PoolSpec, Rules,
@@ -59,6 +59,8 @@ pub enum Op {
     Hold(u16),
     /// A job is released.
     Release(u16),
+    /// A job's attempt is ended, and it waits again.
+    Requeue(u16),
     /// A node reports its owner's use.
     Sample(u16, Sample),
     /// A node fails.
@@ -161,6 +163,10 @@ impl Op {
             Self::Hold(n) => {
                 let (job, account) = pick_job(world, *n);
                 world.request(Request::HoldJob { account, job })
+            }
+            Self::Requeue(n) => {
+                let (job, account) = pick_job(world, *n);
+                world.request(Request::RequeueJob { account, job })
             }
             Self::Release(n) => {
                 let held = world.grid.state().jobs.values();
@@ -363,6 +369,7 @@ fn op(profile: Profile) -> impl Strategy<Value = Op> {
         (2, (account(), any::<u16>()).prop_map(|(a, n)| Op::Cancel(a, n)).boxed()),
         (1, any::<u16>().prop_map(Op::Hold).boxed()),
         (1, any::<u16>().prop_map(Op::Release).boxed()),
+        (1, any::<u16>().prop_map(Op::Requeue).boxed()),
         (1, any::<u16>().prop_map(Op::Drain).boxed()),
         (2, any::<u16>().prop_map(Op::Undrain).boxed()),
         (2, (account(), amount).prop_map(|(a, amount)| Op::Deposit(a, amount)).boxed()),
@@ -475,26 +482,4 @@ pub fn job() -> impl Strategy<Value = JobSpec> {
         }
         spec
     })
-}
-
-/// Builds the needs of one member from small numbers.
-fn needs_of((cores, gib, gpus, share, license): (u32, u32, u8, u16, u64), n: u16) -> Needs {
-    let mut needs =
-        Needs { cpu: MilliCores::whole(cores), memory: Bytes::gib(gib), ..Needs::default() };
-    let part = match share {
-        0 => 250,
-        1 => 500,
-        2 => 334,
-        _ => 1_000,
-    };
-    if gpus > 0 {
-        let memory = if n.is_multiple_of(3) { Bytes::gib(u32::from(n % 9)) } else { Bytes::ZERO };
-        needs.gpus = GpuNeed { count: gpus, share: PerMille::new(part), memory };
-    } else if n.is_multiple_of(89) {
-        needs.gpus.share = PerMille::new(part);
-    }
-    if n.is_multiple_of(7) {
-        needs.custom[0] = license;
-    }
-    needs
 }

@@ -374,11 +374,12 @@ impl Play {
     fn request(&self, line: &Line<'_>) -> Result<Request, String> {
         let word = line.word(1)?;
         Ok(match word {
-            "cancel" | "hold" | "release" => {
+            "cancel" | "hold" | "release" | "requeue" => {
                 let (account, job) = (self.account(line.word(2)?)?, self.job(line.word(3)?)?);
                 match word {
                     "cancel" => Request::CancelJob { account, job },
                     "hold" => Request::HoldJob { account, job },
+                    "requeue" => Request::RequeueJob { account, job },
                     _ => Request::ReleaseJob { account, job },
                 }
             }

@@ -183,7 +183,8 @@ impl World {
             | Report::Lease { .. }
             | Report::Lending { .. }
             | Report::Message(_)
-            | Report::Restarted => {}
+            | Report::Restarted
+            | Report::Stopping => {}
         }
         let sampled = match &report {
             Report::Sample { node, sample } if self.is_up(*node) => Some((*node, sample.clone())),
@@ -193,7 +194,8 @@ impl World {
             | Report::Lease { .. }
             | Report::Lending { .. }
             | Report::Message(_)
-            | Report::Restarted => None,
+            | Report::Restarted
+            | Report::Stopping => None,
         };
         // What stations tell because of samples is heard when all samples of the instant are in:
         // their order must not matter (invariant 46).
@@ -298,8 +300,16 @@ impl World {
         }
     }
 
-    /// Tells the core what stations have told.
+    /// Tells the core what stations have told, each node's in its order, by the nodes' numbers.
     fn hear(&mut self) {
+        self.told.make_contiguous().sort_by_key(|report| match report {
+            Report::Lease { node, .. }
+            | Report::Lending { node, .. }
+            | Report::Sample { node, .. }
+            | Report::NodeDown { node }
+            | Report::NodeUp { node } => Some(*node),
+            Report::Message(_) | Report::Restarted | Report::Stopping => None,
+        });
         while let Some(report) = self.told.pop_front() {
             let heard = self.apply(Command::Report(report));
             assert!(heard.is_ok(), "a report is never denied");

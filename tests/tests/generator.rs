@@ -16,11 +16,14 @@ fn command(command: &Command) -> &'static str {
     match command {
         Command::Wake => "wake",
         Command::Numbered(_) => "numbered",
-        Command::Report(Report::Message(_) | Report::Restarted) => "over a network",
+        Command::Report(Report::Message(_) | Report::Restarted | Report::Stopping) => {
+            "over a network"
+        }
         Command::Request(Request::SubmitJob { .. }) => "submit",
         Command::Request(Request::CancelJob { .. }) => "cancel",
         Command::Request(Request::HoldJob { .. }) => "hold",
         Command::Request(Request::ReleaseJob { .. }) => "release",
+        Command::Request(Request::RequeueJob { .. }) => "requeue",
         Command::Request(Request::Deposit { .. }) => "deposit",
         Command::Request(Request::Drain { .. }) => "drain",
         Command::Request(Request::Undrain { .. }) => "undrain",
@@ -192,7 +195,7 @@ fn expected() -> Vec<String> {
 fn every_class_of_everything_occurs_in_generated_histories() {
     let name = "every_class_of_everything_occurs_in_generated_histories";
     let seen: RefCell<Seen> = RefCell::default();
-    property(name, 600, &case(Profile::ALL), |case, counts| {
+    property(name, 3_000, &case(Profile::ALL), |case, counts| {
         let world = case.play(Checks::Off);
         count(&world, &mut seen.borrow_mut());
         counts.case(world.entries.len());

@@ -142,8 +142,22 @@ pub struct Rules {
     pub atp: Atp,
     /// The length of a term: hold, price lock and permission at once (10 to 300 s).
     pub term: Term,
+    /// How long running leases go on without the coordinator after it was stopped (0 to 24 h), as
+    /// far as their credit allows.
+    pub stop: Stop,
     /// The most that the clocks of nodes and coordinator drift.
     pub drift: Drift,
+}
+
+/// How long running leases go on after a clean stop of the coordinator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Stop(pub Span);
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self(Span::seconds(3_600))
+    }
 }
 
 /// The most that a clock drifts, below 50 %.

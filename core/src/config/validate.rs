@@ -98,6 +98,8 @@ impl Rules {
         let term = self.term.0.get();
         let ok = (10_000..=300_000).contains(&term);
         range("lease.term_seconds", term, ok, "between 10 and 300 s (ms)")?;
+        let stop = self.stop.0.get();
+        range("lease.stop_seconds", stop, stop <= 86_400_000, "at most 24 h (ms)")?;
         let drift = u64::from(self.drift.0.get());
         range("lease.clock_drift", drift, drift < 500_000, "below 0.5 (ppm)")?;
         let fee = u64::from(self.atp.fee.get());

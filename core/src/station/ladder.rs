@@ -184,6 +184,20 @@ impl Ladder {
         }
     }
 
+    /// Keeps back the GPUs that a node without an owner must not lend; returns whether they are
+    /// others than before.
+    pub fn withhold(&mut self, machine: &Machine, sample: &Sample) -> bool {
+        let lost = |i: &usize| sample.gpus.get(*i).is_none_or(|gpu| gpu.foreign);
+        let lost = (0..usize::from(machine.gpus)).filter(lost);
+        let withheld = lost.fold(0, |mask, i| mask | 1 << i);
+        let old = self.lending;
+        if old.withheld == withheld {
+            return false;
+        }
+        self.lending = Lending { version: old.version.wrapping_add(1), withheld, ..old };
+        true
+    }
+
     /// Judges whether the owner is there, and sets what the node lends; returns whether that
     /// changed.
     pub fn judge(&mut self, watch: &Watch, lacks: Shortage, now: Time) -> bool {
@@ -207,7 +221,7 @@ impl Ladder {
         if (old.open, old.gpus_max) == (open, gpus_max) {
             return false;
         }
-        self.lending = Lending { version: old.version.wrapping_add(1), open, gpus_max };
+        self.lending = Lending { version: old.version.wrapping_add(1), open, gpus_max, ..old };
         if old.open && !open || gpus_max < old.gpus_max {
             self.narrowed = self.lending.version;
         }

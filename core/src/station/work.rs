@@ -49,6 +49,9 @@ impl Work<'_> {
     pub(super) fn sample(&mut self, sample: &Sample) {
         let station = &mut *self.station;
         if station.machine.dedicated {
+            if station.ladder.withhold(&station.machine, sample) {
+                self.lend();
+            }
             return;
         }
         self.told |= station.link.is_some() && station.ladder.sample.as_ref() != Some(sample);
@@ -56,6 +59,14 @@ impl Work<'_> {
             Some(last) => last.clone_from(sample),
             None => station.ladder.sample = Some(sample.clone()),
         }
+    }
+
+    /// Says what the node lends from now on.
+    fn lend(&mut self) {
+        if self.station.link.is_none() {
+            self.actions.push(Action::Lend(self.station.ladder.lending));
+        }
+        self.told = true;
     }
 
     /// Takes the next steps of the ladder.
@@ -71,11 +82,7 @@ impl Work<'_> {
             lacks = Shortage::default();
         }
         if ladder.judge(watch, lacks, *now) {
-            let lending = ladder.lending;
-            if self.station.link.is_none() {
-                self.actions.push(Action::Lend(lending));
-            }
-            self.told = true;
+            self.lend();
         }
         let Station { machine, watch, leases, ladder, now, .. } = &*self.station;
         if leases.is_empty() {

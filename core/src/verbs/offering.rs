@@ -286,7 +286,7 @@ fn open_all(node: &mut Node, lendable: &Lendable) -> Bundle {
     for (i, gpu) in node.gpus.iter_mut().enumerate() {
         gpu.open = lendable.gpus & 1 << i != 0;
     }
-    lendable.bundle
+    Bundle { gpu: lent_devices(&node.gpus), ..lendable.bundle }
 }
 
 /// Lets a node's total rise by one step towards what it could lend, and returns it.

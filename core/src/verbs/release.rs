@@ -175,6 +175,10 @@ fn return_capacity(work: &mut Work<'_>, id: LeaseId, node: NodeId) {
         }
     }
     work.state.changed.note(node);
+    // A device that was kept back while it worked for a lease is no longer lent.
+    if work.state.nodes[node].lending.withheld != 0 {
+        work.check_at(node, work.state.now);
+    }
 }
 
 /// Decides what becomes of a job whose attempt is over.
@@ -214,7 +218,8 @@ fn fate(reason: EvictionReason, requeue: bool, pause: bool) -> (bool, FinalState
         EvictionReason::Refused => (true, FinalState::NodeFail),
         EvictionReason::BudgetExhausted => (pause, FinalState::OutOfBudget),
         EvictionReason::TimeLimit => (false, FinalState::Timeout),
-        EvictionReason::UserRequest => (false, FinalState::Cancelled),
+        // A job that was cancelled is told apart before.
+        EvictionReason::UserRequest => (true, FinalState::Cancelled),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What clients ask for: submit, cancel, hold and release jobs, deposit, drain, configure.
+//! What clients ask for: submit, cancel, hold, release and requeue jobs, deposit, drain, configure.
 
 use super::Work;
 use super::release::begin_release;
@@ -12,6 +12,7 @@ use crate::explain::explain;
 use crate::ids::{AccountId, JobId, NodeId, ShapeId};
 use crate::index::{Index, suits};
 use crate::jobs::{Job, JobState, Shape};
+use crate::leases::LeaseState;
 use crate::placement::members_on;
 use crate::state::{State, permutation};
 use alloc::string::String;
@@ -106,6 +107,22 @@ impl Work<'_> {
         // Nothing below can be refused.
         dequeue(self.state, id);
         self.state.job_mut(id).state = JobState::Held;
+        Ok(Reply::Done)
+    }
+
+    /// Ends a job's running attempt within a notice; the job waits again, at its old place.
+    ///
+    /// # Errors
+    /// When the job does not exist, is not the account's, does not run, or is leaving already.
+    pub fn requeue_job(&mut self, account: AccountId, id: JobId) -> Result<Reply, Denied> {
+        let job = own_job(self.state, account, id)?;
+        let wrong = |state: &'static str| Denied::WrongState { job: id, state: state.into() };
+        let JobState::Running(lease) = job.state else { return Err(wrong(job.state.name())) };
+        if self.state.lease(lease).state != LeaseState::Active {
+            return Err(wrong("leaving"));
+        }
+        let grace = self.state.rules.preemption.grace;
+        begin_release(self, lease, EvictionReason::UserRequest, grace);
         Ok(Reply::Done)
     }
 

@@ -31,10 +31,15 @@ impl Work<'_> {
         if lease.state != LeaseState::Active || lease.next_span.is_some() {
             return;
         }
+        let left = lease.limit_at.map(|limit| limit.since(lease.term_ends));
+        self.set_aside(id, term(self.state, left));
+    }
+
+    /// Sets the credit of a next term of some length aside, if it is there.
+    fn set_aside(&mut self, id: LeaseId, span: Span) {
+        let lease = self.state.lease(id);
         let ends = lease.term_ends;
         let job = self.state.job(lease.job);
-        let left = lease.limit_at.map(|limit| limit.since(lease.term_ends));
-        let span = term(self.state, left);
         let shape = &self.state.shapes[lease.shape];
         let amount = term_cost(self.state, job, shape, &lease.members, span);
         if amount.is_zero() {
@@ -59,6 +64,37 @@ impl Work<'_> {
             lease.next_span = Some(span);
             lease.held = lease.held.saturating_add(amount);
             self.extend(id, ends.after(span));
+        }
+    }
+
+    /// Gives back what was set aside for the next term.
+    fn take_back(&mut self, id: LeaseId) {
+        let lease = self.state.lease_mut(id);
+        lease.next_span = None;
+        let Some(next) = lease.next_hold.take() else { return };
+        let amount = self.state.ledger.holds.get(&next).map_or(MicroAtp::ZERO, |h| h.amount);
+        let lease = self.state.lease_mut(id);
+        lease.held = lease.held.saturating_sub(amount);
+        let (fee, now) = (self.state.rules.atp.fee, self.state.now);
+        self.state.ledger.settle(next, &[], fee, now, self.effects);
+    }
+
+    /// Lets what runs go on without a coordinator for as long as the rules say, where the credit
+    /// for it is there: the next term is that long. The others end when their term does.
+    pub fn stopping(&mut self) {
+        let until = self.state.now.after(self.state.rules.stop.0);
+        let ids: Vec<LeaseId> = self.state.leases.keys().collect();
+        for id in ids {
+            let lease = self.state.lease(id);
+            let wanted = lease.limit_at.map_or(until, |limit| until.min(limit));
+            let paid = lease.term_ends.after(lease.next_span.unwrap_or_default());
+            if lease.state != LeaseState::Active || wanted <= paid || !self.is_heard(id) {
+                continue;
+            }
+            let span = wanted.since(lease.term_ends);
+            self.take_back(id);
+            self.set_aside(id, span);
+            self.renew(id);
         }
     }
 
@@ -141,8 +177,9 @@ impl Work<'_> {
         let term = u128::from(lease.term_ends.since(lease.term_began).get());
         let unused = term.saturating_sub(u128::from(lease.ran_in_term(until).get()));
         let account = lease.account;
-        // A booking is at most 2^108, a term at most 2^19 ms.
-        let amount = (booked * unused).checked_div(term).unwrap_or(0);
+        // Whole and rest of the division apart: a long term times a large booking fits no number.
+        let (whole, rest) = (booked.checked_div(term), booked.checked_rem(term));
+        let amount = whole.unwrap_or(0) * unused + rest.unwrap_or(0) * unused / term.max(1);
         self.state.ledger.accounts[account].usage.unbook(amount);
         self.rerank(account);
     }
@@ -180,22 +217,14 @@ impl Work<'_> {
         let now = self.state.now;
         let ids: Vec<LeaseId> = self.state.leases.keys().collect();
         for id in ids {
-            let lease = self.state.lease_mut(id);
+            let lease = self.state.lease(id);
             if lease.state != LeaseState::Active {
                 continue;
             }
-            if lease.next_span.take().is_some() {
+            if lease.next_span.is_some() {
                 self.state.timers.set(now, Due::Renew(id));
             }
-            let lease = self.state.lease_mut(id);
-            if let Some(next) = lease.next_hold.take() {
-                let amount =
-                    self.state.ledger.holds.get(&next).map_or(MicroAtp::ZERO, |h| h.amount);
-                let lease = self.state.lease_mut(id);
-                lease.held = lease.held.saturating_sub(amount);
-                let fee = self.state.rules.atp.fee;
-                self.state.ledger.settle(next, &[], fee, now, self.effects);
-            }
+            self.take_back(id);
             let lease = self.state.lease(id);
             let in_term = lease.hold.is_some() || lease.booked > 0;
             if !ran_in_terms && !in_term && self.state.runs_in_terms() {

@@ -7,7 +7,7 @@ use crate::frame::{DATA_MAX, Exit, Membership, Up};
 use crate::program::save;
 use gridcore::ids::{Epoch, JobId, LeaseId};
 use gridcore::station::{Event, Station};
-use gridcore::units::Time;
+use gridcore::units::{Span, Time};
 use gridcore::wire::{Outcome, Start};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +15,9 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
+
+/// How long the driver may take to free a device whose processes are gone.
+const FREES: Span = Span::seconds(10);
 
 impl Agent {
     /// Starts the shim of a lease.
@@ -26,10 +29,14 @@ impl Agent {
         let program = program.ok_or_else(|| io::Error::other("its program never came"))?;
         let processors = self.choose_processors(&start);
         let folder = LeaseFolder::of(&self.root, lease);
-        let env = environment(&start, member, &processors, &folder, until);
+        let gpus = self.gpus.names(start.devices);
+        let gpus = gpus.ok_or_else(|| io::Error::other("one of its GPUs is not there"))?;
+        let env = environment(&start, member, (&processors, &gpus), &folder, until);
         let kill = self.watch.offering.kill;
+        let (job, used_before) = (start.job, self.gpus.used(start.devices));
         self.processors.insert(lease, processors.clone());
-        let order = Order { lease, epoch, job: start.job, program, env, processors, until, kill };
+        self.used_before.insert(lease, used_before);
+        let order = Order { lease, epoch, job, program, env, processors, used_before, until, kill };
         save(&folder.file("order"), &order)?;
         let mut shim = Command::new("/proc/self/exe");
         shim.arg("shim").arg(&self.root).arg(folder.path()).env_clear();
@@ -79,7 +86,7 @@ impl Agent {
                     None => since.after(SHIM_STARTS) <= now && folder.close(),
                 },
                 Some(Shim::There(handle, _)) => has_ended(handle),
-                Some(Shim::Lost) => true,
+                Some(Shim::Lost(_)) => true,
                 None => false,
             };
             if lost {
@@ -110,7 +117,8 @@ impl Agent {
             return;
         };
         let job = held.map_or(JobId::new(0), |held| held.start.job);
-        let end = folder.end();
+        let devices = held.map_or(0, |held| held.start.devices);
+        let (end, now) = (folder.end(), since_boot());
         if end.is_none() {
             // It was killed: what it kept still carries its mark, or has become ours.
             let cluster = self.member.as_ref().map_or(0, |member| member.cluster);
@@ -118,16 +126,43 @@ impl Agent {
             let left = tree::marked(&mark(lease, epoch, cluster));
             if !left.is_empty() {
                 tree::signal_all(&rows, &left, rustix::process::Signal::KILL);
-                self.shims.insert(lease, Shim::Lost);
+                self.shims.insert(lease, Shim::Lost(now));
                 return;
             }
         }
+        if devices != 0 && !self.has_left(lease, devices) {
+            return;
+        }
         self.shims.remove(&lease);
         self.processors.remove(&lease);
+        self.used_before.remove(&lease);
         let exit = end.map_or(Exit { signal: Some(9), ..Exit::default() }, |end| end.exit);
         self.say(&Up::Exited { lease, job, epoch, exit });
         let ended = end.as_ref().map_or(Outcome::Stopped, outcome);
         self.happen(Event::Ended(lease, epoch, ended));
+    }
+
+    /// Returns whether a lease whose processes are gone has left its GPUs, too; where they are not
+    /// seen free in time, it has, and they are not lent until they are.
+    fn has_left(&mut self, lease: LeaseId, devices: u64) -> bool {
+        let now = since_boot();
+        let gone = match self.shims.get(&lease) {
+            Some(Shim::Lost(gone)) => *gone,
+            Some(Shim::Spawned(_) | Shim::There(..)) | None => now,
+        };
+        self.shims.insert(lease, Shim::Lost(gone));
+        let before = self.used_before.get(&lease).copied().unwrap_or_default();
+        if self.gpus.are_free(devices, before, gone) == Some(true) {
+            return true;
+        }
+        if gone.after(FREES) <= now {
+            self.gpus.soil(devices, before);
+            // Nothing starts there between the end of the lease and the next look.
+            self.sample();
+            return true;
+        }
+        self.gpus.ask();
+        false
     }
 
     /// Says again how attempts ended that nobody has forgotten yet.
@@ -151,6 +186,7 @@ impl Agent {
         let _ = fs::remove_dir_all(LeaseFolder::of(&self.root, lease).path());
         self.shims.remove(&lease);
         self.processors.remove(&lease);
+        self.used_before.remove(&lease);
         for part in ["jobs", "work"] {
             let entries = fs::read_dir(self.root.join(part)).into_iter().flatten().flatten();
             let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -210,7 +246,7 @@ fn mark_value(lease: LeaseId, epoch: Epoch, cluster: u64) -> String {
 fn environment(
     start: &Start,
     member: &Membership,
-    processors: &[u32],
+    (processors, gpus): (&[u32], &[String]),
     folder: &LeaseFolder,
     until: Time,
 ) -> Vec<(String, String)> {
@@ -224,13 +260,13 @@ fn environment(
         ("GRID_CPUS", start.needs.cpu.get().div_ceil(1_000).to_string()),
         ("GRID_CPU_LIST", list.join(",")),
         ("GRID_MEM_BYTES", start.needs.memory.get().to_string()),
-        ("GRID_GPUS", "0".to_owned()),
+        ("GRID_GPUS", gpus.len().to_string()),
         ("GRID_LEASE_EXPIRES_AT", expires.to_string()),
         ("GRID_NOTICE_FILE", folder.file("notice").to_string_lossy().into_owned()),
         ("GRID_LEASE", mark_value(start.lease, start.epoch, member.cluster)),
         // Empty, not unset: a job without a GPU sees none.
         ("CUDA_DEVICE_ORDER", "PCI_BUS_ID".to_owned()),
-        ("CUDA_VISIBLE_DEVICES", String::new()),
+        ("CUDA_VISIBLE_DEVICES", gpus.join(",")),
     ];
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }

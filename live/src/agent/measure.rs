@@ -7,7 +7,7 @@ use gridcore::wire::Sample;
 use std::collections::BTreeMap;
 use std::fs;
 
-/// Returns what this machine is.
+/// Returns what this machine is, without its GPUs.
 #[must_use]
 pub fn hardware() -> Hardware {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -19,6 +19,7 @@ pub fn hardware() -> Hardware {
         host,
         kernel: kernel.trim().to_owned(),
         build: build(),
+        gpus: Vec::new(),
     }
 }
 
@@ -76,13 +77,12 @@ fn used(rows: &BTreeMap<i32, Row>, keeper: i32) -> (u64, u64) {
 }
 
 impl Meter {
-    /// Looks at the machine; the first look tells nothing of its processors.
-    pub(super) fn look(&mut self, keepers: &[i32]) -> Option<Sample> {
-        let rows = if keepers.is_empty() { BTreeMap::new() } else { super::tree::all() };
+    /// Looks at the machine beside its GPUs; the first look tells nothing of its processors.
+    pub(super) fn look(&mut self, keepers: &[i32], rows: &BTreeMap<i32, Row>) -> Option<Sample> {
         let (busy, all) = processors();
         let (mut ticks, mut bytes, mut ours) = (0, 0, BTreeMap::new());
         for keeper in keepers {
-            let (now, memory) = used(&rows, *keeper);
+            let (now, memory) = used(rows, *keeper);
             ticks += now.saturating_sub(self.ours.get(keeper).copied().unwrap_or(0));
             bytes += memory;
             ours.insert(*keeper, now);

@@ -6,24 +6,27 @@
 mod attempts;
 pub mod bridge;
 mod connection;
+mod gpu;
 mod measure;
 pub mod order;
 pub mod shim;
 mod tree;
 
+pub use gpu::user_name;
 pub use measure::{build, hardware};
 
 use crate::clock::{since_boot, wait};
-use crate::frame::{Down, Membership, Up};
+use crate::frame::{Down, Hardware, Membership, Up};
 use crate::program::{Program, load, save};
 use attempts::outcome;
 use connection::Connection;
+use gpu::Gpus;
 use gridcore::config::{Rules, Watch};
 use gridcore::ids::LeaseId;
 use gridcore::station::held::Marker;
 use gridcore::station::link::Identity;
 use gridcore::station::{Action, Event, Station};
-use gridcore::units::{Span, Time};
+use gridcore::units::{Bytes, Span, Time};
 use gridcore::wire::Outcome;
 use measure::Meter;
 use order::{LeaseFolder, Told, make_folder};
@@ -50,8 +53,8 @@ enum Shim {
     Spawned(Time),
     /// It is there: polled for its end.
     There(OwnedFd, i32),
-    /// It was killed: what it kept is being ended.
-    Lost,
+    /// It has ended since then: what it may have left is being ended, and its GPUs become free.
+    Lost(Time),
 }
 
 /// An agent at work.
@@ -65,9 +68,14 @@ pub struct Agent {
     programs: BTreeMap<u64, Program>,
     shims: BTreeMap<LeaseId, Shim>,
     processors: BTreeMap<LeaseId, Vec<u32>>,
+    /// What was used of a lease's GPUs before it began.
+    used_before: BTreeMap<LeaseId, Bytes>,
     watch: Watch,
     meter: Meter,
+    gpus: Gpus,
     look_at: Time,
+    /// Whether a look has begun that waits for the GPUs.
+    looking: bool,
     leaving: bool,
     _lock: File,
 }
@@ -130,9 +138,12 @@ impl Agent {
             programs: BTreeMap::new(),
             shims: BTreeMap::new(),
             processors: BTreeMap::new(),
+            used_before: BTreeMap::new(),
             watch,
             meter: Meter::default(),
+            gpus: Gpus::find(root)?,
             look_at: Time::ZERO,
+            looking: false,
             leaving: false,
             _lock: lock,
         };
@@ -154,6 +165,7 @@ impl Agent {
             let lease = marker.start.lease;
             if let Ok(order) = folder.order() {
                 self.processors.insert(lease, order.processors);
+                self.used_before.insert(lease, order.used_before);
             }
             let ended = self.find(lease, &folder);
             found.push((marker, ended));
@@ -188,7 +200,7 @@ impl Agent {
                     None
                 }
                 None if shim.boot == tree::boot() => {
-                    self.shims.insert(lease, Shim::Lost);
+                    self.shims.insert(lease, Shim::Lost(since_boot()));
                     None
                 }
                 // The machine was started anew.
@@ -203,7 +215,8 @@ impl Agent {
         if let Ok((stream, _)) = self.listener.accept() {
             // The newest is the one that is there.
             self.connection = Connection::new(stream).ok();
-            self.say(&Up::Hardware(hardware()));
+            let gpus = self.gpus.devices().into_iter().flatten().cloned().collect();
+            self.say(&Up::Hardware(Hardware { gpus, ..hardware() }));
             if self.station.is_some() {
                 self.happen(Event::Connected);
                 self.tell_exits();
@@ -227,6 +240,7 @@ impl Agent {
             // Again and again: one that was just started may not have heard it.
             self.shims.keys().for_each(|lease| self.tell(*lease, Told::Kill));
         }
+        self.gpus.take();
         self.look_at_shims();
         self.look_at_owner();
         let now = since_boot();
@@ -248,18 +262,22 @@ impl Agent {
         if let Some(station) = &self.station {
             next = next.min(station.next_wake());
         }
-        let unsettled = |shim: &Shim| matches!(shim, Shim::Spawned(_) | Shim::Lost);
+        let unsettled = |shim: &Shim| matches!(shim, Shim::Spawned(_) | Shim::Lost(_));
         if self.shims.values().any(unsettled) || self.leaving {
             next = next.min(now.after(SWEEP));
         }
+        if self.looking {
+            next = next.min(now.after(gpu::ANSWERS));
+        }
         let timeout = wait(now, next.max(now));
         let mut fds = vec![PollFd::new(&self.listener, PollFlags::IN)];
+        fds.push(PollFd::new(self.gpus.wakes(), PollFlags::IN));
         if let Some(connection) = &self.connection {
             fds.push(PollFd::new(connection, connection.wants()));
         }
         let shims = self.shims.values().filter_map(|shim| match shim {
             Shim::There(handle, _) => Some(PollFd::new(handle, PollFlags::IN)),
-            Shim::Spawned(_) | Shim::Lost => None,
+            Shim::Spawned(_) | Shim::Lost(_) => None,
         });
         fds.extend(shims);
         match poll(&mut fds, Some(&timeout)) {
@@ -393,23 +411,50 @@ impl Agent {
         let _ = LeaseFolder::of(&self.root, lease).tell(told);
     }
 
-    /// Looks at what the owner uses, when it is time.
+    /// Looks at what the owner uses, when it is time and the GPUs have answered, or did not.
     fn look_at_owner(&mut self) {
         let now = since_boot();
-        if self.look_at > now || self.station.is_none() {
+        if self.station.is_none() || (self.look_at > now && !self.looking) {
             return;
         }
-        self.look_at = now.after(self.watch.offering.poll);
-        let keepers: Vec<i32> = self
-            .shims
-            .values()
-            .filter_map(|shim| match shim {
-                Shim::There(_, pid) => Some(*pid),
-                Shim::Spawned(_) | Shim::Lost => None,
-            })
-            .collect();
-        if let Some(sample) = self.meter.look(&keepers) {
-            self.happen(Event::Sample(sample));
+        if !self.looking {
+            self.looking = true;
+            self.look_at = now.after(self.watch.offering.poll);
+            self.gpus.ask();
         }
+        if self.gpus.is_looking() {
+            return;
+        }
+        self.looking = false;
+        self.sample();
+    }
+
+    /// Tells the station what the owner uses, as far as it is known now.
+    fn sample(&mut self) {
+        let keepers: Vec<i32> = self.keepers().map(|(_, pid)| pid).collect();
+        let needed = !keepers.is_empty();
+        let rows = if needed { tree::all() } else { BTreeMap::new() };
+        let Some(mut sample) = self.meter.look(&keepers, &rows) else { return };
+        if !self.gpus.is_empty() {
+            let trees = keepers.iter().map(|keeper| tree::below(&rows, *keeper));
+            sample.gpus = self.gpus.sample(&trees.flatten().collect(), self.leased_devices());
+            let devices = self.gpus.devices().into_iter().flatten().cloned().collect();
+            self.say(&Up::Devices(devices));
+        }
+        self.happen(Event::Sample(sample));
+    }
+
+    /// Walks the shims that are there.
+    fn keepers(&self) -> impl Iterator<Item = (LeaseId, i32)> {
+        self.shims.iter().filter_map(|(lease, shim)| match shim {
+            Shim::There(_, pid) => Some((*lease, *pid)),
+            Shim::Spawned(_) | Shim::Lost(_) => None,
+        })
+    }
+
+    /// Returns the devices that leases hold, one bit each.
+    fn leased_devices(&self) -> u64 {
+        let held = self.station.iter().flat_map(|station| station.leases.values());
+        held.filter(|held| held.is_alive()).fold(0, |mask, held| mask | held.start.devices)
     }
 }

@@ -1,7 +1,7 @@
 //! The folder of a node's agent: who it is, and one folder for each lease.
 //!
 //! ```text
-//! agent.sock  agent.log  lock  life  member  owner  watch
+//! agent.sock  agent.log  lock  life  member  owner  watch  devices
 //! leases/L/   marker  order  shim  exit  lock  ctl  void  notice
 //! jobs/J/     E.out  E.err          what an attempt printed
 //! work/J/                           where a job runs that names no folder
@@ -11,7 +11,7 @@ use super::tree::ProcessId;
 use crate::frame::Exit;
 use crate::program::{Program, load, save};
 use gridcore::ids::{Epoch, JobId, LeaseId};
-use gridcore::units::{Span, Time};
+use gridcore::units::{Bytes, Span, Time};
 use serde::{Deserialize, Serialize};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -33,6 +33,8 @@ pub struct Order {
     pub env: Vec<(String, String)>,
     /// The processors it may use.
     pub processors: Vec<u32>,
+    /// What was used of its GPUs before it began.
+    pub used_before: Bytes,
     /// Until when it may run, by the boot-time clock.
     pub until: Time,
     /// How long after a notice it is killed.

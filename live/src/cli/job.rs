@@ -21,6 +21,18 @@ pub(super) struct JobArgs {
     /// Memory it needs, in GiB.
     #[arg(long, short = 'm', default_value = "0")]
     memory: String,
+    /// GPUs it needs.
+    #[arg(long, short = 'g', default_value_t = 0)]
+    gpus: u8,
+    /// The part of each GPU that it needs, above 0 up to 1.
+    #[arg(long, requires = "gpus")]
+    gpu_share: Option<String>,
+    /// Memory it needs on each GPU, in GiB.
+    #[arg(long, requires = "gpus")]
+    gpu_memory: Option<String>,
+    /// GPU models it may run on, with commas, as `show NODE` names them.
+    #[arg(long, value_delimiter = ',')]
+    gpu_model: Vec<String>,
     /// How much it matters: low, medium, high, urgent, or 0 to 100.
     #[arg(long, short = 'p', default_value = "medium")]
     priority: String,
@@ -104,6 +116,13 @@ pub(super) enum JobVerb {
         #[command(flatten)]
         asking: Asking,
     },
+    /// End a job's running attempt within a notice, and let it wait again.
+    Requeue {
+        /// Its number.
+        job: u64,
+        #[command(flatten)]
+        asking: Asking,
+    },
     /// Wait until jobs have ended; ends with 0 when all have completed.
     Wait {
         /// Their numbers.
@@ -139,7 +158,18 @@ impl JobArgs {
         let mut keys = Map::new();
         let mut set = |key: &str, value: Value| keys.insert(key.to_owned(), value);
         set("priority", json!(self.priority));
-        set("needs", json!({ "cpu_cores": self.cpus, "memory_gb": self.memory }));
+        let mut needs =
+            json!({ "cpu_cores": self.cpus, "memory_gb": self.memory, "gpus": self.gpus });
+        let parts = [("gpu_share", &self.gpu_share), ("gpu_memory_gb", &self.gpu_memory)];
+        for (key, value) in parts {
+            if let Some(value) = value {
+                needs[key] = json!(value);
+            }
+        }
+        set("needs", needs);
+        if !self.gpu_model.is_empty() {
+            set("labels", json!({ "gpu_model": self.gpu_model }));
+        }
         let texts = [
             ("account", &self.account),
             ("pool", &self.pool),
@@ -214,6 +244,10 @@ pub(super) async fn run(verb: JobVerb) -> anyhow::Result<ExitCode> {
         }
         JobVerb::Release { job, asking } => {
             asking.client()?.post(&format!("/v1/jobs/{job}/release"), &Value::Null).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        JobVerb::Requeue { job, asking } => {
+            asking.client()?.post(&format!("/v1/jobs/{job}/requeue"), &Value::Null).await?;
             Ok(ExitCode::SUCCESS)
         }
         JobVerb::Wait { jobs, timeout, asking } => {

@@ -29,10 +29,10 @@ pub(super) enum ShowVerb {
         #[command(flatten)]
         asking: Asking,
     },
-    /// Show all about one job.
+    /// Show all about one job or one node.
     Show {
-        /// Its number.
-        job: u64,
+        /// The job's number, or the node's name.
+        what: String,
         #[command(flatten)]
         asking: Asking,
     },
@@ -136,7 +136,12 @@ pub(super) async fn run(verb: ShowVerb) -> anyhow::Result<ExitCode> {
                 ["job", "name", "account", "state", "exit_code", "nodes", "runs_s", "charged_atp"];
             rows(&asking, &format!("/v1/history?most={most}"), "jobs", &columns).await?;
         }
-        ShowVerb::Show { job, asking } => one(&asking, &format!("/v1/jobs/{job}")).await?,
+        ShowVerb::Show { what, asking } if what.parse::<u64>().is_ok() => {
+            one(&asking, &format!("/v1/jobs/{what}")).await?;
+        }
+        ShowVerb::Show { what, asking } => {
+            one(&asking, &format!("/v1/nodes/{}", coded(&what))).await?;
+        }
         ShowVerb::Explain { job, asking } => explain(&asking, job).await?,
         ShowVerb::Down { asking } => {
             let answer = asking.client()?.post("/v1/down", &Value::Null).await?;
@@ -216,7 +221,13 @@ async fn one(asking: &Asking, path: &str) -> anyhow::Result<()> {
     let mut table = Table::new();
     table.load_style(NOTHING);
     for (key, value) in found.as_object().into_iter().flatten() {
-        if key != "schema" && !value.is_null() {
+        let list = value.as_array().filter(|list| list.iter().any(Value::is_object));
+        if let Some(list) = list {
+            // One line each.
+            for value in list {
+                table.add_row([key.clone(), cell(value)]);
+            }
+        } else if key != "schema" && !value.is_null() {
             table.add_row([key.clone(), cell(value)]);
         }
     }
@@ -247,7 +258,7 @@ async fn rows(asking: &Asking, path: &str, list: &str, columns: &[&str]) -> anyh
     let Some(found) = ask(asking, path).await? else { return Ok(()) };
     let mut table = Table::new();
     table.load_style(NOTHING);
-    table.set_header(columns.iter().map(|column| column.to_uppercase().replace('_', " ")));
+    table.set_header(columns.iter().map(|column| words(column).to_uppercase()));
     for row in found[list].as_array().into_iter().flatten() {
         table.add_row(columns.iter().map(|column| cell(&row[column])));
     }
@@ -284,11 +295,19 @@ pub(super) fn cell(value: &Value) -> String {
                 };
                 (key != "gpus" || text != "0").then(|| format!("{text}{unit}"))
             };
-            let said: Vec<String> = short.into_iter().filter_map(amount).collect();
-            said.join(" ")
+            let mut said: Vec<String> = short.into_iter().filter_map(amount).collect();
+            let known = |key: &String| short.iter().any(|(name, _)| name == key);
+            let others = parts.iter().filter(|(key, value)| !known(key) && !value.is_null());
+            said.extend(others.map(|(key, value)| format!("{} {}", words(key), cell(value))));
+            said.join(", ")
         }
         Value::Bool(_) | Value::Number(_) => value.to_string(),
     }
+}
+
+/// Returns a key as words.
+fn words(key: &str) -> String {
+    key.replace('_', " ")
 }
 
 /// Returns a job that has ended, as a line.

@@ -1,5 +1,6 @@
 //! The coordinator on a real machine: starting, serving, stopping.
 
+pub mod access;
 pub mod api;
 pub mod history;
 pub mod keeper;
@@ -7,14 +8,15 @@ pub mod nodes;
 pub mod store;
 pub mod views;
 
-use crate::frame::Membership;
+use crate::frame::{Hardware, Membership};
+use access::{Access, Peer};
 use anyhow::Context;
 use api::Shared;
-use gridcore::bundle::Bundle;
-use gridcore::command::{Command, Request};
+use gridcore::bundle::GPUS_MAX;
+use gridcore::command::{Command, Report, Request};
 use gridcore::config::{Config, NodeSpec};
 use gridcore::grid::Grid;
-use gridcore::units::{MilliCores, Time};
+use gridcore::units::{Bytes, MilliCores, Time};
 use gridsim::scenario::Loaded;
 use gridsim::scenario::build::build;
 use gridsim::scenario::schema::Ssh;
@@ -25,7 +27,7 @@ use std::collections::BTreeMap;
 use std::future::IntoFuture;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use store::Store;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -55,26 +57,12 @@ pub fn detach() -> std::io::Result<()> {
 /// When its configuration, its disk or its socket cannot be used, or the disk fails under way.
 pub async fn serve(place: &Place, say: impl Fn(&str)) -> anyhow::Result<()> {
     crate::agent::order::make_folder(&place.state)?;
-    let journal = place.state.join("journal");
-    let restarted = Store::exists(&journal);
-    let (store, grid, ways) = if restarted {
-        let (store, grid, found) = Store::recover(&journal)?;
-        let cut = if found.cut > 0 { ", a torn end was cut off" } else { "" };
-        say(&format!("recovered: {} entries read after the snapshot{cut}", found.entries));
-        let ways = ways(
-            &place.config,
-            &grid.state().nodes.iter().map(|(_, n)| n.spec.name.clone()).collect::<Vec<_>>(),
-            grid.state().cluster,
-        )?;
-        (store, grid, ways)
-    } else {
-        let (config, ways) = first(&place.config, &say).await?;
-        let store = Store::begin(&journal, &config)?;
-        let grid = Grid::new(config, Time::ZERO)?;
-        (store, grid, ways)
-    };
+    let restarted = Store::exists(&place.state.join("journal"));
+    let (store, grid, ways) =
+        if restarted { recover(place, &say)? } else { begin(place, &say).await? };
     let history = History::open(&place.state, grid.state())?;
-    let listener = listen(&place.socket)?;
+    let access = Access::of(&crate::read(&place.config, &[])?.scenario);
+    let listener = listen(&place.socket, &access)?;
     let members: Vec<Membership> = members(&grid);
     let (mut keeper, handle) = Keeper::new(grid, store, history);
     let programs = place.state.join("programs");
@@ -88,12 +76,19 @@ pub async fn serve(place: &Place, say: impl Fn(&str)) -> anyhow::Result<()> {
         let _ = ended.send(keeper.run(restarted));
     })?;
     let down = Arc::new(tokio::sync::Notify::new());
-    let shared = Shared { handle: handle.clone(), lines: Arc::new(lines), down: Arc::clone(&down) };
+    let access = Arc::new(RwLock::new(access));
+    let shared = Shared {
+        handle: handle.clone(),
+        lines: Arc::new(lines),
+        down: Arc::clone(&down),
+        access: Arc::clone(&access),
+    };
     say(&format!("listening on {}", place.socket.display()));
     if restarted {
-        say(&reload(&handle, &place.config).await);
+        say(&reload(&handle, place, &access).await);
     }
-    let mut server = std::pin::pin!(axum::serve(listener, api::routes(shared)).into_future());
+    let routes = api::routes(shared).into_make_service_with_connect_info::<Peer>();
+    let mut server = std::pin::pin!(axum::serve(listener, routes).into_future());
     let mut has_ended = std::pin::pin!(has_ended);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hang_up = signal(SignalKind::hangup())?;
@@ -103,34 +98,89 @@ pub async fn serve(place: &Place, say: impl Fn(&str)) -> anyhow::Result<()> {
                 break failed.context("the loop has died")?.context("the disk failed");
             }
             served = &mut server => break served.context("the socket failed"),
-            _ = terminate.recv() => break Ok(()),
+            _ = terminate.recv() => {
+                say(&leave(&handle).await);
+                break Ok(());
+            }
             () = down.notified() => {
                 // Its answer is still on its way.
                 tokio::time::sleep(std::time::Duration::from_millis(200)).await;
                 break Ok(());
             }
-            interrupted = tokio::signal::ctrl_c() => break interrupted.context("no signals"),
-            _ = hang_up.recv() => say(&reload(&handle, &place.config).await),
+            interrupted = tokio::signal::ctrl_c() => {
+                say(&leave(&handle).await);
+                break interrupted.context("no signals");
+            }
+            _ = hang_up.recv() => say(&reload(&handle, place, &access).await),
         }
     };
     handle.stop().await;
     let _ = std::fs::remove_file(&place.socket);
-    say("stopped; what runs goes on until its permission ends");
+    say("stopped");
     stopped
 }
 
+/// Goes on with the journal that is there.
+fn recover(place: &Place, say: &impl Fn(&str)) -> anyhow::Result<(Store, Grid, Vec<Way>)> {
+    let (store, grid, found) = Store::recover(&place.state.join("journal"))?;
+    let cut = if found.cut > 0 { ", a torn end was cut off" } else { "" };
+    say(&format!("recovered: {} entries read after the snapshot{cut}", found.entries));
+    let names = grid.state().nodes.iter().map(|(_, n)| n.spec.name.clone());
+    let ways = ways(&place.config, &names.collect::<Vec<_>>(), grid.state().cluster)?;
+    Ok((store, grid, ways))
+}
+
+/// Begins a journal.
+async fn begin(place: &Place, say: &impl Fn(&str)) -> anyhow::Result<(Store, Grid, Vec<Way>)> {
+    let (config, ways) = first(&place.config, say).await?;
+    let store = Store::begin(&place.state.join("journal"), &config)?;
+    Ok((store, Grid::new(config, Time::ZERO)?, ways))
+}
+
+/// How long nodes may take to hear that what they run goes on without a daemon.
+const HEARS: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Lets what runs go on for `lease.stop_seconds`, and waits until the nodes have heard it; says
+/// what it did (LIVE.md P20).
+async fn leave(handle: &Handle) -> String {
+    if let Err(refusal) = handle.ask(Command::Report(Report::Stopping)).await {
+        return format!("what runs goes on until its permission ends: {refusal}");
+    }
+    let until = tokio::time::Instant::now() + HEARS;
+    loop {
+        let look = |grid: &Grid, _: &mut History| {
+            let state = grid.state();
+            let deaf = state.links.iter().filter(|(_, link)| !link.outbox.is_empty());
+            let deaf: Vec<String> =
+                deaf.map(|(node, _)| state.nodes[node].spec.name.clone()).collect();
+            (state.leases.len(), state.rules.stop.0.get() / 1_000, deaf)
+        };
+        match handle.look(look).await {
+            Err(refusal) => return format!("nobody knows what the nodes have heard: {refusal}"),
+            Ok((leases, seconds, deaf)) if deaf.is_empty() => {
+                return format!("{leases} leases go on for up to {seconds} s without a daemon");
+            }
+            Ok((_, _, deaf)) if tokio::time::Instant::now() >= until => {
+                return format!("not heard by {}: their jobs end with the term", deaf.join(", "));
+            }
+            Ok(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+        }
+    }
+}
+
 /// Takes the rules of the configuration file, if they are others and can work; says what it did.
-async fn reload(handle: &Handle, path: &Path) -> String {
+async fn reload(handle: &Handle, place: &Place, access: &RwLock<Access>) -> String {
+    let path = &place.config;
     let known = handle.look(|grid, _| {
         let nodes = grid.state().nodes.iter().map(|(_, node)| &node.spec);
-        nodes.map(|spec| (spec.name.clone(), spec.capacity)).collect::<BTreeMap<String, Bundle>>()
+        nodes.map(|spec| (spec.name.clone(), Known::of(spec))).collect::<BTreeMap<_, _>>()
     });
     let known = match known.await {
         Ok(known) => known,
         Err(refusal) => return format!("the rules stay as they are: {refusal}"),
     };
     let rules = crate::read(path, &[]).and_then(|loaded| {
-        let sets = hardware(&loaded, |_, name| known.get(name).copied());
+        let sets = hardware(&loaded, |_, name| known.get(name));
         let loaded = crate::read(path, &sets)?;
         build(&loaded, loaded.scenario.seed)
     });
@@ -138,6 +188,11 @@ async fn reload(handle: &Handle, path: &Path) -> String {
         Ok(setup) => setup.config.rules,
         Err(error) => return format!("the rules stay as they are: {error}"),
     };
+    if let Ok(loaded) = crate::read(path, &[]) {
+        let listed = Access::of(&loaded.scenario);
+        let _ = open(&place.socket, &listed);
+        *access.write().unwrap_or_else(PoisonError::into_inner) = listed;
+    }
     let wanted = rules.clone();
     match handle.look(move |grid, _| grid.state().rules == wanted).await {
         Ok(true) => return "the rules are those of the configuration file".to_owned(),
@@ -152,7 +207,7 @@ async fn reload(handle: &Handle, path: &Path) -> String {
 }
 
 /// Takes the socket, unless another daemon answers on it.
-fn listen(path: &Path) -> anyhow::Result<tokio::net::UnixListener> {
+fn listen(path: &Path, access: &Access) -> anyhow::Result<tokio::net::UnixListener> {
     if let Some(folder) = path.parent() {
         crate::agent::order::make_folder(folder)?;
     }
@@ -162,8 +217,14 @@ fn listen(path: &Path) -> anyhow::Result<tokio::net::UnixListener> {
     let _ = std::fs::remove_file(path);
     let listener = tokio::net::UnixListener::bind(path)
         .with_context(|| format!("cannot listen on {}", path.display()))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    open(path, access)?;
     Ok(listener)
+}
+
+/// Lets the daemon's own user come in, or everybody: who is listed nowhere is turned away then.
+fn open(socket: &Path, access: &Access) -> std::io::Result<()> {
+    let mode = if access.is_shared() { 0o666 } else { 0o600 };
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(mode))
 }
 
 /// Returns who each node is.
@@ -208,7 +269,9 @@ async fn first(path: &Path, say: &impl Fn(&str)) -> anyhow::Result<(Config, Vec<
     let ways = ways(path, &names, cluster)?;
     let mut measured = tokio::task::JoinSet::new();
     for (i, (node, way)) in loaded.scenario.nodes.iter().zip(&ways).enumerate() {
-        if node.cores.millionths() == 0 || node.memory_gb.millionths() == 0 {
+        // GPUs are always looked for: whoever lends none says `max_share_gpu: 0`.
+        let stated = node.cores.millionths() > 0 && node.memory_gb.millionths() > 0;
+        if !stated || node.gpus == 0 {
             let way = way.clone();
             measured.spawn(async move { (i, nodes::measure(&way).await) });
         }
@@ -218,42 +281,82 @@ async fn first(path: &Path, say: &impl Fn(&str)) -> anyhow::Result<(Config, Vec<
         let (i, hardware) = found?;
         let name = names.get(i).map_or("", String::as_str);
         let hardware = hardware.with_context(|| format!("node {name} cannot be measured"))?;
-        say(&format!("{name}: {} cores, {} MiB", hardware.cores, hardware.memory.get() >> 20));
-        let (cpu, memory) = (MilliCores::whole(hardware.cores), hardware.memory);
-        found_here.insert(i, Bundle { cpu, memory, ..Bundle::ZERO });
+        let known = Known::measured(&hardware);
+        say(&format!("{name}: {known}"));
+        found_here.insert(i, known);
     }
-    let sets = hardware(&loaded, |i, _| found_here.get(&i).copied());
+    let sets = hardware(&loaded, |i, _| found_here.get(&i));
     let loaded = crate::read(path, &sets)?;
     let mut config = build(&loaded, loaded.scenario.seed)?.config;
-    for node in &config.nodes {
-        refuse_gpus(node)?;
-    }
     (config.network, config.cluster) = (true, cluster);
     Ok((config, ways))
 }
 
+/// The hardware of a machine.
+struct Known {
+    cpu: MilliCores,
+    memory: Bytes,
+    /// How many GPUs, and the memory of the smallest.
+    gpus: (usize, Bytes),
+    model: Option<String>,
+}
+
+impl Known {
+    fn of(spec: &NodeSpec) -> Self {
+        let least = spec.gpus.iter().min().copied().unwrap_or_default();
+        let (cpu, memory) = (spec.capacity.cpu, spec.capacity.memory);
+        Self { cpu, memory, gpus: (spec.gpus.len(), least), model: None }
+    }
+
+    fn measured(hardware: &Hardware) -> Self {
+        let gpus = &hardware.gpus;
+        let least = gpus.iter().map(|gpu| gpu.memory).min().unwrap_or_default();
+        let count = gpus.len().min(GPUS_MAX);
+        let model = gpus.first().map(|gpu| gpu.model.clone());
+        let cpu = MilliCores::whole(hardware.cores);
+        Self { cpu, memory: hardware.memory, gpus: (count, least), model }
+    }
+}
+
+impl std::fmt::Display for Known {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (cores, memory) = (self.cpu.get() / 1_000, self.memory.get() >> 20);
+        write!(f, "{cores} cores, {memory} MiB")?;
+        match (&self.gpus, &self.model) {
+            ((0, _), _) | (_, None) => Ok(()),
+            ((count, _), Some(model)) => write!(f, ", {count} x {model}"),
+        }
+    }
+}
+
 /// Returns the keys of the hardware that a configuration leaves out, as far as it is known.
-fn hardware(loaded: &Loaded, known: impl Fn(usize, &str) -> Option<Bundle>) -> Vec<String> {
+fn hardware<'a>(loaded: &Loaded, known: impl Fn(usize, &str) -> Option<&'a Known>) -> Vec<String> {
     let mut sets = Vec::new();
     for (i, node) in loaded.scenario.nodes.iter().enumerate() {
         let Some(found) = known(i, &node.name) else { continue };
+        let mut set = |key: &str, value: &str| sets.push(format!("nodes.{i}.{key}={value}"));
         let decimal = |amount: u64| format!("{}.{:03}", amount / 1_000, amount % 1_000);
+        let gib = |bytes: Bytes| decimal((bytes.get() >> 20) * 1_000 / 1_024);
         if node.cores.millionths() == 0 {
-            sets.push(format!("nodes.{i}.cores={}", decimal(found.cpu.get())));
+            set("cores", &decimal(found.cpu.get()));
         }
         if node.memory_gb.millionths() == 0 {
-            let thousandths = (found.memory.get() >> 20) * 1_000 / 1_024;
-            sets.push(format!("nodes.{i}.memory_gb={}", decimal(thousandths)));
+            set("memory_gb", &gib(found.memory));
+        }
+        let (count, least) = found.gpus;
+        if node.gpus == 0 {
+            set("gpus", &count.to_string());
+        }
+        if node.gpu_memory_gb.millionths() == 0 && count > 0 {
+            set("gpu_memory_gb", &gib(least));
+        }
+        if let (None, Some(model)) = (&node.gpu_model, &found.model) {
+            let plain = |c: char| c.is_ascii_alphanumeric() || " .-_".contains(c);
+            let name: String = model.chars().filter(|c| plain(*c)).collect();
+            set("gpu_model", &format!("\"{name}\""));
         }
     }
     sets
-}
-
-/// GPUs cannot be shared out yet: nobody looks at what their owners do with them.
-fn refuse_gpus(node: &NodeSpec) -> anyhow::Result<()> {
-    let none = node.gpus.is_empty();
-    anyhow::ensure!(none, "node {}: this version lends no GPUs; leave `gpus` out", node.name);
-    Ok(())
 }
 
 /// Returns how an agent on this machine is reached.

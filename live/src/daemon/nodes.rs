@@ -184,6 +184,11 @@ async fn stand(
 fn hear(up: Up, handle: &Handle, line: &Line) -> io::Result<()> {
     match up {
         Up::Hardware(hardware) => locked(&line.state).hardware = Some(hardware),
+        Up::Devices(devices) => {
+            if let Some(hardware) = &mut locked(&line.state).hardware {
+                hardware.gpus = devices;
+            }
+        }
         Up::Core(message) => handle.report(Report::Message(message)),
         Up::Exited { job, epoch, exit, .. } => handle.exited(job, epoch, exit),
         Up::Data { ask, bytes, over } => {
@@ -301,7 +306,7 @@ async fn try_open(way: &Way) -> io::Result<(Wire, Hardware)> {
         match wire.next().await? {
             Up::Hardware(hardware) => Ok(hardware),
             Up::Refused(why) => Err(io::Error::other(why)),
-            up @ (Up::Core(_) | Up::Exited { .. } | Up::Data { .. }) => {
+            up @ (Up::Core(_) | Up::Devices(_) | Up::Exited { .. } | Up::Data { .. }) => {
                 Err(io::Error::other(format!("it does not greet: {up:?}")))
             }
         }

@@ -2,12 +2,14 @@
 
 use super::history::{History, Memory};
 use super::nodes::{Line, LineState};
+use crate::frame::Device;
 use gridcore::bundle::Bundle;
 use gridcore::explain::explain;
 use gridcore::ids::{JobId, LeaseId, NodeId};
 use gridcore::jobs::{Job, JobState};
 use gridcore::leases::LeaseState;
 use gridcore::nodes::Node;
+use gridcore::pressure::score;
 use gridcore::state::State;
 use gridcore::units::{MicroAtp, Time};
 use serde_json::{Value, json};
@@ -179,6 +181,62 @@ fn node_row(state: &State, id: NodeId, node: &Node, line: &LineState) -> Value {
     })
 }
 
+/// Returns all about one node: what is seen of it, how pressed it is, and where it tends to.
+#[must_use]
+pub fn node(state: &State, id: NodeId, line: &LineState) -> Option<Value> {
+    let node = state.nodes.find(id)?;
+    let mut found = node_row(state, id, node, line);
+    let rules = &state.rules.balance;
+    if let (Some(load), Some(keys)) = (&node.load, found.as_object_mut()) {
+        let (mut uses, leased) = (load.owner(), node.leased_share());
+        uses.iter_mut().zip(leased).for_each(|(all, part)| *all = all.saturating_add(part));
+        let pressure = score(uses, !node.gpus.is_empty()).get();
+        keys.insert("pressure_percent".to_owned(), json!(pressure / 100));
+        keys.insert("pressure".to_owned(), json!(format!("{:?}", load.pressure.level())));
+        let trends = rules.trend_windows.map(|window| {
+            let [cpu, memory, gpu] = load.history.trend(state.now, window).map(|t| t / 100);
+            json!({
+                "window_s": window.get() / 1_000,
+                "cpu_points": cpu,
+                "memory_points": memory,
+                "gpu_points": gpu,
+            })
+        });
+        keys.insert("trends".to_owned(), json!(trends));
+    }
+    if let (Some(hardware), Some(keys)) = (&line.hardware, found.as_object_mut()) {
+        let open = node.open_devices();
+        let device = |(number, device)| device_row(number, device, open);
+        let devices: Vec<Value> = hardware.gpus.iter().enumerate().map(device).collect();
+        keys.insert("gpus".to_owned(), json!(devices));
+        keys.insert("host".to_owned(), json!(hardware.host));
+    }
+    Some(found)
+}
+
+/// Returns one GPU, as its driver describes it.
+fn device_row(number: usize, device: &Device, open: u64) -> Value {
+    let users = device.processes.iter().map(|process| {
+        let user = process.user.as_deref().unwrap_or("somebody");
+        format!("{user} ({})", process.pid)
+    });
+    let mib = |bytes: gridcore::units::Bytes| bytes.get() >> 20;
+    json!({
+        "gpu": number,
+        "model": device.model,
+        "uuid": device.uuid,
+        "memory_mib": mib(device.memory),
+        "used_mib": mib(device.used),
+        "busy_percent": device.busy,
+        "celsius": device.celsius,
+        "watts": device.milliwatts.map(|power| thousandths(power.into())),
+        "joules": device.millijoules.map(thousandths),
+        "processes": users.collect::<Vec<String>>(),
+        "offered": open & 1 << number != 0,
+        "sick": device.sick,
+    })
+}
+
 /// Returns the nodes.
 #[must_use]
 pub fn nodes(state: &State, lines: &[Line]) -> Value {
@@ -244,10 +302,11 @@ pub fn pools(state: &State) -> Value {
     json!({ "schema": SCHEMA, "pools": rows.collect::<Vec<Value>>() })
 }
 
-/// Returns the accounts and their credit.
+/// Returns the accounts that somebody may look at, and their credit.
 #[must_use]
-pub fn accounts(state: &State) -> Value {
-    let rows = state.ledger.accounts.iter().map(|(id, account)| {
+pub fn accounts(state: &State, may: impl Fn(&str) -> bool) -> Value {
+    let listed = state.ledger.accounts.iter();
+    let rows = listed.filter(|(_, account)| may(&account.spec.name)).map(|(id, account)| {
         json!({
             "account": account.spec.name,
             "available_atp": atp(state.ledger.available(id).get()),

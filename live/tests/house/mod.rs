@@ -27,6 +27,7 @@ pub(crate) struct Cluster {
     pub(crate) folder: TempDir,
     daemon: Option<Child>,
     nodes: Vec<String>,
+    env: Vec<(&'static str, PathBuf)>,
 }
 
 impl Drop for Cluster {
@@ -95,12 +96,7 @@ pub(crate) fn with_words(words: &str) -> Vec<i32> {
 impl Cluster {
     /// Starts a cluster of nodes that a text describes, so many; `rules` are further keys.
     pub(crate) fn of(nodes: &str, count: usize, rules: &str) -> Self {
-        let folder = tempfile::Builder::new().prefix("gl").tempdir_in("/tmp").unwrap();
-        let config = format!(
-            "name: test\natp: {{ enabled: false }}\naccounts: [{{ name: lab }}]\n{rules}\nnodes:\n{nodes}"
-        );
-        std::fs::write(folder.path().join("c.yaml"), config).unwrap();
-        let mut cluster = Self { folder, daemon: None, nodes: Vec::new() };
+        let mut cluster = Self::describe(nodes, rules);
         cluster.start_daemon();
         until("the nodes are up", || {
             cluster.ask(&["status"]).is_some_and(|status| status["nodes_up"] == count)
@@ -108,25 +104,82 @@ impl Cluster {
         cluster
     }
 
+    /// Starts a cluster of one machine, `n1`, with the GPUs that these lines say (see the crate
+    /// `fake-nvml`); `keys` are further keys of the node.
+    pub(crate) fn with_gpus(gpus: &[String], keys: &str) -> Self {
+        let mut cluster = Self::describe("", "");
+        let place = cluster.path("n1");
+        let node = format!(
+            "- {{ name: n1, cores: 4, memory_gb: 4, ssh: {{ local: {} }}, {keys} }}",
+            place.display()
+        );
+        // However busy the processors are: this is about GPUs.
+        let rules = "resource_sharing: { check_interval: 1, offer_expiry: 3, \
+                     thresholds: { cpu_min_cores: 0 }, owner: \
+                     { poll_seconds: 1, busy_latch_seconds: 1, kill_seconds: 1, resume_after: 1, \
+                     vacate_seconds: { cpu: 2, gpu: 2 } } }";
+        cluster.nodes = vec!["n1".to_owned()];
+        cluster.write(&node, rules);
+        cluster.set_gpus(gpus);
+        cluster.env = vec![("GRIDLIVE_NVML", fake_nvml()), ("FAKE_NVML", cluster.path("gpus"))];
+        cluster.start_daemon();
+        cluster
+    }
+
+    /// Lets the machine's GPUs be these from now on.
+    pub(crate) fn set_gpus(&self, gpus: &[String]) {
+        std::fs::write(self.path("gpus.new"), gpus.join("\n")).unwrap();
+        std::fs::rename(self.path("gpus.new"), self.path("gpus")).unwrap();
+    }
+
+    fn write(&self, nodes: &str, rules: &str) {
+        let accounts = "accounts: [{ name: lab }]";
+        let accounts = if rules.contains("accounts:") { "" } else { accounts };
+        let config =
+            format!("name: test\natp: {{ enabled: false }}\n{accounts}\n{rules}\nnodes:\n{nodes}");
+        std::fs::write(self.path("c.yaml"), config).unwrap();
+    }
+
+    fn describe(nodes: &str, rules: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("gl").tempdir_in("/tmp").unwrap();
+        let cluster = Self { folder, daemon: None, nodes: Vec::new(), env: Vec::new() };
+        cluster.write(nodes, rules);
+        cluster
+    }
+
     /// Starts a cluster of so many machines of two cores; `rules` are further keys.
     pub(crate) fn begin(nodes: usize, rules: &str) -> Self {
-        let folder = tempfile::Builder::new().prefix("gl").tempdir_in("/tmp").unwrap();
+        let mut cluster = Self::describe("", rules);
         let names: Vec<String> = (1..=nodes).map(|n| format!("n{n}")).collect();
-        let mut config = format!(
-            "name: test\natp: {{ enabled: false }}\naccounts: [{{ name: lab }}]\n{rules}\nnodes:\n"
-        );
+        let mut list = String::new();
         for name in &names {
-            let place = folder.path().join(name);
+            let place = cluster.path(name);
             writeln!(
-                config,
+                list,
                 "- {{ name: {name}, cores: 2, memory_gb: 1, owner_use: none, \
                  ssh: {{ local: {} }} }}",
                 place.display()
             )
             .unwrap();
         }
-        std::fs::write(folder.path().join("c.yaml"), config).unwrap();
-        let mut cluster = Self { folder, daemon: None, nodes: names };
+        cluster.write(&list, rules);
+        cluster.nodes = names;
+        cluster.start_daemon();
+        cluster.until_up();
+        cluster
+    }
+
+    /// Starts a cluster of one machine, `n1`, of an account.
+    pub(crate) fn begin_owned(rules: &str, owner: &str) -> Self {
+        let mut cluster = Self::describe("", rules);
+        let place = cluster.path("n1");
+        let node = format!(
+            "- {{ name: n1, owner: {owner}, cores: 2, memory_gb: 1, owner_use: none, \
+             ssh: {{ local: {} }} }}",
+            place.display()
+        );
+        cluster.write(&node, rules);
+        cluster.nodes = vec!["n1".to_owned()];
         cluster.start_daemon();
         cluster.until_up();
         cluster
@@ -142,6 +195,7 @@ impl Cluster {
         let mut command = Command::new(GRIDLIVE);
         command.arg("daemon").arg(self.path("c.yaml")).arg("--state").arg(self.path("state"));
         command.arg("--socket").arg(self.path("sock")).stdin(Stdio::null());
+        command.envs(self.env.iter().map(|(key, value)| (key, value)));
         command.stdout(log.try_clone().unwrap()).stderr(log);
         self.daemon = Some(command.process_group(0).spawn().unwrap());
     }
@@ -180,6 +234,20 @@ impl Cluster {
                 status["nodes_up"] == all && *offered == (all * 2) as f64
             })
         });
+    }
+
+    /// Runs the client as another user of this machine; only root can.
+    pub(crate) fn run_as(&self, user: u32, args: &[&str]) -> Output {
+        // Where everybody may look.
+        let program = self.path("gridlive");
+        if !program.exists() {
+            let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(self.folder.path(), open).unwrap();
+            std::fs::copy(GRIDLIVE, &program).unwrap();
+        }
+        let mut command = Command::new(program);
+        command.env("GRIDLIVE_SOCKET", self.path("sock")).args(args).uid(user).gid(user);
+        command.current_dir("/").output().unwrap()
     }
 
     /// Runs the client.
@@ -256,6 +324,17 @@ impl Cluster {
         }
         panic!("the journal ends before what the daemon told: {told}");
     }
+}
+
+/// Builds the library that stands for a GPU driver; returns where it is.
+fn fake_nvml() -> PathBuf {
+    let target = Path::new(GRIDLIVE).ancestors().nth(2).unwrap();
+    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    build.args(["build", "--quiet", "--package", "fake-nvml", "--target-dir"]).arg(target);
+    // As every other build of the workspace: nothing is compiled twice.
+    build.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap());
+    assert!(build.status().unwrap().success());
+    target.join("debug").join("libfake_nvml.so")
 }
 
 /// Returns the lines of a file; none where there is no file.

@@ -244,6 +244,7 @@ pub enum ExhaustionName {
 #[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config/mod.rs")]
 pub struct Lease {
     pub term_seconds: Option<Seconds>,
+    pub stop_seconds: Option<Seconds>,
     pub clock_drift: Option<Decimal>,
 }
 

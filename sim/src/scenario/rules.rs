@@ -96,6 +96,7 @@ pub fn rules(scenario: &file::Scenario, seed: u64) -> Result<Rules, Fault> {
     }
     atp(&mut rules.atp, &scenario.atp, &scenario.resources)?;
     set_span(&mut rules.term.0, scenario.lease.term_seconds);
+    set_span(&mut rules.stop.0, scenario.lease.stop_seconds);
     if let Some(drift) = scenario.lease.clock_drift {
         rules.drift.0 = Ppm::new(millionths("lease.clock_drift", drift)?);
     }

@@ -38,6 +38,8 @@ pub struct Scenario {
     pub resources: Vec<String>,
     /// The pools; without any there is `default` with all nodes.
     pub pools: Vec<Pool>,
+    /// Users who may do everything, by name or number on the daemon's machine.
+    pub admins: Vec<String>,
     /// The accounts; accounts that only jobs or nodes name are added with weight 1.
     pub accounts: Vec<Account>,
     /// The nodes, unless the trace brings them.
@@ -99,6 +101,9 @@ pub struct Account {
     /// Credit it starts with.
     #[serde(default)]
     pub deposit_atp: Decimal,
+    /// Users who act for it, by name or number on the daemon's machine.
+    #[serde(default)]
+    pub users: Vec<String>,
 }
 
 const fn one() -> u32 {

@@ -6,10 +6,11 @@ use super::network::{Far, Todo};
 use super::store::Store;
 use crate::rng::stream;
 use crate::work::{Blow, BlowRecord, Weather};
-use gridcore::command::{Command, Outcome, Request};
+use gridcore::command::{Command, Outcome, Report, Request};
 use gridcore::config::Policy;
 use gridcore::grid::Grid;
-use gridcore::ids::{Epoch, LeaseId, NodeId};
+use gridcore::ids::{Epoch, JobId, LeaseId, NodeId};
+use gridcore::jobs::{Job, JobState};
 use gridcore::station::Event;
 use gridcore::station::ladder::OwnerSays;
 use gridcore::units::{Span, Time};
@@ -101,6 +102,31 @@ impl World {
                     far.store.full_until = over;
                 }
             }
+            Blow::CleanStop => {
+                self.apply(Command::Report(Report::Stopping));
+                // What was said on the way out is under way by then.
+                self.later(self.now.after(Span::seconds(2)), Todo::Stop(record.lasts));
+            }
+            Blow::Requeue => self.requeue(),
+            Blow::GpuLost => {
+                self.strike(node, |host| host.gpu_lost_until = over);
+                self.sample_again(node);
+                self.later(over, Todo::Thaw(node));
+            }
+        }
+    }
+
+    /// Lets one of the running jobs wait again, by its account's wish.
+    fn requeue(&mut self) {
+        let running = |(id, job): (JobId, &Job)| {
+            matches!(job.state, JobState::Running(_)).then_some((id, job.account))
+        };
+        let running: Vec<_> = self.grid.state().jobs.iter().filter_map(running).collect();
+        let Some(far) = &mut self.far else { return };
+        let drawn = usize::try_from(far.dice.below(running.len().max(1) as u64)).unwrap_or(0);
+        if let Some((job, account)) = running.get(drawn).copied() {
+            far.count("job_requeued");
+            self.apply(Command::Request(Request::RequeueJob { account, job }));
         }
     }
 
@@ -128,9 +154,13 @@ impl World {
             return false;
         };
         match record.blow {
-            Blow::CoordinatorCrash | Blow::SyncError | Blow::Configure | Blow::StoreFull => {
-                far.store.up
-            }
+            Blow::CoordinatorCrash
+            | Blow::SyncError
+            | Blow::Configure
+            | Blow::CleanStop
+            | Blow::Requeue
+            | Blow::StoreFull => far.store.up,
+            Blow::GpuLost => host.runs(self.now) && self.has_gpus(NodeId::new(record.node)),
             Blow::Cut | Blow::CutUp | Blow::CutDown => true,
             Blow::Stall | Blow::Slow | Blow::Swizzle | Blow::Replay => true,
             Blow::MachineCrash | Blow::Wipe => host.up && host.frozen_until <= self.now,

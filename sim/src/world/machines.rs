@@ -59,6 +59,8 @@ pub(super) struct Host {
     pub(super) up: bool,
     pub(super) station_up: bool,
     pub(super) frozen_until: Time,
+    /// Until when its first GPU is not seen; zero: none ever was lost.
+    pub(super) gpu_lost_until: Time,
     pub(super) cut_up: Time,
     pub(super) cut_down: Time,
     pub(super) stall_until: Time,
@@ -98,6 +100,7 @@ impl Host {
             up: true,
             station_up: true,
             frozen_until: Time::ZERO,
+            gpu_lost_until: Time::ZERO,
             cut_up: Time::ZERO,
             cut_down: Time::ZERO,
             stall_until: Time::ZERO,

@@ -42,6 +42,8 @@ pub(super) enum Todo {
     Lend(NodeId),
     /// What was killed and stood still dies.
     Die(NodeId),
+    /// The coordinator stops in good order, for so long.
+    Stop(Span),
     /// The operator puts a policy back.
     Policy(Policy),
 }
@@ -250,6 +252,8 @@ impl World {
             Todo::Thaw(node) => self.thaw(node),
             Todo::Lend(node) => self.lend_again(node),
             Todo::Die(node) => self.die(node),
+            Todo::Stop(away) if up => self.stop_coordinator(away),
+            Todo::Stop(_) => {}
             Todo::Policy(policy) => self.set_policy(policy),
         }
     }

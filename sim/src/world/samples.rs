@@ -48,11 +48,19 @@ impl World {
         }
     }
 
+    /// Returns whether a node has GPUs.
+    pub(super) fn has_gpus(&self, node: NodeId) -> bool {
+        self.grid.state().nodes.find(node).is_some_and(|node| !node.gpus.is_empty())
+    }
+
     /// Lets a node see what its owner uses now; once the weather is over, nothing.
     pub(super) fn sample_again(&mut self, node: NodeId) {
         let Some(far) = &self.far else { return };
         let healed = self.now >= far.network.heals;
         let shared = self.station(node).is_some_and(|station| !station.machine.dedicated);
+        let lost = self.host(node).map(|host| host.gpu_lost_until);
+        let lost = lost.filter(|until| *until > Time::ZERO);
+        let gpus = self.grid.state().nodes[node].gpus.len();
         let Some(feed) = self.feeds.get_mut(node.get() as usize) else { return };
         feed.advance(self.now);
         let mut sample = Sample::default();
@@ -61,7 +69,14 @@ impl World {
             let gpus = sample.gpus.len();
             sample = Sample { gpus: vec![GpuSample::default(); gpus], ..Sample::default() };
         }
-        if shared && self.runs(node) {
+        if let Some(until) = lost {
+            sample.gpus.resize(gpus, GpuSample::default());
+            if until > self.now {
+                // It keeps its number, and says nothing.
+                sample.gpus.iter_mut().take(1).for_each(|gpu| gpu.foreign = true);
+            }
+        }
+        if (shared || lost.is_some()) && self.runs(node) {
             self.happen(node, Event::Sample(sample));
         }
     }

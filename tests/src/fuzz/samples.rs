@@ -143,7 +143,7 @@ fn from_node() -> Samples {
     out.push(valid!("hello-newer", FromNode { body: newer, ..beat(0, Status::Running) }));
     let gpu = GpuSample { busy: BasisPoints::MAX, memory: Bytes::MAX, foreign: true };
     let sample = Sample { cpu: BasisPoints::MAX, memory: BasisPoints::MAX, gpus: vec![gpu; 70] };
-    let lending = Lending { version: u32::MAX, open: false, gpus_max: 0 };
+    let lending = Lending { version: u32::MAX, open: false, gpus_max: 0, withheld: u64::MAX };
     let beyond = FromNode { sample: Some(sample), lending, ..beat(4, Status::Running) };
     out.push(valid!("out-of-range", beyond));
     let mut twice = beat(4, Status::Leaving(EvictionReason::OwnerReturn, Span::MAX));
@@ -264,6 +264,7 @@ fn requests() -> Vec<(&'static str, Request)> {
         Request::CancelJob { .. } => "cancel",
         Request::HoldJob { .. } => "hold",
         Request::ReleaseJob { .. } => "release",
+        Request::RequeueJob { .. } => "requeue",
         Request::Deposit { .. } => "deposit",
         Request::Drain { .. } => "drain",
         Request::Undrain { .. } => "undrain",
@@ -288,6 +289,7 @@ fn requests() -> Vec<(&'static str, Request)> {
     out.extend([
         Request::HoldJob { account, job: JobId::new(4) },
         Request::ReleaseJob { account, job: JobId::new(6) },
+        Request::RequeueJob { account, job: JobId::new(2) },
         Request::Deposit { account, amount: MicroAtp::whole(1) },
         Request::Deposit { account, amount: MicroAtp::MAX },
         Request::Drain { node, reason: String::from("dust") },
@@ -329,6 +331,7 @@ fn reports() -> Vec<(&'static str, Report)> {
         Report::Lease { .. } => "lease",
         Report::Message(_) => "message",
         Report::Restarted => "restarted",
+        Report::Stopping => "stopping",
         Report::Lending { .. } => "lending",
     };
     let node = NodeId::new(4);
@@ -343,7 +346,11 @@ fn reports() -> Vec<(&'static str, Report)> {
         Report::Lease { node, lease, epoch, status },
         Report::Lease { node, lease, epoch, status: Status::Paused },
         Report::Restarted,
-        Report::Lending { node, lending: Lending { version: 1, open: false, gpus_max: 1 } },
+        Report::Stopping,
+        Report::Lending {
+            node,
+            lending: Lending { version: 1, open: false, gpus_max: 1, withheld: 2 },
+        },
     ];
     out.extend(said);
     out.into_iter().map(|report| (name(&report), report)).collect()

@@ -69,6 +69,8 @@ pub enum Leaving {
     Budget,
     /// Its account took it back.
     Cancelled,
+    /// Its account lets it wait again.
+    Requeued,
     /// Another member has ended.
     Gang,
 }

@@ -1,0 +1,271 @@
+//! The API: HTTP and JSON over a Unix socket.
+//!
+//! Every operation stands in one table, from which both the routes and the description of the API
+//! (`/v1/openapi.json`) are made.
+
+mod jobs;
+mod nodes;
+
+use super::access::{Access, Peer, Who};
+use super::history::History;
+use super::keeper::{Handle, Refusal};
+use super::nodes::Line;
+use super::views;
+use crate::frame::Down;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Path, Query, State};
+use axum::http::{Request, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use axum::{Extension, Json, Router};
+use gridcore::command::{Command, Request as Asked};
+use gridcore::deny::Denied;
+use gridcore::grid::Grid;
+use gridcore::ids::NodeId;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::convert::Infallible;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::BroadcastStream;
+
+/// What every handler needs.
+#[derive(Clone)]
+pub struct Shared {
+    /// The way to the core.
+    pub handle: Handle,
+    /// The lines to the nodes, in their order.
+    pub lines: Arc<Vec<Line>>,
+    /// Told when the cluster is taken down.
+    pub down: Arc<tokio::sync::Notify>,
+    /// Who may do what.
+    pub access: Arc<RwLock<Access>>,
+}
+
+/// A refusal, as the API says it.
+struct Wrong(StatusCode, String);
+
+impl IntoResponse for Wrong {
+    fn into_response(self) -> Response {
+        (self.0, Json(json!({ "error": self.1 }))).into_response()
+    }
+}
+
+impl From<Refusal> for Wrong {
+    fn from(refusal: Refusal) -> Self {
+        let status = match &refusal {
+            Refusal::Denied(
+                Denied::NoJob(_) | Denied::NoNode(_) | Denied::NoPool(_) | Denied::NoAccount(_),
+            ) => StatusCode::NOT_FOUND,
+            Refusal::Denied(Denied::NotYours { .. }) => StatusCode::FORBIDDEN,
+            Refusal::Denied(_) => StatusCode::CONFLICT,
+            Refusal::Busy | Refusal::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
+        };
+        Self(status, refusal.to_string())
+    }
+}
+
+type Answered = Result<Json<Value>, Wrong>;
+
+fn bad(what: impl Into<String>) -> Wrong {
+    Wrong(StatusCode::BAD_REQUEST, what.into())
+}
+
+fn not_found(what: impl Into<String>) -> Wrong {
+    Wrong(StatusCode::NOT_FOUND, what.into())
+}
+
+/// One operation: its method, its path, its name, what it does, and who does it.
+type Operation = (&'static str, &'static str, &'static str, &'static str, MethodRouter<Shared>);
+
+/// All operations; names that users of the earlier tools know stay (NAMES.md).
+fn operations() -> Vec<Operation> {
+    let one = [
+        ("get", "/v1/status", "get_cluster_status", "The cluster in a few numbers", get(status)),
+        ("get", "/v1/offers", "get_shared_resource_status", "What nodes offer", get(offers)),
+        ("get", "/v1/leases", "get_entity_allocations", "What is lent", get(leases)),
+        ("get", "/v1/pools", "get_resource_status", "The pools", get(pools)),
+        ("get", "/v1/accounts", "get_budgets", "The credit of your accounts", get(accounts)),
+        ("post", "/v1/accounts/{account}/deposit", "deposit", "Pay credit in", post(deposit)),
+        ("get", "/v1/events", "follow_events", "What happens, as server-sent events", get(events)),
+        (
+            "post",
+            "/v1/down",
+            "take_down",
+            "End everything on every node, and stop",
+            post(take_down),
+        ),
+        ("get", "/v1/openapi.json", "get_api", "This description", get(description)),
+    ];
+    one.into_iter().chain(jobs::operations()).chain(nodes::operations()).collect()
+}
+
+/// Returns the routes.
+pub fn routes(shared: Shared) -> Router {
+    let add = |router: Router<Shared>, operation: Operation| {
+        let (_, path, _, _, method) = operation;
+        router.route(path, method)
+    };
+    operations()
+        .into_iter()
+        .fold(Router::new(), add)
+        .fallback(|| async { not_found("there is no such path") })
+        .layer(from_fn_with_state(shared.clone(), admit))
+        .with_state(shared)
+}
+
+/// Describes the API (OpenAPI 3.1).
+async fn description() -> Json<Value> {
+    let mut paths: Map<String, Value> = Map::new();
+    for (method, path, id, about, _) in operations() {
+        let parts = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+        let parameter = |name: &str| {
+            let kind = if name == "job" { "integer" } else { "string" };
+            json!({ "name": name, "in": "path", "required": true, "schema": { "type": kind } })
+        };
+        let parameters: Vec<Value> = parts.map(parameter).collect();
+        let refused = json!({
+            "description": "refused, and why",
+            "content": { "application/json": { "schema": {
+                "type": "object",
+                "required": ["error"],
+                "properties": { "error": { "type": "string" } },
+            } } },
+        });
+        let operation = json!({
+            "operationId": id,
+            "summary": about,
+            "parameters": parameters,
+            "responses": { "200": { "description": "done" }, "default": refused },
+        });
+        let entry = paths.entry(path).or_insert_with(|| json!({}));
+        entry[method] = operation;
+    }
+    Json(json!({
+        "openapi": "3.1.0",
+        "info": { "title": "gridlive", "version": env!("CARGO_PKG_VERSION") },
+        "paths": paths,
+    }))
+}
+
+/// Lets in who is listed, and notes who it is.
+async fn admit(
+    State(shared): State<Shared>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    mut request: Request<Body>,
+    next: Next,
+) -> Result<Response, Wrong> {
+    let found = peer.0.and_then(|uid| read(&shared.access).who(uid));
+    let who = found.ok_or_else(|| {
+        forbidden("you are listed at no account: ask an administrator to add you to its `users`")
+    })?;
+    request.extensions_mut().insert(who);
+    Ok(next.run(request).await)
+}
+
+fn read(access: &RwLock<Access>) -> RwLockReadGuard<'_, Access> {
+    access.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn forbidden(what: impl Into<String>) -> Wrong {
+    Wrong(StatusCode::FORBIDDEN, what.into())
+}
+
+/// Refuses what only administrators may.
+fn admins_only(who: &Who) -> Result<(), Wrong> {
+    let refused = || forbidden(format!("{} is no administrator: ask one", who.user));
+    if who.admin { Ok(()) } else { Err(refused()) }
+}
+
+async fn status(State(shared): State<Shared>) -> Answered {
+    let lines = Arc::clone(&shared.lines);
+    let look = move |grid: &Grid, _: &mut History| {
+        views::status(grid.state(), &grid.digest().to_string(), &lines)
+    };
+    Ok(Json(shared.handle.look(look).await?))
+}
+
+/// Returns the node of a name.
+fn node_named(state: &gridcore::state::State, name: &str) -> Option<NodeId> {
+    state.nodes.iter().find(|(_, node)| node.spec.name == name).map(|(id, _)| id)
+}
+
+async fn offers(State(shared): State<Shared>) -> Answered {
+    Ok(Json(shared.handle.look(|grid, _| views::offers(grid.state())).await?))
+}
+
+async fn leases(State(shared): State<Shared>) -> Answered {
+    Ok(Json(shared.handle.look(|grid, _| views::leases(grid.state())).await?))
+}
+
+async fn pools(State(shared): State<Shared>) -> Answered {
+    Ok(Json(shared.handle.look(|grid, _| views::pools(grid.state())).await?))
+}
+
+async fn accounts(State(shared): State<Shared>, Extension(who): Extension<Who>) -> Answered {
+    let look = move |grid: &Grid, _: &mut History| {
+        views::accounts(grid.state(), |name| who.acts_for(name))
+    };
+    Ok(Json(shared.handle.look(look).await?))
+}
+
+/// How long agents may take to end everything.
+const LEAVES: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Ends everything on every node, leaves nothing there, and stops.
+async fn take_down(State(shared): State<Shared>, Extension(who): Extension<Who>) -> Answered {
+    admins_only(&who)?;
+    let was_up: Vec<bool> = shared.lines.iter().map(|line| line.state().up).collect();
+    for line in shared.lines.iter() {
+        line.tell(Down::Leave);
+    }
+    let until = tokio::time::Instant::now() + LEAVES;
+    let standing = || shared.lines.iter().any(|line| line.state().up);
+    while standing() && tokio::time::Instant::now() < until {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let left = shared.handle.look(move |grid, _| {
+        let names = grid.state().nodes.iter().map(|(_, node)| node.spec.name.clone());
+        names.zip(was_up).filter(|(_, up)| !up).map(|(name, _)| name).collect::<Vec<String>>()
+    });
+    let left = left.await?;
+    shared.down.notify_one();
+    Ok(Json(json!({ "unreachable": left })))
+}
+
+/// How much credit.
+#[derive(Deserialize)]
+struct Amount {
+    atp: String,
+}
+
+async fn deposit(
+    State(shared): State<Shared>,
+    Extension(who): Extension<Who>,
+    Path(name): Path<String>,
+    Query(amount): Query<Amount>,
+) -> Answered {
+    admins_only(&who)?;
+    let amount = views::micro(&amount.atp).map_err(bad)?;
+    let wanted = name.clone();
+    let find = move |grid: &Grid, _: &mut History| {
+        let mut accounts = grid.state().ledger.accounts.iter();
+        accounts.find(|(_, account)| account.spec.name == wanted).map(|(id, _)| id)
+    };
+    let account = shared.handle.look(find).await?;
+    let account = account.ok_or_else(|| not_found(format!("account {name} not found")))?;
+    shared.handle.ask(Command::Request(Asked::Deposit { account, amount })).await?;
+    Ok(Json(json!({ "account": name })))
+}
+
+async fn events(
+    State(shared): State<Shared>,
+) -> Sse<impl tokio_stream::Stream<Item = Result<Event, Infallible>>> {
+    let events = BroadcastStream::new(shared.handle.listen());
+    // A listener that is too slow misses some; it is not told which.
+    let events = events.filter_map(|event| Some(Ok(Event::default().data(event.ok()?))));
+    Sse::new(events).keep_alive(KeepAlive::default())
+}

@@ -1,0 +1,98 @@
+//! Nodes: looked at, lent, taken back, drained.
+
+use super::{Answered, Operation, Shared, Wrong, admins_only, forbidden, node_named, not_found};
+use crate::daemon::access::Who;
+use crate::daemon::views;
+use crate::frame::Down;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Extension, Json};
+use gridcore::command::{Command, Request as Asked};
+use gridcore::station::ladder::OwnerSays;
+use serde::Deserialize;
+use serde_json::json;
+use std::sync::Arc;
+
+/// The operations.
+pub(super) fn operations() -> Vec<Operation> {
+    let (node, verb) = ("/v1/nodes/{node}", "/v1/nodes/{node}/{verb}");
+    vec![
+        ("get", "/v1/nodes", "get_node_resource_snapshots", "The nodes", get(nodes)),
+        (
+            "get",
+            node,
+            "get_resource_trend",
+            "All about a node, its trends and GPUs",
+            get(show_node),
+        ),
+        ("post", verb, "tell_node", "drain, undrain, lend or reclaim it", post(node_verb)),
+    ]
+}
+
+pub(super) async fn nodes(State(shared): State<Shared>) -> Answered {
+    let lines = Arc::clone(&shared.lines);
+    Ok(Json(shared.handle.look(move |grid, _| views::nodes(grid.state(), &lines)).await?))
+}
+
+pub(super) async fn show_node(State(shared): State<Shared>, Path(name): Path<String>) -> Answered {
+    let (lines, wanted) = (Arc::clone(&shared.lines), name.clone());
+    let found = shared.handle.look(move |grid, _| {
+        let node = node_named(grid.state(), &wanted)?;
+        let line = lines.get(usize::try_from(node.get()).ok()?)?.state();
+        views::node(grid.state(), node, &line)
+    });
+    found.await?.map(Json).ok_or_else(|| not_found(format!("node {name} not found")))
+}
+
+/// What a verb about a node may say.
+#[derive(Deserialize, Default)]
+pub(super) struct NodeWords {
+    reason: Option<String>,
+    gpus: Option<u8>,
+    #[serde(default)]
+    now: bool,
+}
+
+pub(super) async fn node_verb(
+    State(shared): State<Shared>,
+    Extension(who): Extension<Who>,
+    Path((name, verb)): Path<(String, String)>,
+    Query(words): Query<NodeWords>,
+) -> Answered {
+    let wanted = name.clone();
+    let found = shared.handle.look(move |grid, _| {
+        let state = grid.state();
+        let node = node_named(state, &wanted)?;
+        Some((node, state.ledger.accounts[state.nodes[node].spec.owner].spec.name.clone()))
+    });
+    let found = found.await?.ok_or_else(|| not_found(format!("node {name} not found")))?;
+    let (node, owner) = found;
+    let index = usize::try_from(node.get()).unwrap_or(usize::MAX);
+    if matches!(verb.as_str(), "drain" | "undrain") {
+        admins_only(&who)?;
+    } else if !who.acts_for(&owner) {
+        return Err(forbidden(format!("node {name} is {owner}'s: {} is not of it", who.user)));
+    }
+    let says = match verb.as_str() {
+        "drain" => {
+            let reason = words.reason.unwrap_or_default();
+            shared.handle.ask(Command::Request(Asked::Drain { node, reason })).await?;
+            return Ok(Json(json!({ "node": name })));
+        }
+        "undrain" => {
+            shared.handle.ask(Command::Request(Asked::Undrain { node })).await?;
+            return Ok(Json(json!({ "node": name })));
+        }
+        "lend" => OwnerSays::Lend { gpus_max: words.gpus.unwrap_or(u8::MAX), until: None },
+        "reclaim" => OwnerSays::Reclaim { now: words.now },
+        _ => return Err(not_found(format!("a node knows no {verb:?}"))),
+    };
+    let line = shared.lines.get(index).filter(|line| line.state().up);
+    let unreachable = || {
+        let what = format!("node {name} is not reachable: say it again when it is back");
+        Wrong(StatusCode::GATEWAY_TIMEOUT, what)
+    };
+    line.ok_or_else(unreachable)?.tell(Down::Owner(says));
+    Ok(Json(json!({ "node": name })))
+}
