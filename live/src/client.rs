@@ -132,6 +132,16 @@ impl Client {
         self.json(Method::DELETE, path, None).await
     }
 
+    /// Asks for text.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is a refusal.
+    pub async fn text(&self, path: &str) -> Result<String, ClientError> {
+        let body = self.send(Method::GET, path, None).await?.into_body().collect().await;
+        let bytes = body.map_err(|e| ClientError::Broken(e.to_string()))?.to_bytes();
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// Reads a part of what a job printed.
     ///
     /// # Errors

@@ -16,6 +16,13 @@ pub fn since_boot() -> Time {
     Time::from_ms(seconds * 1_000 + nanos / 1_000_000)
 }
 
+/// Returns the microseconds since the machine was started, to measure with.
+#[must_use]
+pub fn micros() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    now.tv_sec.unsigned_abs() * 1_000_000 + now.tv_nsec.unsigned_abs() / 1_000
+}
+
 /// Returns the seconds since 1970, for people.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the clock's module")]

@@ -9,7 +9,7 @@ use gridcore::decode::from_bytes;
 use gridcore::encode::to_bytes;
 use gridcore::ids::{Epoch, JobId, LeaseId, NodeId};
 use gridcore::station::ladder::OwnerSays;
-use gridcore::units::Bytes;
+use gridcore::units::{Bytes, Span};
 use gridcore::wire::{FromNode, ToNode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -115,8 +115,8 @@ pub enum Down {
         /// From which byte on.
         from: u64,
     },
-    /// What the owner says.
-    Owner(OwnerSays),
+    /// What the owner says, and for how long where it is for a while.
+    Owner(OwnerSays, Option<Span>),
     /// Go; what runs goes on, and another build of the agent takes it over.
     Retire,
     /// It belongs to no cluster any more: end everything, leave nothing, and go.

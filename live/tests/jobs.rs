@@ -107,6 +107,60 @@ fn nothing_of_a_tree_outlives_its_attempt() {
 }
 
 #[test]
+fn a_job_that_takes_more_than_it_was_granted_is_ended() {
+    let cluster = Cluster::begin(1, "");
+    // Two hundred MiB where there should be fifty; shared pages count once.
+    let big = "head -c 200M /dev/zero | tail -c 200M | (sleep 1000; cat >/dev/null)";
+    let job = cluster.submit(&["-m", "0.05"], big);
+    let ended = cluster.until_state(job, "failed");
+    assert_eq!((ended["signal"].as_i64(), ended["attempts"].as_u64()), (Some(9), Some(1)));
+    let said = cluster.run(&["logs", "--stderr", &job.to_string()]);
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(said.contains("MiB of memory, and was granted 51]"), "{said}");
+    // More and more processes: bounded, and nothing of them is left.
+    let mark = format!("grid-bomb-{}", std::process::id());
+    let bomb = "while :; do sleep 1000 & done 2>/dev/null";
+    let job = cluster.submit(&["-e", &format!("BOMB={mark}")], bomb);
+    cluster.until_state(job, "failed");
+    assert_eq!(holding(&mark), Vec::<i32>::new());
+    let small = cluster.submit(&["-m", "0.5"], "sleep 2; echo fits");
+    cluster.until_state(small, "completed");
+}
+
+#[test]
+fn the_words_of_the_earlier_tools_work() {
+    let cluster = Cluster::begin(1, "");
+    let run =
+        cluster.run(&["run-shared", "-r", "cpu", "-a", "1", "-p", "high", "--", "echo", "hi"]);
+    assert_eq!((run.status.code(), &run.stdout[..]), (Some(0), &b"hi\n"[..]));
+    let taken = cluster.run(&["alloc", "-r", "cpu", "-a", "2", "-t", "10m"]);
+    let said = String::from_utf8_lossy(&taken.stdout).into_owned();
+    let (job, node) = said.trim().split_once(' ').unwrap();
+    assert_eq!(node, "n1");
+    // Nothing is free meanwhile: who will not wait is told so.
+    let late = cluster.run(&["run-shared", "-r", "cpu", "-a", "1", "-w", "1", "--", "true"]);
+    assert_eq!(late.status.code(), Some(6), "{}", String::from_utf8_lossy(&late.stderr));
+    let plan = cluster.ask(&["plan", "-c", "1"]).unwrap();
+    assert_eq!(plan["starts"], "later");
+    assert!(!plan["why"].as_array().unwrap().is_empty());
+    assert!(cluster.run(&["dealloc", job]).status.success());
+    until("it is free again", || cluster.ask(&["plan", "-c", "1"]).unwrap()["starts"] == "now");
+    assert_eq!(cluster.ask(&["queue"]).unwrap()["all"], 0, "a plan submits nothing");
+    let grid = std::path::Path::new(house::GRIDLIVE).with_file_name("grid");
+    let mut alias = std::process::Command::new(grid);
+    let output = alias.env("GRIDLIVE_SOCKET", cluster.path("sock")).arg("shared-status");
+    let output = output.output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("nodes up"));
+    let metrics = cluster.run(&["metrics"]);
+    let metrics = String::from_utf8_lossy(&metrics.stdout).into_owned();
+    for line in ["grid_nodes{state=\"up\"} 1", "grid_offers_open{node=\"n1\",resource=\"cpu\"} 2"] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
+    let price = cluster.ask(&["price"]).unwrap();
+    assert_eq!(price["prices"][2]["medium"].to_string(), "36000.0");
+}
+
+#[test]
 fn a_killed_shim_takes_its_job_with_it_and_the_job_starts_again() {
     let cluster = Cluster::begin(1, "");
     let file = cluster.path("started");

@@ -36,7 +36,9 @@ impl Agent {
         let (job, used_before) = (start.job, self.gpus.used(start.devices));
         self.processors.insert(lease, processors.clone());
         self.used_before.insert(lease, used_before);
-        let order = Order { lease, epoch, job, program, env, processors, used_before, until, kill };
+        let memory = start.needs.memory;
+        let order =
+            Order { lease, epoch, job, program, env, processors, memory, used_before, until, kill };
         save(&folder.file("order"), &order)?;
         let mut shim = Command::new("/proc/self/exe");
         shim.arg("shim").arg(&self.root).arg(folder.path()).env_clear();

@@ -24,6 +24,7 @@ use gpu::Gpus;
 use gridcore::config::{Rules, Watch};
 use gridcore::ids::LeaseId;
 use gridcore::station::held::Marker;
+use gridcore::station::ladder::OwnerSays;
 use gridcore::station::link::Identity;
 use gridcore::station::{Action, Event, Station};
 use gridcore::units::{Bytes, Span, Time};
@@ -176,7 +177,11 @@ impl Agent {
         let station = Station::recover(member.machine, watch, identity, found, now, &mut actions);
         self.station = Some(station);
         self.act(actions);
-        if let Some(says) = load(&self.root.join("owner"))? {
+        if let Some((boot, mut says)) = load::<(String, OwnerSays)>(&self.root.join("owner"))? {
+            // Times of another start of the machine mean nothing here.
+            if boot != tree::boot() && matches!(says, OwnerSays::Lend { until: Some(_), .. }) {
+                says = OwnerSays::Reclaim { now: false };
+            }
             self.happen(Event::Owner(says));
         }
         Ok(())
@@ -314,9 +319,12 @@ impl Agent {
                 let (bytes, over) = self.read_log(job, epoch, errors, from);
                 self.say(&Up::Data { ask, bytes, over });
             }
-            Down::Owner(says) => {
+            Down::Owner(mut says, lasts) => {
+                if let (OwnerSays::Lend { until, .. }, Some(lasts)) = (&mut says, lasts) {
+                    *until = Some(since_boot().after(lasts));
+                }
                 // It holds whatever becomes of this agent.
-                save(&self.root.join("owner"), &says)?;
+                save(&self.root.join("owner"), &(tree::boot(), says))?;
                 self.happen(Event::Owner(says));
             }
             Down::Retire => return Ok(true),

@@ -33,6 +33,8 @@ pub struct Order {
     pub env: Vec<(String, String)>,
     /// The processors it may use.
     pub processors: Vec<u32>,
+    /// Memory it was granted; zero: it asked for none, and nobody counts.
+    pub memory: Bytes,
     /// What was used of its GPUs before it began.
     pub used_before: Bytes,
     /// Until when it may run, by the boot-time clock.

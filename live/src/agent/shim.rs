@@ -5,11 +5,11 @@
 //! has no child any more, nothing is left, and only then it says so and ends.
 
 use super::order::{End, LeaseFolder, Order, Told, log_file, make_folder, work_folder};
-use super::tree::{ProcessId, all, below, signal_all};
+use super::tree::{ProcessId, all, below, memory_of, signal_all};
 use crate::clock::{since_boot, wait, wall_seconds};
 use crate::frame::Exit;
 use crate::program::save;
-use gridcore::units::{Span, Time};
+use gridcore::units::{Bytes, Span, Time};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{
     Pid, Resource, Rlimit, Signal, WaitOptions, set_child_subreaper, setrlimit, setsid,
@@ -28,6 +28,8 @@ use std::process::{Child, Command, Stdio};
 const LOG_MAX: u64 = 64 << 20;
 /// How often it looks for processes that were left to it.
 const LOOK: Span = Span::seconds(1);
+/// Most processes of one attempt: more are a mistake that takes the machine with it.
+const PROCESSES_MAX: usize = 4_096;
 /// How often it kills what is still there.
 const AGAIN: Span = Span::new(50);
 /// Variables that a job keeps of its machine's.
@@ -88,10 +90,14 @@ impl Stream {
 /// A keeper at work.
 struct Keeper {
     folder: LeaseFolder,
+    /// Whether there never was a command.
+    empty: bool,
     job: Option<Child>,
     streams: [Stream; 2],
     until: Time,
     kill: Span,
+    memory: Bytes,
+    look_at: Time,
     kill_at: Option<Time>,
     notice: std::path::PathBuf,
     told: bool,
@@ -160,10 +166,13 @@ impl Keeper {
         let notice = folder.file("notice");
         Ok(Self {
             folder,
+            empty: order.program.command.is_empty(),
             job,
             streams,
             until,
             kill,
+            memory: order.memory,
+            look_at: since_boot().after(LOOK),
             kill_at: None,
             notice,
             told: false,
@@ -174,7 +183,7 @@ impl Keeper {
 
     /// Returns whether it holds capacity without running anything.
     fn is_empty_handed(&self) -> bool {
-        self.job.is_none() && self.exit.code.is_none() && !self.told
+        self.empty && !self.told
     }
 
     /// Waits for what comes next and does it; returns whether nothing is left.
@@ -201,6 +210,7 @@ impl Keeper {
             }
         }
         self.keep_deadlines();
+        self.keep_bounds();
         Ok(self.reap())
     }
 
@@ -221,9 +231,38 @@ impl Keeper {
         if self.until <= now && self.kill_at.is_none() {
             self.terminate(self.until.after(self.kill));
         }
-        if self.kill_at.is_some_and(|at| at <= now) || self.killed {
+        if self.killed {
+            self.signal(Signal::KILL);
+        } else if self.kill_at.is_some_and(|at| at <= now) {
             self.kill_all();
         }
+    }
+
+    /// Kills a job that holds more than it was granted: its machine's owner would pay for it.
+    fn keep_bounds(&mut self) {
+        let now = since_boot();
+        if self.killed || self.job.is_none() || now < self.look_at {
+            return;
+        }
+        self.look_at = now.after(LOOK);
+        let rows = all();
+        let tree = below(&rows, i32::try_from(std::process::id()).unwrap_or(0));
+        let over = if tree.len() > PROCESSES_MAX {
+            format!("it has {} processes, and may have {PROCESSES_MAX}", tree.len())
+        } else {
+            let used = memory_of(&rows, &tree, self.memory);
+            if self.memory == Bytes::ZERO || used <= self.memory {
+                return;
+            }
+            let (used, granted) = (used.get() >> 20, self.memory.get() >> 20);
+            format!("it uses {used} MiB of memory, and was granted {granted}")
+        };
+        // It fails: started again, it would do the same.
+        self.killed = true;
+        self.kill_at = Some(Time::ZERO);
+        let [_, errors] = &mut self.streams;
+        let _ = writeln!(errors.file, "[killed by gridlive: {over}]");
+        self.signal(Signal::KILL);
     }
 
     fn terminate(&mut self, at: Time) {
@@ -314,6 +353,7 @@ pub fn exec(root: &Path, folder: &LeaseFolder) -> io::Result<std::convert::Infal
     let _ = setsid();
     let core = Rlimit { current: Some(0), maximum: Some(0) };
     let _ = setrlimit(Resource::Core, core);
+    limit_processes();
     let mut set = CpuSet::new();
     for processor in &order.processors {
         let index = usize::try_from(*processor).unwrap_or(usize::MAX);
@@ -346,6 +386,16 @@ pub fn exec(root: &Path, folder: &LeaseFolder) -> io::Result<std::convert::Infal
         .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", work.display())))?;
     let error = command.exec();
     Err(io::Error::new(error.kind(), format!("{program}: {error}")))
+}
+
+/// Bounds how many processes the user may have from here on, where the kernel counts them: it does
+/// not for root.
+fn limit_processes() {
+    let most = (all().len() + PROCESSES_MAX) as u64;
+    let old = rustix::process::getrlimit(Resource::Nproc);
+    let least = |old: Option<u64>| Some(old.map_or(most, |old| old.min(most)));
+    let limit = Rlimit { current: least(old.current), maximum: least(old.maximum) };
+    let _ = setrlimit(Resource::Nproc, limit);
 }
 
 /// Returns the code that a shell would give for a command that could not be started.

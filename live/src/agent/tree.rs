@@ -4,6 +4,7 @@
 //! are used again. Signals go through a handle of the process, opened before its start time is
 //! looked at.
 
+use gridcore::units::Bytes;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,6 +91,28 @@ pub(super) fn below(rows: &BTreeMap<i32, Row>, root: i32) -> BTreeSet<i32> {
     }
     found.retain(|pid| rows.get(pid).is_some_and(|row| !row.is_zombie));
     found
+}
+
+/// Returns the memory of some processes: what each has in memory, and where that is more than
+/// `bound`, what is theirs when pages that several share are counted once.
+#[must_use]
+pub(super) fn memory_of(rows: &BTreeMap<i32, Row>, tree: &BTreeSet<i32>, bound: Bytes) -> Bytes {
+    let page = rustix::param::page_size() as u64;
+    let pages: u64 = tree.iter().filter_map(|pid| rows.get(pid)).map(|row| row.pages).sum();
+    let resident = Bytes::new(pages.saturating_mul(page));
+    if resident <= bound {
+        return resident;
+    }
+    let shares = tree.iter().filter_map(|pid| proportional(*pid));
+    shares.fold(Bytes::ZERO, Bytes::saturating_add).min(resident)
+}
+
+/// Returns a process's proportional share of memory (proc(5), `smaps_rollup`).
+fn proportional(pid: i32) -> Option<Bytes> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let kib = line.split_ascii_whitespace().next()?.parse::<u64>().ok()?;
+    Some(Bytes::new(kib.saturating_mul(1_024)))
 }
 
 /// Returns the processes that carry a mark in their environment: what is left of an attempt whose

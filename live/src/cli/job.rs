@@ -1,16 +1,15 @@
 //! Verbs about jobs.
 
 use super::Asking;
-use super::show::{line_of, plain};
+use super::run::{alloc, attached, logs, wait};
 use clap::{Args, Subcommand};
 use gridlive::client::Client;
 use serde_json::{Map, Value, json};
-use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
 /// What a job needs and runs.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(super) struct JobArgs {
     /// Its name.
     #[arg(long)]
@@ -69,9 +68,46 @@ pub(super) struct JobArgs {
     /// The folder it runs in, on its node [default: one of its own].
     #[arg(long)]
     cwd: Option<String>,
+}
+
+/// What a job runs.
+#[derive(Clone, Debug, Args)]
+pub(super) struct CommandArgs {
     /// What it runs, as it is: no shell reads it.
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
+}
+
+/// The words of the earlier tools.
+#[derive(Clone, Debug, Args)]
+pub(super) struct SharedArgs {
+    /// What it needs.
+    #[arg(long, short = 'r', value_parser = ["cpu", "memory", "gpu"])]
+    resource_type: String,
+    /// How much: cores, GiB or GPUs.
+    #[arg(long, short = 'a')]
+    amount: String,
+    /// How much it matters: low, medium, high, urgent, or 0 to 100.
+    #[arg(long, short = 'p', default_value = "medium")]
+    priority: String,
+    /// Nodes to take before any other.
+    #[arg(long, short = 'n', num_args = 1..)]
+    preferred_nodes: Vec<String>,
+}
+
+impl SharedArgs {
+    fn job(&self) -> JobArgs {
+        let mut job = JobArgs { priority: self.priority.clone(), ..JobArgs::default() };
+        (job.cpus, job.memory) = ("1".to_owned(), "0".to_owned());
+        match self.resource_type.as_str() {
+            "memory" => job.memory.clone_from(&self.amount),
+            // Checked by the daemon like any other number.
+            "gpu" => job.gpus = self.amount.parse().unwrap_or(u8::MAX),
+            _ => job.cpus.clone_from(&self.amount),
+        }
+        job.preferred_nodes.clone_from(&self.preferred_nodes);
+        job
+    }
 }
 
 /// Verbs about jobs.
@@ -81,6 +117,8 @@ pub(super) enum JobVerb {
     Submit {
         #[command(flatten)]
         job: Box<JobArgs>,
+        #[command(flatten)]
+        command: CommandArgs,
         /// How many alike; each finds its place in `GRID_ARRAY_INDEX`, from 0.
         #[arg(long)]
         array: Option<u32>,
@@ -89,6 +127,50 @@ pub(super) enum JobVerb {
     },
     /// Submit a job, show what it prints, and end with its exit code.
     Run {
+        #[command(flatten)]
+        job: Box<JobArgs>,
+        #[command(flatten)]
+        command: CommandArgs,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Run a command on what is shared, in the words of the earlier tools; `--` before its options.
+    RunShared {
+        #[command(flatten)]
+        shared: SharedArgs,
+        /// Give up, with exit code 6, when it has not started after so many seconds.
+        #[arg(long, short = 'w')]
+        wait_time: Option<u64>,
+        /// Its name.
+        #[arg(long, short = 'j')]
+        job_id: Option<String>,
+        #[command(flatten)]
+        command: CommandArgs,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Take capacity without running anything; prints the number of the allocation and its node.
+    Alloc {
+        #[command(flatten)]
+        shared: SharedArgs,
+        /// For how long, such as 30m.
+        #[arg(long, short = 't')]
+        time: String,
+        /// Give up, with exit code 6, when it is not there after so many seconds.
+        #[arg(long, short = 'w', default_value_t = 60)]
+        wait_time: u64,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Give an allocation back.
+    Dealloc {
+        /// Its number.
+        job: u64,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Say what would become of a job now: where it starts, who makes way, what it costs.
+    Plan {
         #[command(flatten)]
         job: Box<JobArgs>,
         #[command(flatten)]
@@ -153,8 +235,8 @@ pub(super) enum JobVerb {
 }
 
 impl JobArgs {
-    /// Returns what is submitted.
-    fn body(&self, array: Option<u32>) -> anyhow::Result<Value> {
+    /// Returns the keys of the job, as in a scenario.
+    fn keys(&self, array: Option<u32>) -> Value {
         let mut keys = Map::new();
         let mut set = |key: &str, value: Value| keys.insert(key.to_owned(), value);
         set("priority", json!(self.priority));
@@ -195,6 +277,11 @@ impl JobArgs {
             set("if_busy", json!("refuse"));
         }
         set("preferred_nodes", json!(self.preferred_nodes));
+        Value::Object(keys)
+    }
+
+    /// Returns what is submitted.
+    fn body(&self, array: Option<u32>, command: &[String]) -> anyhow::Result<Value> {
         let mut env = Vec::new();
         for variable in &self.env {
             let (name, value) = match variable.split_once('=') {
@@ -207,30 +294,54 @@ impl JobArgs {
             };
             env.push((name, value));
         }
-        let default = || self.command.first().map(|c| c.rsplit('/').next().unwrap_or(c).to_owned());
+        let default = || command.first().map(|c| c.rsplit('/').next().unwrap_or(c).to_owned());
         let name = self.name.clone().or_else(default).unwrap_or_default();
         let program = json!({
             "name": name,
-            "command": self.command,
+            "command": command,
             "env": env,
             "cwd": self.cwd,
-            "user": std::env::var("USER").unwrap_or_default(),
         });
         // One command line is one client: asked again, it is answered again.
         let client = gridlive::clock::unique()? >> 1;
-        Ok(json!({ "client": client, "number": 1, "job": keys, "program": program }))
+        Ok(json!({ "client": client, "number": 1, "job": self.keys(array), "program": program }))
     }
 }
 
-async fn submit(client: &Client, job: &JobArgs, array: Option<u32>) -> anyhow::Result<Value> {
-    Ok(client.post("/v1/jobs", &job.body(array)?).await?)
+pub(super) async fn submit(
+    client: &Client,
+    job: &JobArgs,
+    array: Option<u32>,
+    command: &[String],
+) -> anyhow::Result<Value> {
+    Ok(client.post("/v1/jobs", &job.body(array, command)?).await?)
 }
 
 /// Runs a verb.
 pub(super) async fn run(verb: JobVerb) -> anyhow::Result<ExitCode> {
     match verb {
-        JobVerb::Submit { job, array, asking } => submitted(&job, array, &asking).await,
-        JobVerb::Run { job, asking } => attached(&asking.client()?, &job).await,
+        JobVerb::Submit { job, command, array, asking } => {
+            submitted(&job, array, &command.command, &asking).await
+        }
+        JobVerb::Run { job, command, asking } => {
+            attached(&asking.client()?, &job, &command.command, None).await
+        }
+        JobVerb::RunShared { shared, wait_time, job_id, command, asking } => {
+            let job = JobArgs { name: job_id, ..shared.job() };
+            attached(&asking.client()?, &job, &command.command, wait_time).await
+        }
+        JobVerb::Alloc { shared, time, wait_time, asking } => {
+            let name = Some("allocation".to_owned());
+            alloc(&asking, &JobArgs { name, limit: Some(time), ..shared.job() }, wait_time).await
+        }
+        JobVerb::Dealloc { job, asking } => {
+            asking.client()?.delete(&format!("/v1/jobs/{job}")).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        JobVerb::Plan { job, asking } => {
+            super::show::print(&asking, &asking.client()?.post("/v1/plan", &job.keys(None)).await?);
+            Ok(ExitCode::SUCCESS)
+        }
         JobVerb::Cancel { jobs, asking } => {
             let client = asking.client()?;
             for job in jobs {
@@ -275,8 +386,13 @@ pub(super) async fn run(verb: JobVerb) -> anyhow::Result<ExitCode> {
 }
 
 /// Submits and prints the numbers.
-async fn submitted(job: &JobArgs, array: Option<u32>, asking: &Asking) -> anyhow::Result<ExitCode> {
-    let answer = submit(&asking.client()?, job, array).await?;
+async fn submitted(
+    job: &JobArgs,
+    array: Option<u32>,
+    command: &[String],
+    asking: &Asking,
+) -> anyhow::Result<ExitCode> {
+    let answer = submit(&asking.client()?, job, array, command).await?;
     if asking.json {
         println!("{answer}");
     } else {
@@ -292,103 +408,4 @@ async fn submitted(job: &JobArgs, array: Option<u32>, asking: &Asking) -> anyhow
         Some(why) => anyhow::bail!("not all were accepted: {why}"),
         None => Ok(ExitCode::SUCCESS),
     }
-}
-
-/// Prints what a job has printed.
-async fn logs(client: &Client, path: &str, follow: bool, errors: bool) -> anyhow::Result<ExitCode> {
-    let mut from = 0;
-    loop {
-        let part = client.log(&format!("{path}&from={from}")).await?;
-        from += part.bytes.len() as u64;
-        plain(&part.bytes, errors)?;
-        if part.over || (!follow && part.bytes.is_empty()) {
-            return Ok(ExitCode::SUCCESS);
-        }
-        if part.bytes.is_empty() {
-            tokio::time::sleep(Duration::from_millis(300)).await;
-        }
-    }
-}
-
-/// Waits until a job has ended.
-async fn ended(client: &Client, job: u64) -> anyhow::Result<Value> {
-    loop {
-        let found = client.get(&format!("/v1/jobs/{job}/wait")).await?;
-        if found["finished"].is_u64() {
-            return Ok(found);
-        }
-    }
-}
-
-async fn wait(client: &Client, jobs: &[u64], as_json: bool) -> anyhow::Result<ExitCode> {
-    let mut all = true;
-    for job in jobs {
-        let found = ended(client, *job).await?;
-        all &= found["state"] == "completed";
-        if as_json {
-            println!("{found}");
-        } else {
-            println!("{}", line_of(&found));
-        }
-    }
-    Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Runs a job as if it were here.
-async fn attached(client: &Client, args: &JobArgs) -> anyhow::Result<ExitCode> {
-    let answer = submit(client, args, None).await?;
-    let job = answer["jobs"][0].as_u64().ok_or_else(|| anyhow::anyhow!("no number came back"))?;
-    let mut from = [0_u64; 2];
-    let mut interrupted = false;
-    loop {
-        let found = client.get(&format!("/v1/jobs/{job}")).await?;
-        let over = found["finished"].is_u64();
-        let started = found["attempts"].as_u64().unwrap_or(0) > 0;
-        for (stream, at) in [false, true].into_iter().zip(&mut from) {
-            if !started {
-                break;
-            }
-            loop {
-                let path = format!("/v1/jobs/{job}/log?errors={stream}&from={at}");
-                let Ok(part) = client.log(&path).await else { break };
-                *at += part.bytes.len() as u64;
-                plain(&part.bytes, stream)?;
-                if part.bytes.is_empty() {
-                    break;
-                }
-            }
-        }
-        if over {
-            return Ok(code_of(&found));
-        }
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(100)) => {}
-            _ = tokio::signal::ctrl_c() => {
-                if interrupted {
-                    let _ = client.delete(&format!("/v1/jobs/{job}")).await;
-                    eprintln!("gridlive: job {job} is cancelled");
-                } else {
-                    eprintln!("gridlive: job {job} goes on; Ctrl-C again cancels it");
-                }
-                interrupted = true;
-            }
-        }
-    }
-}
-
-/// Returns the exit code of a job that has ended: its own, 128 and its signal, or 125.
-fn code_of(found: &Value) -> ExitCode {
-    let byte = |n: i64| u8::try_from(n & 0xff).unwrap_or(125);
-    let state = found["state"].as_str().unwrap_or_default();
-    let own = matches!(state, "completed" | "failed");
-    let code = match (found["exit_code"].as_i64(), found["signal"].as_i64()) {
-        (Some(code), _) if own => byte(code),
-        (_, Some(signal)) if own => byte(128 + signal),
-        _ => {
-            eprintln!("gridlive: the job is {state}");
-            125
-        }
-    };
-    let _ = std::io::stdout().flush();
-    ExitCode::from(code)
 }

@@ -2,6 +2,7 @@
 
 mod demo;
 mod job;
+mod run;
 mod show;
 mod up;
 
@@ -222,7 +223,7 @@ fn node_part(verb: &Verb) -> Option<std::io::Result<()>> {
 }
 
 /// Runs the command line.
-pub(super) fn run() -> ExitCode {
+pub(super) fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Some(done) = node_part(&cli.verb) {
         return match done {

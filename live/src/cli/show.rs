@@ -63,6 +63,21 @@ pub(super) enum ShowVerb {
         #[command(flatten)]
         asking: Asking,
     },
+    /// Show the cluster in a few numbers, as `status`: the name of the earlier tools.
+    SharedStatus {
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Print the metrics that Prometheus reads.
+    Metrics {
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Show what a resource costs for an hour, by class.
+    Price {
+        #[command(flatten)]
+        asking: Asking,
+    },
     /// List the pools.
     Pools {
         #[command(flatten)]
@@ -108,6 +123,12 @@ pub(super) enum ShowVerb {
     Lend {
         /// The node.
         node: String,
+        /// Most GPUs.
+        #[arg(long)]
+        gpus: Option<u8>,
+        /// For how long, such as 2h; then it is taken back [default: until it is].
+        #[arg(long = "for")]
+        lasts: Option<String>,
         #[command(flatten)]
         asking: Asking,
     },
@@ -123,18 +144,43 @@ pub(super) enum ShowVerb {
     },
 }
 
+/// A list: where it is asked for, its name in the answer, its columns.
+type List<'a> = (&'a str, &'a str, &'a [&'a str]);
+const PRICE: List<'_> =
+    ("/v1/price", "prices", &["resource", "unit", "low", "medium", "high", "urgent"]);
+const QUEUE: List<'_> = (
+    "/v1/jobs",
+    "jobs",
+    &["job", "name", "account", "priority", "state", "nodes", "runs_s", "why"],
+);
+const NODES: List<'_> = (
+    "/v1/nodes",
+    "nodes",
+    &["node", "state", "owner_uses", "capacity", "offered", "leased", "error"],
+);
+const OFFERS: List<'_> =
+    ("/v1/offers", "offers", &["offer", "node", "pool", "total", "free", "ends_in_s"]);
+const LEASES: List<'_> = (
+    "/v1/leases",
+    "leases",
+    &["lease", "job", "attempt", "nodes", "state", "term_ends_in_s", "reason"],
+);
+const POOLS: List<'_> = ("/v1/pools", "pools", &["pool", "nodes", "capacity", "leased", "waiting"]);
+const BUDGET: List<'_> = ("/v1/accounts", "accounts", &["account", "available_atp", "held_atp"]);
+
 /// Runs a verb.
 pub(super) async fn run(verb: ShowVerb) -> anyhow::Result<ExitCode> {
     match verb {
-        ShowVerb::Status { asking } => one(&asking, "/v1/status").await?,
-        ShowVerb::Queue { asking } => {
-            let columns = ["job", "name", "account", "priority", "state", "nodes", "runs_s", "why"];
-            rows(&asking, "/v1/jobs", "jobs", &columns).await?;
+        ShowVerb::Metrics { asking } => print!("{}", asking.client()?.text("/metrics").await?),
+        ShowVerb::Price { asking } => rows(&asking, &PRICE).await?,
+        ShowVerb::Status { asking } | ShowVerb::SharedStatus { asking } => {
+            one(&asking, "/v1/status").await?
         }
+        ShowVerb::Queue { asking } => rows(&asking, &QUEUE).await?,
         ShowVerb::History { most, asking } => {
             let columns =
                 ["job", "name", "account", "state", "exit_code", "nodes", "runs_s", "charged_atp"];
-            rows(&asking, &format!("/v1/history?most={most}"), "jobs", &columns).await?;
+            rows(&asking, &(&format!("/v1/history?most={most}"), "jobs", &columns)).await?;
         }
         ShowVerb::Show { what, asking } if what.parse::<u64>().is_ok() => {
             one(&asking, &format!("/v1/jobs/{what}")).await?;
@@ -151,26 +197,11 @@ pub(super) async fn run(verb: ShowVerb) -> anyhow::Result<ExitCode> {
                 anyhow::bail!("not reached, so something may be left on: {}", names.join(", "));
             }
         }
-        ShowVerb::Nodes { asking } => {
-            let columns = ["node", "state", "owner_uses", "capacity", "offered", "leased", "error"];
-            rows(&asking, "/v1/nodes", "nodes", &columns).await?;
-        }
-        ShowVerb::Offers { asking } => {
-            let columns = ["offer", "node", "pool", "total", "free", "ends_in_s"];
-            rows(&asking, "/v1/offers", "offers", &columns).await?;
-        }
-        ShowVerb::Leases { asking } => {
-            let columns = ["lease", "job", "attempt", "nodes", "state", "term_ends_in_s", "reason"];
-            rows(&asking, "/v1/leases", "leases", &columns).await?;
-        }
-        ShowVerb::Pools { asking } => {
-            let columns = ["pool", "nodes", "capacity", "leased", "waiting"];
-            rows(&asking, "/v1/pools", "pools", &columns).await?;
-        }
-        ShowVerb::Budget { asking } => {
-            let columns = ["account", "available_atp", "held_atp"];
-            rows(&asking, "/v1/accounts", "accounts", &columns).await?;
-        }
+        ShowVerb::Nodes { asking } => rows(&asking, &NODES).await?,
+        ShowVerb::Offers { asking } => rows(&asking, &OFFERS).await?,
+        ShowVerb::Leases { asking } => rows(&asking, &LEASES).await?,
+        ShowVerb::Pools { asking } => rows(&asking, &POOLS).await?,
+        ShowVerb::Budget { asking } => rows(&asking, &BUDGET).await?,
         ShowVerb::Deposit { account, atp, asking } => {
             let path = format!("/v1/accounts/{}/deposit?atp={}", coded(&account), coded(&atp));
             asking.client()?.post(&path, &Value::Null).await?;
@@ -184,7 +215,11 @@ pub(super) async fn run(verb: ShowVerb) -> anyhow::Result<ExitCode> {
             node_verb(&asking, &node, &words).await?;
         }
         ShowVerb::Undrain { node, asking } => node_verb(&asking, &node, "undrain").await?,
-        ShowVerb::Lend { node, asking } => node_verb(&asking, &node, "lend").await?,
+        ShowVerb::Lend { node, gpus, lasts, asking } => {
+            let gpus = gpus.map(|gpus| format!("&gpus={gpus}")).unwrap_or_default();
+            let lasts = lasts.map(|lasts| format!("&lasts={}", coded(&lasts))).unwrap_or_default();
+            node_verb(&asking, &node, &format!("lend?now=false{gpus}{lasts}")).await?;
+        }
         ShowVerb::Reclaim { node, now, asking } => {
             node_verb(&asking, &node, &format!("reclaim?now={now}")).await?;
         }
@@ -217,7 +252,16 @@ async fn ask(asking: &Asking, path: &str) -> anyhow::Result<Option<Value>> {
 
 /// Prints one object, a key a line.
 async fn one(asking: &Asking, path: &str) -> anyhow::Result<()> {
-    let Some(found) = ask(asking, path).await? else { return Ok(()) };
+    print(asking, &asking.client()?.get(path).await?);
+    Ok(())
+}
+
+/// Prints one object.
+pub(super) fn print(asking: &Asking, found: &Value) {
+    if asking.json {
+        println!("{found}");
+        return;
+    }
     let mut table = Table::new();
     table.load_style(NOTHING);
     for (key, value) in found.as_object().into_iter().flatten() {
@@ -225,14 +269,13 @@ async fn one(asking: &Asking, path: &str) -> anyhow::Result<()> {
         if let Some(list) = list {
             // One line each.
             for value in list {
-                table.add_row([key.clone(), cell(value)]);
+                table.add_row([words(key), cell(value)]);
             }
         } else if key != "schema" && !value.is_null() {
-            table.add_row([key.clone(), cell(value)]);
+            table.add_row([words(key), cell(value)]);
         }
     }
     println!("{table}");
-    Ok(())
 }
 
 async fn explain(asking: &Asking, job: u64) -> anyhow::Result<()> {
@@ -254,17 +297,17 @@ async fn explain(asking: &Asking, job: u64) -> anyhow::Result<()> {
 }
 
 /// Prints a list as a table.
-async fn rows(asking: &Asking, path: &str, list: &str, columns: &[&str]) -> anyhow::Result<()> {
+async fn rows(asking: &Asking, (path, list, columns): &List<'_>) -> anyhow::Result<()> {
     let Some(found) = ask(asking, path).await? else { return Ok(()) };
     let mut table = Table::new();
     table.load_style(NOTHING);
     table.set_header(columns.iter().map(|column| words(column).to_uppercase()));
-    for row in found[list].as_array().into_iter().flatten() {
-        table.add_row(columns.iter().map(|column| cell(&row[column])));
+    for row in found[*list].as_array().into_iter().flatten() {
+        table.add_row(columns.iter().map(|column| cell(&row[*column])));
     }
     println!("{table}");
     if let Some(all) = found["all"].as_u64()
-        && let Some(shown) = found[list].as_array().map(Vec::len)
+        && let Some(shown) = found[*list].as_array().map(Vec::len)
         && all > shown as u64
     {
         println!("{shown} of {all}");

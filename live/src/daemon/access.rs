@@ -33,6 +33,21 @@ pub struct Who {
 }
 
 impl Who {
+    /// Chooses the user's first account where none is named; an administrator's is the cluster's
+    /// first.
+    ///
+    /// # Errors
+    /// When the user does not act for the one that is named.
+    pub fn choose_account(&self, named: &mut String) -> Result<(), String> {
+        if let (false, "", Some(own)) = (self.admin, named.as_str(), self.accounts.first()) {
+            named.clone_from(own);
+        }
+        if named.is_empty() || self.acts_for(named) {
+            return Ok(());
+        }
+        Err(format!("{} does not act for account {named}", self.user))
+    }
+
     /// Returns whether the user acts for an account.
     #[must_use]
     pub fn acts_for(&self, account: &str) -> bool {

@@ -4,8 +4,9 @@
 //! then does anything follow: replies, messages to nodes, what people are told.
 
 use super::history::{Ended, History};
+use super::metrics::Counters;
 use super::store::Store;
-use crate::clock::since_boot;
+use crate::clock::{micros, since_boot};
 use crate::frame::{Down, Exit};
 use gridcore::command::{Command, Entry, Reply, Report};
 use gridcore::deny::Denied;
@@ -45,6 +46,7 @@ pub enum Refusal {
 
 type Answer = oneshot::Sender<Result<Reply, Refusal>>;
 type Look = Box<dyn FnOnce(&Grid, &mut History) + Send>;
+type Count = oneshot::Sender<Counters>;
 
 /// What may reach the loop.
 enum Input {
@@ -52,6 +54,8 @@ enum Input {
     Command(Box<Command>, Option<Answer>),
     /// Somebody wants to know something.
     Look(Look),
+    /// Somebody wants to know what was counted.
+    Count(Count),
     /// A node says how an attempt ended.
     Exited(JobId, Epoch, Exit),
     /// Stop, and say when all is synced.
@@ -110,6 +114,16 @@ impl Handle {
         sees.await.map_err(|_| Refusal::Stopping)
     }
 
+    /// Returns what was counted since the start.
+    ///
+    /// # Errors
+    /// When the daemon is busy or stopping.
+    pub async fn counters(&self) -> Result<Counters, Refusal> {
+        let (told, tells) = oneshot::channel();
+        self.send(Input::Count(told))?;
+        tells.await.map_err(|_| Refusal::Stopping)
+    }
+
     /// Listens to what happens from now on.
     #[must_use]
     pub fn listen(&self) -> broadcast::Receiver<String> {
@@ -136,6 +150,7 @@ pub struct Keeper {
     /// What the clock showed when this start began, and what the history's time was then.
     began: (Time, Time),
     effects: Vec<Effect>,
+    counters: Counters,
     stopped: Option<oneshot::Sender<()>>,
 }
 
@@ -150,7 +165,9 @@ impl Keeper {
         let handle = Handle { inputs: to, events: events.clone() };
         let effects = Vec::new();
         let stopped = None;
-        let keeper = Self { grid, store, history, inputs, nodes, events, began, effects, stopped };
+        let counters = Counters::default();
+        let keeper =
+            Self { grid, store, history, inputs, nodes, events, began, effects, counters, stopped };
         (keeper, handle)
     }
 
@@ -215,6 +232,7 @@ impl Keeper {
                     }
                 }
                 Input::Look(look) => looks.push(look),
+                Input::Count(told) => drop(told.send(self.counters.clone())),
                 Input::Exited(job, epoch, exit) => self.history.exited(job, epoch, exit),
                 Input::Stop(done) => self.stopped = Some(done),
             }
@@ -250,7 +268,9 @@ impl Keeper {
         self.store.sync()?;
         for (entry, answer) in entries {
             let mut effects = std::mem::take(&mut self.effects);
+            let began = micros();
             let reply = self.grid.apply(&entry, &mut effects);
+            self.counters.decided(micros().saturating_sub(began), since_boot());
             if let Ok(Reply::Submitted(job)) = &reply {
                 self.submitted(*job);
             }
@@ -286,6 +306,7 @@ impl Keeper {
 
     /// Does what follows from an entry.
     fn perform(&mut self, effect: Effect) {
+        self.counters.count(&effect);
         match effect {
             Effect::Send { node, message } => {
                 if let Some(way) = self.way(node) {

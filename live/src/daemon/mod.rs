@@ -4,7 +4,9 @@ pub mod access;
 pub mod api;
 pub mod history;
 pub mod keeper;
+pub mod metrics;
 pub mod nodes;
+pub mod plan;
 pub mod store;
 pub mod views;
 

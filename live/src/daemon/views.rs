@@ -3,7 +3,7 @@
 use super::history::{History, Memory};
 use super::nodes::{Line, LineState};
 use crate::frame::Device;
-use gridcore::bundle::Bundle;
+use gridcore::bundle::{Bundle, GpuNeed, Needs};
 use gridcore::explain::explain;
 use gridcore::ids::{JobId, LeaseId, NodeId};
 use gridcore::jobs::{Job, JobState};
@@ -11,7 +11,8 @@ use gridcore::leases::LeaseState;
 use gridcore::nodes::Node;
 use gridcore::pressure::score;
 use gridcore::state::State;
-use gridcore::units::{MicroAtp, Time};
+use gridcore::tariff::cost;
+use gridcore::units::{Band, Bytes, MicroAtp, MilliCores, Span, Time};
 use serde_json::{Value, json};
 
 /// The version of what is answered.
@@ -220,7 +221,7 @@ fn device_row(number: usize, device: &Device, open: u64) -> Value {
         let user = process.user.as_deref().unwrap_or("somebody");
         format!("{user} ({})", process.pid)
     });
-    let mib = |bytes: gridcore::units::Bytes| bytes.get() >> 20;
+    let mib = |bytes: Bytes| bytes.get() >> 20;
     json!({
         "gpu": number,
         "model": device.model,
@@ -315,6 +316,29 @@ pub fn accounts(state: &State, may: impl Fn(&str) -> bool) -> Value {
     });
     let enabled = state.rules.atp.enabled;
     json!({ "schema": SCHEMA, "money": enabled, "accounts": rows.collect::<Vec<Value>>() })
+}
+
+/// Returns what an hour of each resource costs, by class.
+#[must_use]
+pub fn prices(state: &State) -> Value {
+    let rates = &state.rules.atp.rates;
+    let units = [
+        ("cpu", "core", Needs { cpu: MilliCores::whole(1), ..Needs::default() }),
+        ("memory", "GiB", Needs { memory: Bytes::gib(1), ..Needs::default() }),
+        ("gpu", "GPU", Needs { gpus: GpuNeed::whole(1), ..Needs::default() }),
+    ];
+    let rows = units.map(|(resource, unit, needs)| {
+        let hour = |band| atp(cost(&needs, Span::seconds(3_600), band, rates).get());
+        json!({
+            "resource": resource,
+            "unit": format!("ATP per {unit} and hour"),
+            "low": hour(Band::Low),
+            "medium": hour(Band::Medium),
+            "high": hour(Band::High),
+            "urgent": hour(Band::Urgent),
+        })
+    });
+    json!({ "schema": SCHEMA, "money": state.rules.atp.enabled, "prices": rows })
 }
 
 /// Returns the whole in a few numbers.

@@ -33,6 +33,7 @@ pub(super) fn operations() -> Vec<Operation> {
     vec![
         ("get", list, "get_scheduling_status", "Jobs that wait or run", get(queue)),
         ("post", list, "run_with_shared_resources", "Submit a job, or an array", post(submit)),
+        ("post", "/v1/plan", "plan_job", "What would become of a job now", post(plan)),
         ("get", "/v1/history", "get_history", "Jobs that have ended, newest first", get(past)),
         ("get", job, "get_job", "All about a job, and why it waits", get(show)),
         ("delete", job, "cancel_job", "Take a job back", delete(cancel)),
@@ -90,13 +91,7 @@ pub(super) async fn submit(
     // Not what somebody says of himself.
     asked.program.user.clone_from(&who.user);
     asked.program.check().map_err(bad)?;
-    if let (false, "", Some(own)) = (who.admin, asked.job.account.as_str(), who.accounts.first()) {
-        asked.job.account.clone_from(own);
-    }
-    if !asked.job.account.is_empty() && !who.acts_for(&asked.job.account) {
-        let (user, account) = (&who.user, &asked.job.account);
-        return Err(forbidden(format!("{user} does not act for account {account}")));
-    }
+    who.choose_account(&mut asked.job.account).map_err(forbidden)?;
     let count = asked.job.array.unwrap_or(1);
     if count == 0 || count > ARRAY_MAX {
         return Err(bad(format!("array is {count}; it must be 1 to {ARRAY_MAX}")));
@@ -137,6 +132,23 @@ pub(super) async fn submit(
         Some(wrong) => Ok(Json(json!({ "jobs": jobs, "refused": wrong.1 }))),
         None => Ok(Json(json!({ "jobs": jobs }))),
     }
+}
+
+/// Says what would become of a job, without submitting it: on a copy of the core, as it would.
+pub(super) async fn plan(
+    State(shared): State<Shared>,
+    Extension(who): Extension<Who>,
+    Json(mut keys): Json<JobKeys>,
+) -> Answered {
+    who.choose_account(&mut keys.account).map_err(forbidden)?;
+    let look = move |grid: &Grid, _: &mut History| {
+        let (account, spec) = spec_of(&keys, grid.state())?;
+        let members = u64::from(spec.members);
+        let request = Asked::SubmitJob { account, job: Box::new(spec) };
+        Ok(super::super::plan::plan(grid, request, members))
+    };
+    let planned: Result<_, String> = shared.handle.look(look).await?;
+    Ok(Json(planned.map_err(bad)??))
 }
 
 /// Notes one answer to a submission.

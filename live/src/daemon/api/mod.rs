@@ -9,7 +9,7 @@ mod nodes;
 use super::access::{Access, Peer, Who};
 use super::history::History;
 use super::keeper::{Handle, Refusal};
-use super::nodes::Line;
+use super::nodes::{Line, LineState};
 use super::views;
 use crate::frame::Down;
 use axum::body::Body;
@@ -89,6 +89,7 @@ fn operations() -> Vec<Operation> {
         ("get", "/v1/leases", "get_entity_allocations", "What is lent", get(leases)),
         ("get", "/v1/pools", "get_resource_status", "The pools", get(pools)),
         ("get", "/v1/accounts", "get_budgets", "The credit of your accounts", get(accounts)),
+        ("get", "/v1/price", "get_prices", "What an hour costs, by class", get(price)),
         ("post", "/v1/accounts/{account}/deposit", "deposit", "Pay credit in", post(deposit)),
         ("get", "/v1/events", "follow_events", "What happens, as server-sent events", get(events)),
         (
@@ -98,6 +99,7 @@ fn operations() -> Vec<Operation> {
             "End everything on every node, and stop",
             post(take_down),
         ),
+        ("get", "/metrics", "get_metrics", "For Prometheus, as text", get(metrics)),
         ("get", "/v1/openapi.json", "get_api", "This description", get(description)),
     ];
     one.into_iter().chain(jobs::operations()).chain(nodes::operations()).collect()
@@ -205,6 +207,10 @@ async fn pools(State(shared): State<Shared>) -> Answered {
     Ok(Json(shared.handle.look(|grid, _| views::pools(grid.state())).await?))
 }
 
+async fn price(State(shared): State<Shared>) -> Answered {
+    Ok(Json(shared.handle.look(|grid, _| views::prices(grid.state())).await?))
+}
+
 async fn accounts(State(shared): State<Shared>, Extension(who): Extension<Who>) -> Answered {
     let look = move |grid: &Grid, _: &mut History| {
         views::accounts(grid.state(), |name| who.acts_for(name))
@@ -259,6 +265,16 @@ async fn deposit(
     let account = account.ok_or_else(|| not_found(format!("account {name} not found")))?;
     shared.handle.ask(Command::Request(Asked::Deposit { account, amount })).await?;
     Ok(Json(json!({ "account": name })))
+}
+
+async fn metrics(State(shared): State<Shared>) -> Result<String, Wrong> {
+    let counters = shared.handle.counters().await?;
+    let lines: Vec<LineState> = shared.lines.iter().map(Line::state).collect();
+    let now = crate::clock::since_boot();
+    let look = move |grid: &Grid, _: &mut History| {
+        super::metrics::text(grid.state(), &lines, &counters, now)
+    };
+    Ok(shared.handle.look(look).await?)
 }
 
 async fn events(

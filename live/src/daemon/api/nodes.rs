@@ -1,6 +1,8 @@
 //! Nodes: looked at, lent, taken back, drained.
 
-use super::{Answered, Operation, Shared, Wrong, admins_only, forbidden, node_named, not_found};
+use super::{
+    Answered, Operation, Shared, Wrong, admins_only, bad, forbidden, node_named, not_found,
+};
 use crate::daemon::access::Who;
 use crate::daemon::views;
 use crate::frame::Down;
@@ -10,6 +12,7 @@ use axum::routing::{get, post};
 use axum::{Extension, Json};
 use gridcore::command::{Command, Request as Asked};
 use gridcore::station::ladder::OwnerSays;
+use gridsim::decimal::Seconds;
 use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
@@ -50,6 +53,8 @@ pub(super) async fn show_node(State(shared): State<Shared>, Path(name): Path<Str
 pub(super) struct NodeWords {
     reason: Option<String>,
     gpus: Option<u8>,
+    /// For how long, as a scenario writes spans.
+    lasts: Option<String>,
     #[serde(default)]
     now: bool,
 }
@@ -93,6 +98,8 @@ pub(super) async fn node_verb(
         let what = format!("node {name} is not reachable: say it again when it is back");
         Wrong(StatusCode::GATEWAY_TIMEOUT, what)
     };
-    line.ok_or_else(unreachable)?.tell(Down::Owner(says));
+    let lasts = words.lasts.map(|text| text.parse::<Seconds>().map_err(|e| (text, e)));
+    let lasts = lasts.transpose().map_err(|(text, e)| bad(format!("{text:?}: {e}")))?;
+    line.ok_or_else(unreachable)?.tell(Down::Owner(says, lasts.map(|lasts| lasts.0)));
     Ok(Json(json!({ "node": name })))
 }

@@ -1,0 +1,167 @@
+//! Jobs in the foreground: followed, waited for, run as if they were here.
+
+use super::Asking;
+use super::job::{JobArgs, submit};
+use super::show::{cell, line_of, plain};
+use gridcore::units::Span;
+use gridlive::client::Client;
+use gridlive::clock::since_boot;
+use serde_json::Value;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Prints what a job has printed.
+pub(super) async fn logs(
+    client: &Client,
+    path: &str,
+    follow: bool,
+    errors: bool,
+) -> anyhow::Result<ExitCode> {
+    let mut from = 0;
+    loop {
+        let part = client.log(&format!("{path}&from={from}")).await?;
+        from += part.bytes.len() as u64;
+        plain(&part.bytes, errors)?;
+        if part.over || (!follow && part.bytes.is_empty()) {
+            return Ok(ExitCode::SUCCESS);
+        }
+        if part.bytes.is_empty() {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    }
+}
+
+/// Waits until a job has ended.
+async fn ended(client: &Client, job: u64) -> anyhow::Result<Value> {
+    loop {
+        let found = client.get(&format!("/v1/jobs/{job}/wait")).await?;
+        if found["finished"].is_u64() {
+            return Ok(found);
+        }
+    }
+}
+
+pub(super) async fn wait(client: &Client, jobs: &[u64], as_json: bool) -> anyhow::Result<ExitCode> {
+    let mut all = true;
+    for job in jobs {
+        let found = ended(client, *job).await?;
+        all &= found["state"] == "completed";
+        if as_json {
+            println!("{found}");
+        } else {
+            println!("{}", line_of(&found));
+        }
+    }
+    Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Submits one job; returns its number.
+async fn submit_one(client: &Client, job: &JobArgs, command: &[String]) -> anyhow::Result<u64> {
+    let answer = submit(client, job, None, command).await?;
+    answer["jobs"][0].as_u64().ok_or_else(|| anyhow::anyhow!("no number came back"))
+}
+
+/// Takes capacity and waits until it is there.
+pub(super) async fn alloc(
+    asking: &Asking,
+    job: &JobArgs,
+    seconds: u64,
+) -> anyhow::Result<ExitCode> {
+    let client = asking.client()?;
+    let number = submit_one(&client, job, &[]).await?;
+    let until = since_boot().after(Span::seconds(seconds));
+    loop {
+        let found = client.get(&format!("/v1/jobs/{number}")).await?;
+        if found["state"] == "running" {
+            if asking.json {
+                println!("{found}");
+            } else {
+                println!("{number} {}", cell(&found["nodes"]));
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        if found["finished"].is_u64() {
+            anyhow::bail!("allocation {number} is {}", cell(&found["state"]));
+        }
+        if since_boot() >= until {
+            return give_up(&client, number, seconds).await;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Takes a job back that has not started in time.
+async fn give_up(client: &Client, job: u64, seconds: u64) -> anyhow::Result<ExitCode> {
+    client.delete(&format!("/v1/jobs/{job}")).await?;
+    eprintln!("error: job {job} has not started after {seconds} s; it is cancelled");
+    Ok(ExitCode::from(6))
+}
+
+/// Runs a job as if it were here; one that does not start within so many seconds is taken back.
+pub(super) async fn attached(
+    client: &Client,
+    args: &JobArgs,
+    command: &[String],
+    wait: Option<u64>,
+) -> anyhow::Result<ExitCode> {
+    let job = submit_one(client, args, command).await?;
+    let began = since_boot();
+    let mut from = [0_u64; 2];
+    let mut interrupted = false;
+    loop {
+        let found = client.get(&format!("/v1/jobs/{job}")).await?;
+        let over = found["finished"].is_u64();
+        let started = found["attempts"].as_u64().unwrap_or(0) > 0;
+        for (stream, at) in [false, true].into_iter().zip(&mut from) {
+            if !started {
+                break;
+            }
+            loop {
+                let path = format!("/v1/jobs/{job}/log?errors={stream}&from={at}");
+                let Ok(part) = client.log(&path).await else { break };
+                *at += part.bytes.len() as u64;
+                plain(&part.bytes, stream)?;
+                if part.bytes.is_empty() {
+                    break;
+                }
+            }
+        }
+        if over {
+            return Ok(code_of(&found));
+        }
+        let late = |seconds: &u64| !started && since_boot() >= began.after(Span::seconds(*seconds));
+        if let Some(seconds) = wait.filter(late) {
+            return give_up(client, job, seconds).await;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(100)) => {}
+            _ = tokio::signal::ctrl_c() => {
+                if interrupted {
+                    let _ = client.delete(&format!("/v1/jobs/{job}")).await;
+                    eprintln!("gridlive: job {job} is cancelled");
+                } else {
+                    eprintln!("gridlive: job {job} goes on; Ctrl-C again cancels it");
+                }
+                interrupted = true;
+            }
+        }
+    }
+}
+
+/// Returns the exit code of a job that has ended: its own, 128 and its signal, or 125.
+fn code_of(found: &Value) -> ExitCode {
+    let byte = |n: i64| u8::try_from(n & 0xff).unwrap_or(125);
+    let state = found["state"].as_str().unwrap_or_default();
+    let own = matches!(state, "completed" | "failed");
+    let code = match (found["exit_code"].as_i64(), found["signal"].as_i64()) {
+        (Some(code), _) if own => byte(code),
+        (_, Some(signal)) if own => byte(128 + signal),
+        _ => {
+            eprintln!("gridlive: the job is {state}");
+            125
+        }
+    };
+    let _ = std::io::stdout().flush();
+    ExitCode::from(code)
+}
