@@ -53,6 +53,17 @@ pub struct Hardware {
     pub build: String,
     /// Its GPUs, in the order of their numbers.
     pub gpus: Vec<Device>,
+    /// What it can give, and what it cannot.
+    pub notes: Vec<Note>,
+}
+
+/// One thing to say of a machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// Whether somebody should look at it.
+    pub warns: bool,
+    /// In words.
+    pub what: String,
 }
 
 /// One GPU, as its driver described it at the last look.

@@ -155,3 +155,30 @@ fn rules_are_read_again_and_wrong_ones_change_nothing() {
     said(&cluster, "the rules are those of the configuration file");
     cluster.check_replay();
 }
+
+#[test]
+fn systemd_hears_when_it_is_ready_and_when_it_stops() {
+    let mut cluster = Cluster::begin(1, "");
+    cluster.stop_daemon();
+    let socket = std::os::unix::net::UnixDatagram::bind(cluster.path("notify")).unwrap();
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    let hears = || {
+        let mut bytes = [0; 200];
+        let count = socket.recv(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..count]).trim().to_owned()
+    };
+    cluster.set_env("NOTIFY_SOCKET", cluster.path("notify"));
+    cluster.start_daemon();
+    assert_eq!(hears(), "READY=1");
+    cluster.until_up();
+    cluster.stop_daemon();
+    assert_eq!(hears(), "STOPPING=1");
+    let config = cluster.path("c.yaml");
+    let unit = cluster.run(&["unit", config.to_str().unwrap(), "--state", "/var/lib/grid"]);
+    let unit = String::from_utf8_lossy(&unit.stdout).into_owned();
+    for line in ["Type=notify", "--state \"/var/lib/grid\"", "KillMode=process"] {
+        assert!(unit.contains(line), "{unit}");
+    }
+    let odd = cluster.run(&["unit", "/tmp/a%b.yaml"]);
+    assert!(!odd.status.success());
+}

@@ -111,6 +111,10 @@ fn a_broken_gpu_is_not_lent() {
     assert_eq!(cluster.job(both)["state"], "pending");
     let sick = &cluster.ask(&["show", "n1"]).unwrap()["gpus"][1]["sick"];
     assert_eq!(sick, "the driver reported XID 79");
+    let doctor = cluster.run(&["doctor", "n1"]);
+    let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(doctor.status.success() && said.contains("its agent answers"), "{said}");
+    assert!(said.contains("CUDA_VISIBLE_DEVICES is advice"), "{said}");
     // What has fallen off the bus keeps its number, and the others theirs.
     cluster.set_gpus(&[gpu("a", 10, "lost", ""), b.clone()]);
     until_offered(&cluster, 0);

@@ -140,3 +140,32 @@ fn nodes_over_ssh_are_brought_their_agent_measured_and_adopted() {
     sshd.child.kill().unwrap();
     record("ssh", "hosts", 3, jobs.len() as u64 + 1);
 }
+
+#[test]
+fn a_host_is_trusted_once_its_keys_were_seen() {
+    let folder = tempfile::Builder::new().prefix("gltrust").tempdir_in("/tmp").unwrap();
+    let Some(sshd) = Sshd::start(folder.path()) else {
+        println!("skipped: there is no sshd; install openssh-server");
+        return;
+    };
+    let known = folder.path().join("new/known_hosts");
+    let trust = |more: &[&str]| {
+        let mut command = Command::new(house::GRIDLIVE);
+        command.args(["trust", "127.0.0.1", "-p", &sshd.port.to_string(), "--known-hosts"]);
+        let output = command.arg(&known).args(more).stdin(Stdio::null()).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    };
+    let (done, said) = trust(&[]);
+    assert!(!done && said.contains("SHA256:") && said.contains("nobody is here"), "{said}");
+    assert!(!known.exists());
+    let (done, said) = trust(&["--yes"]);
+    assert!(done && said.contains("trusted from now on"), "{said}");
+    let key = std::fs::read_to_string(folder.path().join("host.pub")).unwrap();
+    let key = key.split_whitespace().nth(1).unwrap();
+    assert!(std::fs::read_to_string(&known).unwrap().contains(key));
+    let (done, said) = trust(&["--yes"]);
+    assert!(done && said.contains("already"), "{said}");
+    let mut odd = Command::new(house::GRIDLIVE);
+    assert_eq!(odd.args(["trust", "a;b"]).output().unwrap().status.code(), Some(1));
+}

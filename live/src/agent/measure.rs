@@ -7,7 +7,7 @@ use gridcore::wire::Sample;
 use std::collections::BTreeMap;
 use std::fs;
 
-/// Returns what this machine is, without its GPUs.
+/// Returns what this machine is, without its GPUs and what there is to say of it.
 #[must_use]
 pub fn hardware() -> Hardware {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -20,6 +20,7 @@ pub fn hardware() -> Hardware {
         kernel: kernel.trim().to_owned(),
         build: build(),
         gpus: Vec::new(),
+        notes: Vec::new(),
     }
 }
 

@@ -6,6 +6,7 @@
 mod attempts;
 pub mod bridge;
 mod connection;
+mod doctor;
 mod gpu;
 mod measure;
 pub mod order;
@@ -87,6 +88,9 @@ pub struct Agent {
 /// When the folder cannot be used.
 pub fn serve(root: &Path) -> io::Result<()> {
     let _ = rustix::process::setsid();
+    if let Some(why) = doctor::missing() {
+        return Err(io::Error::other(why));
+    }
     make_folder(root)?;
     for part in ["leases", "jobs", "work"] {
         make_folder(&root.join(part))?;
@@ -220,8 +224,9 @@ impl Agent {
         if let Ok((stream, _)) = self.listener.accept() {
             // The newest is the one that is there.
             self.connection = Connection::new(stream).ok();
-            let gpus = self.gpus.devices().into_iter().flatten().cloned().collect();
-            self.say(&Up::Hardware(Hardware { gpus, ..hardware() }));
+            let gpus: Vec<_> = self.gpus.devices().into_iter().flatten().cloned().collect();
+            let notes = doctor::notes(&self.root, &gpus);
+            self.say(&Up::Hardware(Hardware { gpus, notes, ..hardware() }));
             if self.station.is_some() {
                 self.happen(Event::Connected);
                 self.tell_exits();

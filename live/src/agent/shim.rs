@@ -12,12 +12,13 @@ use crate::program::save;
 use gridcore::units::{Bytes, Span, Time};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{
-    Pid, Resource, Rlimit, Signal, WaitOptions, set_child_subreaper, setrlimit, setsid,
-    wait as reap,
+    Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions, pidfd_open, set_child_subreaper,
+    setrlimit, setsid, wait as reap,
 };
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
@@ -93,6 +94,8 @@ struct Keeper {
     /// Whether there never was a command.
     empty: bool,
     job: Option<Child>,
+    /// Polled for the job's end: its pipes may be closed before, or kept open by others.
+    ends: Option<OwnedFd>,
     streams: [Stream; 2],
     until: Time,
     kill: Span,
@@ -167,6 +170,7 @@ impl Keeper {
         Ok(Self {
             folder,
             empty: order.program.command.is_empty(),
+            ends: job.as_ref().and_then(handle_of),
             job,
             streams,
             until,
@@ -194,6 +198,7 @@ impl Keeper {
         let due = self.kill_at.unwrap_or(self.until);
         let timeout = wait(now, look.min(due.max(now)));
         let mut fds = vec![PollFd::new(socket, PollFlags::IN)];
+        fds.extend(self.ends.iter().map(|ends| PollFd::new(ends, PollFlags::IN)));
         let pipes = self.streams.iter().filter_map(|stream| stream.pipe.as_ref());
         fds.extend(pipes.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
         match poll(&mut fds, Some(&timeout)) {
@@ -312,7 +317,7 @@ impl Keeper {
                     let code = status.exit_status();
                     let signal = status.terminating_signal();
                     (self.exit.code, self.exit.signal) = (code, signal);
-                    self.job = None;
+                    (self.job, self.ends) = (None, None);
                     // What it left behind ends with it.
                     if !self.killed {
                         self.streams.iter_mut().for_each(Stream::drain);
@@ -342,6 +347,12 @@ impl Keeper {
         let per_second = rustix::param::clock_ticks_per_second().max(1);
         self.exit.cpu_ms = ticks.saturating_mul(1_000) / per_second;
     }
+}
+
+/// Returns a handle of a child that can be polled for its end.
+fn handle_of(child: &Child) -> Option<OwnedFd> {
+    let pid = Pid::from_raw(i32::try_from(child.id()).ok()?)?;
+    pidfd_open(pid, PidfdFlags::empty()).ok()
 }
 
 /// Becomes the job: its own session, its processors, its environment, its folder.

@@ -4,6 +4,7 @@ mod demo;
 mod job;
 mod run;
 mod show;
+mod trust;
 mod up;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -87,6 +88,13 @@ enum Verb {
         #[arg(long, default_value_t = 120)]
         wait: u64,
     },
+    /// Show a host's keys, and trust it from now on: nodes are only reached by keys that are known.
+    Trust(trust::TrustArgs),
+    /// Print a unit for systemd that runs the daemon; `systemctl --user` takes it, or the system's.
+    Unit {
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
     /// Show a whole cluster on this machine, told as it happens; nothing of it is left.
     Demo,
     #[command(flatten)]
@@ -169,6 +177,37 @@ fn verify(state: Option<PathBuf>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Returns a unit for systemd (systemd.service(5)).
+fn unit(place: &Place) -> anyhow::Result<String> {
+    let quoted = |path: &std::path::Path| -> anyhow::Result<String> {
+        let text = path.to_str().filter(|text| !text.contains(['"', '\\', '\n', '%', '$']));
+        let text = text.ok_or_else(|| anyhow::anyhow!("{path:?} cannot stand in a unit"))?;
+        Ok(format!("\"{text}\""))
+    };
+    let program = quoted(&std::env::current_exe()?)?;
+    let (config, state) = (quoted(&place.config)?, quoted(&place.state)?);
+    let socket = quoted(&place.socket)?;
+    Ok(format!(
+        "[Unit]\n\
+         Description=gridlive: lends idle machines\n\
+         After=network-online.target\n\
+         Wants=network-online.target\n\
+         \n\
+         [Service]\n\
+         Type=notify\n\
+         ExecStart={program} daemon {config} --state {state} --socket {socket}\n\
+         ExecReload=/bin/kill -HUP $MAINPID\n\
+         # Agents of this machine outlive the daemon, as those of other machines do.\n\
+         KillMode=process\n\
+         Restart=on-failure\n\
+         RestartSec=1\n\
+         TimeoutStopSec=30\n\
+         \n\
+         [Install]\n\
+         WantedBy=default.target\n"
+    ))
+}
+
 fn state_folder(said: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     let folder = match said {
         Some(folder) => folder,
@@ -214,6 +253,8 @@ fn node_part(verb: &Verb) -> Option<std::io::Result<()>> {
         | Verb::Daemon { .. }
         | Verb::Up { .. }
         | Verb::Demo
+        | Verb::Trust(_)
+        | Verb::Unit { .. }
         | Verb::Journal { .. }
         | Verb::Completions { .. }
         | Verb::Man { .. }
@@ -270,6 +311,14 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
                 gridlive::daemon::detach()?;
             }
             runtime(2)?.block_on(serve(&place.place()?, |line| println!("{line}")))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Trust(args) => {
+            trust::run(&args)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Unit { place } => {
+            print!("{}", unit(&place.place()?)?);
             Ok(ExitCode::SUCCESS)
         }
         Verb::Demo => {

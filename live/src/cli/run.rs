@@ -109,6 +109,8 @@ pub(super) async fn attached(
     let began = since_boot();
     let mut from = [0_u64; 2];
     let mut interrupted = false;
+    // What is short is seen to end at once, what is long costs little.
+    let mut rest = Duration::from_millis(5);
     loop {
         let found = client.get(&format!("/v1/jobs/{job}")).await?;
         let over = found["finished"].is_u64();
@@ -135,7 +137,7 @@ pub(super) async fn attached(
             return give_up(client, job, seconds).await;
         }
         tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(100)) => {}
+            () = tokio::time::sleep(rest) => rest = (rest * 2).min(Duration::from_millis(100)),
             _ = tokio::signal::ctrl_c() => {
                 if interrupted {
                     let _ = client.delete(&format!("/v1/jobs/{job}")).await;

@@ -36,6 +36,13 @@ pub(super) enum ShowVerb {
         #[command(flatten)]
         asking: Asking,
     },
+    /// Say of every node, or one, what it can give and what it cannot; ends with 1 where one fails.
+    Doctor {
+        /// The node [default: all].
+        node: Option<String>,
+        #[command(flatten)]
+        asking: Asking,
+    },
     /// Say why a job waits.
     Explain {
         /// Its number.
@@ -188,6 +195,7 @@ pub(super) async fn run(verb: ShowVerb) -> anyhow::Result<ExitCode> {
         ShowVerb::Show { what, asking } => {
             one(&asking, &format!("/v1/nodes/{}", coded(&what))).await?;
         }
+        ShowVerb::Doctor { node, asking } => return doctor(&asking, node).await,
         ShowVerb::Explain { job, asking } => explain(&asking, job).await?,
         ShowVerb::Down { asking } => {
             let answer = asking.client()?.post("/v1/down", &Value::Null).await?;
@@ -276,6 +284,34 @@ pub(super) fn print(asking: &Asking, found: &Value) {
         }
     }
     println!("{table}");
+}
+
+async fn doctor(asking: &Asking, node: Option<String>) -> anyhow::Result<ExitCode> {
+    let client = asking.client()?;
+    let nodes = match node {
+        Some(node) => vec![node],
+        None => {
+            let found = client.get("/v1/nodes").await?;
+            let rows = found["nodes"].as_array().into_iter().flatten();
+            rows.filter_map(|row| row["node"].as_str().map(ToOwned::to_owned)).collect()
+        }
+    };
+    let mut fails = false;
+    for node in nodes {
+        let found = client.get(&format!("/v1/nodes/{}/doctor", coded(&node))).await?;
+        if asking.json {
+            println!("{found}");
+        } else {
+            println!("{}", escaped(&node));
+        }
+        for check in found["checks"].as_array().into_iter().flatten() {
+            fails |= check["level"] == "fail";
+            if !asking.json {
+                println!("  {:4}  {}", cell(&check["level"]), cell(&check["what"]));
+            }
+        }
+    }
+    Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 async fn explain(asking: &Asking, job: u64) -> anyhow::Result<()> {

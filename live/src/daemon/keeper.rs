@@ -44,6 +44,19 @@ pub enum Refusal {
     Stopping,
 }
 
+/// An answer that is to come.
+pub struct Answered(oneshot::Receiver<Result<Reply, Refusal>>);
+
+impl Answered {
+    /// Waits for it.
+    ///
+    /// # Errors
+    /// When it is a refusal.
+    pub async fn take(self) -> Result<Reply, Refusal> {
+        self.0.await.unwrap_or(Err(Refusal::Stopping))
+    }
+}
+
 type Answer = oneshot::Sender<Result<Reply, Refusal>>;
 type Look = Box<dyn FnOnce(&Grid, &mut History) + Send>;
 type Count = oneshot::Sender<Counters>;
@@ -82,9 +95,17 @@ impl Handle {
     /// # Errors
     /// When it is refused.
     pub async fn ask(&self, command: Command) -> Result<Reply, Refusal> {
+        self.begin(command)?.take().await
+    }
+
+    /// Begins to ask for something: what is begun first is done first.
+    ///
+    /// # Errors
+    /// When too much waits, or the daemon is stopping.
+    pub fn begin(&self, command: Command) -> Result<Answered, Refusal> {
         let (answer, answered) = oneshot::channel();
         self.send(Input::Command(Box::new(command), Some(answer)))?;
-        answered.await.unwrap_or(Err(Refusal::Stopping))
+        Ok(Answered(answered))
     }
 
     /// States a fact.

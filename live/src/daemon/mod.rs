@@ -86,6 +86,8 @@ pub async fn serve(place: &Place, say: impl Fn(&str)) -> anyhow::Result<()> {
         access: Arc::clone(&access),
     };
     say(&format!("listening on {}", place.socket.display()));
+    // Where systemd waits for it; elsewhere nobody hears.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     if restarted {
         say(&reload(&handle, place, &access).await);
     }
@@ -116,6 +118,7 @@ pub async fn serve(place: &Place, say: impl Fn(&str)) -> anyhow::Result<()> {
             _ = hang_up.recv() => say(&reload(&handle, place, &access).await),
         }
     };
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     handle.stop().await;
     let _ = std::fs::remove_file(&place.socket);
     say("stopped");

@@ -215,6 +215,35 @@ pub fn node(state: &State, id: NodeId, line: &LineState) -> Option<Value> {
     Some(found)
 }
 
+/// Returns what there is to say of a node: how it is reached, and what it can give.
+#[must_use]
+pub fn doctor(state: &State, id: NodeId, line: &LineState) -> Option<Value> {
+    let node = state.nodes.find(id)?;
+    let note = |level: &str, what: String| json!({ "level": level, "what": what });
+    let mut checks = Vec::new();
+    match (&line.error, line.up) {
+        (_, true) => checks.push(note("ok", "its agent answers".to_owned())),
+        (Some(error), false) => checks.push(note("fail", format!("it is not reached: {error}"))),
+        (None, false) => checks.push(note("fail", "it has not answered yet".to_owned())),
+    }
+    if node.silent && line.up {
+        checks.push(note("warn", "its station has not been heard for a while".to_owned()));
+    }
+    if let Some(why) = &node.draining {
+        checks.push(note("warn", format!("it is drained: {why}")));
+    }
+    if let Some(hardware) = &line.hardware {
+        let (found, said) = (hardware.gpus.len(), node.spec.gpus.len());
+        if found != said {
+            let what = format!("{said} GPUs are in the configuration, {found} answer");
+            checks.push(note("warn", what));
+        }
+        let level = |warns: bool| if warns { "warn" } else { "ok" };
+        checks.extend(hardware.notes.iter().map(|n| note(level(n.warns), n.what.clone())));
+    }
+    Some(json!({ "schema": SCHEMA, "node": node.spec.name, "checks": checks }))
+}
+
 /// Returns one GPU, as its driver describes it.
 fn device_row(number: usize, device: &Device, open: u64) -> Value {
     let users = device.processes.iter().map(|process| {

@@ -126,6 +126,11 @@ impl Cluster {
         cluster
     }
 
+    /// Sets a variable of the daemon's environment, from its next start on.
+    pub(crate) fn set_env(&mut self, name: &'static str, value: PathBuf) {
+        self.env.push((name, value));
+    }
+
     /// Lets the machine's GPUs be these from now on.
     pub(crate) fn set_gpus(&self, gpus: &[String]) {
         std::fs::write(self.path("gpus.new"), gpus.join("\n")).unwrap();

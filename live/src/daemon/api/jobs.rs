@@ -3,7 +3,7 @@
 use super::{Answered, Operation, Shared, Wrong, bad, forbidden, node_named, not_found};
 use crate::daemon::access::Who;
 use crate::daemon::history::{History, keep_program};
-use crate::daemon::keeper::Refusal;
+use crate::daemon::keeper::Answered as Asking;
 use crate::daemon::views;
 use crate::frame::Down;
 use crate::program::Program;
@@ -20,6 +20,7 @@ use gridsim::scenario::jobs::listed_job;
 use gridsim::scenario::schema::Job as JobKeys;
 use serde::Deserialize;
 use serde_json::json;
+use std::collections::VecDeque;
 
 /// Most jobs of one array.
 const ARRAY_MAX: u32 = 100_000;
@@ -107,23 +108,27 @@ pub(super) async fn submit(
     let kept = kept.map_err(|e| Wrong(StatusCode::INSUFFICIENT_STORAGE, e.to_string()));
     let mut jobs = Vec::new();
     let mut refused = kept.err();
-    let mut answers = tokio::task::JoinSet::new();
+    let mut answers = VecDeque::new();
     for index in 0..if refused.is_some() { 0 } else { count } {
         spec.task = Task { program, index };
         let job = Box::new(spec.clone());
         let request = Box::new(Asked::SubmitJob { account, job });
         let number = asked.number + u64::from(index);
         let numbered = Command::Numbered(Numbered { client: asked.client, number, request });
-        let handle = shared.handle.clone();
-        // Asked in order; answered in groups.
-        if answers.len() >= 1_000 {
-            take(answers.join_next().await, &mut jobs, &mut refused);
+        // Asked in order: only so many replies are remembered. Answered in groups.
+        match shared.handle.begin(numbered) {
+            Ok(answer) => answers.push_back(answer),
+            Err(refusal) => {
+                refused = Some(refusal.into());
+                break;
+            }
         }
-        answers.spawn(async move { handle.ask(numbered).await });
-        tokio::task::yield_now().await;
+        if answers.len() >= 1_000 {
+            take(answers.pop_front(), &mut jobs, &mut refused).await;
+        }
     }
-    while let Some(answer) = answers.join_next().await {
-        take(Some(answer), &mut jobs, &mut refused);
+    while let Some(answer) = answers.pop_front() {
+        take(Some(answer), &mut jobs, &mut refused).await;
     }
     shared.handle.look(move |_, history| history.leave_program(program)).await?;
     jobs.sort_unstable();
@@ -151,16 +156,13 @@ pub(super) async fn plan(
     Ok(Json(planned.map_err(bad)??))
 }
 
-/// Notes one answer to a submission.
-fn take(
-    answer: Option<Result<Result<Reply, Refusal>, tokio::task::JoinError>>,
-    jobs: &mut Vec<u64>,
-    refused: &mut Option<Wrong>,
-) {
-    match answer {
-        Some(Ok(Ok(Reply::Submitted(job)))) => jobs.push(job.get()),
-        Some(Ok(Err(refusal))) => *refused = Some(refusal.into()),
-        Some(Ok(Ok(Reply::Done | Reply::Stale))) | Some(Err(_)) | None => {}
+/// Waits for one answer to a submission, and notes it.
+async fn take(answer: Option<Asking>, jobs: &mut Vec<u64>, refused: &mut Option<Wrong>) {
+    let Some(answer) = answer else { return };
+    match answer.take().await {
+        Ok(Reply::Submitted(job)) => jobs.push(job.get()),
+        Ok(Reply::Done | Reply::Stale) => {}
+        Err(refusal) => *refused = Some(refusal.into()),
     }
 }
 

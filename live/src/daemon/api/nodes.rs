@@ -4,22 +4,26 @@ use super::{
     Answered, Operation, Shared, Wrong, admins_only, bad, forbidden, node_named, not_found,
 };
 use crate::daemon::access::Who;
+use crate::daemon::nodes::LineState;
 use crate::daemon::views;
 use crate::frame::Down;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query, State as Of};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Extension, Json};
 use gridcore::command::{Command, Request as Asked};
+use gridcore::ids::NodeId;
+use gridcore::state::State;
 use gridcore::station::ladder::OwnerSays;
 use gridsim::decimal::Seconds;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// The operations.
 pub(super) fn operations() -> Vec<Operation> {
     let (node, verb) = ("/v1/nodes/{node}", "/v1/nodes/{node}/{verb}");
+    let doctor = "/v1/nodes/{node}/doctor";
     vec![
         ("get", "/v1/nodes", "get_node_resource_snapshots", "The nodes", get(nodes)),
         (
@@ -29,23 +33,37 @@ pub(super) fn operations() -> Vec<Operation> {
             "All about a node, its trends and GPUs",
             get(show_node),
         ),
+        ("get", doctor, "examine_node", "What it can give, and what not", get(examine)),
         ("post", verb, "tell_node", "drain, undrain, lend or reclaim it", post(node_verb)),
     ]
 }
 
-pub(super) async fn nodes(State(shared): State<Shared>) -> Answered {
+pub(super) async fn nodes(Of(shared): Of<Shared>) -> Answered {
     let lines = Arc::clone(&shared.lines);
     Ok(Json(shared.handle.look(move |grid, _| views::nodes(grid.state(), &lines)).await?))
 }
 
-pub(super) async fn show_node(State(shared): State<Shared>, Path(name): Path<String>) -> Answered {
+/// Looks at one node and its line.
+async fn look(
+    shared: &Shared,
+    name: String,
+    view: fn(&State, NodeId, &LineState) -> Option<Value>,
+) -> Answered {
     let (lines, wanted) = (Arc::clone(&shared.lines), name.clone());
     let found = shared.handle.look(move |grid, _| {
         let node = node_named(grid.state(), &wanted)?;
         let line = lines.get(usize::try_from(node.get()).ok()?)?.state();
-        views::node(grid.state(), node, &line)
+        view(grid.state(), node, &line)
     });
     found.await?.map(Json).ok_or_else(|| not_found(format!("node {name} not found")))
+}
+
+pub(super) async fn show_node(Of(shared): Of<Shared>, Path(name): Path<String>) -> Answered {
+    look(&shared, name, views::node).await
+}
+
+pub(super) async fn examine(Of(shared): Of<Shared>, Path(name): Path<String>) -> Answered {
+    look(&shared, name, views::doctor).await
 }
 
 /// What a verb about a node may say.
@@ -60,7 +78,7 @@ pub(super) struct NodeWords {
 }
 
 pub(super) async fn node_verb(
-    State(shared): State<Shared>,
+    Of(shared): Of<Shared>,
     Extension(who): Extension<Who>,
     Path((name, verb)): Path<(String, String)>,
     Query(words): Query<NodeWords>,
