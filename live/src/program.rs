@@ -70,15 +70,21 @@ impl Program {
 /// # Errors
 /// When the disk does not take it.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    put(path, bytes, true)
+}
+
+fn put(path: &Path, bytes: &[u8], synced: bool) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let beside = folder.join(format!(".{name}.new"));
     let mut options = OpenOptions::new();
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
     file.write_all(bytes)?;
-    file.sync_all()?;
+    if synced {
+        file.sync_all()?;
+    }
     std::fs::rename(&beside, path)?;
-    File::open(folder)?.sync_all()
+    if synced { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
 /// Writes a value with its checksum, as [`write_whole`].
@@ -86,10 +92,23 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// When the disk does not take it.
 pub fn save<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+    put(path, &checked(value)?, true)
+}
+
+/// Writes a value as [`save`] does, for as long as the machine runs: a power failure may lose it.
+///
+/// # Errors
+/// When the disk does not take it.
+pub fn note<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+    put(path, &checked(value)?, false)
+}
+
+/// Returns a value's bytes with their checksum.
+fn checked<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
     let body = gridcore::encode::to_bytes(value).map_err(io::Error::other)?;
     let mut bytes = crc32c::crc32c(&body).to_le_bytes().to_vec();
     bytes.extend(body);
-    write_whole(path, &bytes)
+    Ok(bytes)
 }
 
 /// Reads a value back that [`save`] wrote; `None` where there is no file.

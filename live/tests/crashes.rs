@@ -182,3 +182,129 @@ fn systemd_hears_when_it_is_ready_and_when_it_stops() {
     let odd = cluster.run(&["unit", "/tmp/a%b.yaml"]);
     assert!(!odd.status.success());
 }
+
+/// A small file system of memory; gone with it.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    /// Mounts one; `None` where that is not allowed.
+    fn mount(at: std::path::PathBuf, mib: u64) -> Option<Self> {
+        std::fs::create_dir_all(&at).unwrap();
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"]).arg(&at);
+        let mounted = mount.output().is_ok_and(|output| output.status.success());
+        mounted.then_some(Self(at))
+    }
+
+    /// Takes all space that is left.
+    fn fill(&self) {
+        use std::io::Write;
+        let mut file = std::fs::File::create(self.0.join("filler")).unwrap();
+        for size in [1 << 20, 1 << 12, 1] {
+            while file.write_all(&vec![1; size]).is_ok() {}
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}
+
+#[test]
+fn a_full_disk_takes_nothing_new_and_loses_nothing() {
+    let mut cluster = Cluster::begin(1, "");
+    let running = cluster.submit(&["-c", "0.5"], "sleep 4; echo done");
+    cluster.until_state(running, "running");
+    cluster.stop_daemon();
+    // Its state moves to a disk that has room for little more than a journal's segments.
+    let old = cluster.path("state");
+    let Some(disk) = SmallDisk::mount(cluster.path("small"), 200) else {
+        record("skipped", "full disk: no file system can be mounted here", 0, 1);
+        return;
+    };
+    let copied =
+        std::process::Command::new("cp").arg("-a").arg(old.join(".")).arg(&disk.0).status();
+    assert!(copied.unwrap().success());
+    cluster.move_state(disk.0.clone());
+    cluster.start_daemon();
+    cluster.until_up();
+    disk.fill();
+    let refused = cluster.run(&["submit", "--", "true"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(5), "{said}");
+    // What runs goes on, and its end is heard and kept.
+    let ended = cluster.until_state(running, "completed");
+    assert_eq!(ended["attempts"], 1);
+    std::fs::remove_file(disk.0.join("filler")).unwrap();
+    let after = cluster.submit(&[], "echo after");
+    cluster.until_state(after, "completed");
+    cluster.check_replay();
+    record("disk", "full", 1, 0);
+}
+
+#[test]
+fn another_build_takes_over_what_runs() {
+    let mut cluster = Cluster::begin(1, "");
+    let builds = |cluster: &Cluster| cluster.ask(&["show", "n1"]).unwrap()["build"].clone();
+    let job = cluster.submit(&[], "sleep 4; echo done");
+    cluster.until_state(job, "running");
+    let before = builds(&cluster);
+    cluster.stop_daemon();
+    // The same program, in other bytes.
+    let other = cluster.path("gridlive-next");
+    let mut bytes = std::fs::read(house::GRIDLIVE).unwrap();
+    bytes.extend_from_slice(b"another build");
+    std::fs::write(&other, bytes).unwrap();
+    let may_run = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&other, may_run).unwrap();
+    cluster.set_program(other);
+    cluster.start_daemon();
+    cluster.until_up();
+    assert_ne!(builds(&cluster), before);
+    let ended = cluster.until_state(job, "completed");
+    assert_eq!(ended["attempts"], 1);
+    assert_eq!(cluster.output(job), "done\n");
+}
+
+#[test]
+fn a_job_behind_a_line_that_stands_still_is_dead_before_it_starts_elsewhere() {
+    let rules = "lease: { term_seconds: 10 }\n\
+                 resource_sharing: { owner: { kill_seconds: 2 } }\n\
+                 execution: { resource_sharing: { monitoring_interval_seconds: 1 } }";
+    let mut cluster = Cluster::begin(2, rules);
+    let file = cluster.path("alive");
+    let script = format!(
+        "trap '' TERM; while :; do echo $GRID_ATTEMPT $GRID_NODE $(date +%s%N) >> {}; sleep 0.05; done",
+        file.display()
+    );
+    let job = cluster.submit(&["-c", "2", "-n", "n1"], &script);
+    house::until("it is alive", || !lines(&file).is_empty());
+    // Both ways, without an end that anybody would see.
+    let place = cluster.path("n1");
+    let line = house::with_words(&format!("agent --stdio --dir {}", place.display()));
+    assert_eq!(line.len(), 1);
+    signal(line[0], "STOP");
+    house::until("it runs on the other", || {
+        lines(&file).last().is_some_and(|last| last.starts_with("2 n2 "))
+    });
+    let rows: Vec<(u32, u64)> = lines(&file)
+        .iter()
+        .filter_map(|line| {
+            let mut words = line.split(' ');
+            let attempt = words.next()?.parse().ok()?;
+            Some((attempt, words.nth(1)?.parse().ok()?))
+        })
+        .collect();
+    let last = rows.iter().filter(|(attempt, _)| *attempt == 1).map(|(_, at)| *at).max();
+    let first = rows.iter().filter(|(attempt, _)| *attempt == 2).map(|(_, at)| *at).min();
+    assert!(last < first, "one attempt outlived the start of the next: {last:?} {first:?}");
+    let gap = (first.unwrap() - last.unwrap()) / 1_000_000;
+    record("partition", "gap_ms", gap, 1);
+    signal(line[0], "CONT");
+    cluster.until_up_but_busy();
+    cluster.run(&["cancel", &job.to_string()]);
+    cluster.until_state(job, "cancelled");
+    cluster.check_replay();
+}

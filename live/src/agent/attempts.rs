@@ -4,7 +4,7 @@ use super::order::{self, LeaseFolder, Order, Told, log_file, mark};
 use super::{Agent, LOGS_MAX, SHIM_STARTS, Shim, hardware, tree};
 use crate::clock::{since_boot, wait};
 use crate::frame::{DATA_MAX, Exit, Membership, Up};
-use crate::program::save;
+use crate::program::note;
 use gridcore::ids::{Epoch, JobId, LeaseId};
 use gridcore::station::{Event, Station};
 use gridcore::units::{Span, Time};
@@ -39,7 +39,8 @@ impl Agent {
         let memory = start.needs.memory;
         let order =
             Order { lease, epoch, job, program, env, processors, memory, used_before, until, kill };
-        save(&folder.file("order"), &order)?;
+        // After a power failure there is no shim that could read it.
+        note(&folder.file("order"), &order)?;
         let mut shim = Command::new("/proc/self/exe");
         shim.arg("shim").arg(&self.root).arg(folder.path()).env_clear();
         shim.envs(std::env::vars_os().filter(|(key, _)| key != "GRID_LEASE"));

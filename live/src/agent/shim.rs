@@ -8,7 +8,7 @@ use super::order::{End, LeaseFolder, Order, Told, log_file, make_folder, work_fo
 use super::tree::{ProcessId, all, below, memory_of, signal_all};
 use crate::clock::{since_boot, wait, wall_seconds};
 use crate::frame::Exit;
-use crate::program::save;
+use crate::program::note;
 use gridcore::units::{Bytes, Span, Time};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{
@@ -131,7 +131,7 @@ pub fn keep(root: &Path, folder: LeaseFolder) -> io::Result<()> {
     })?;
     socket.set_nonblocking(true)?;
     // From here on it is there, and hears what it is told.
-    save(&folder.file("shim"), &me)?;
+    note(&folder.file("shim"), &me)?;
     let mut keeper = Keeper::start(root, folder, &order)?;
     while !keeper.step(&socket)? {}
     let end = End { exit: keeper.exit, told: keeper.told };
@@ -318,14 +318,10 @@ impl Keeper {
                     let signal = status.terminating_signal();
                     (self.exit.code, self.exit.signal) = (code, signal);
                     (self.job, self.ends) = (None, None);
-                    // What it left behind ends with it.
-                    if !self.killed {
-                        self.streams.iter_mut().for_each(Stream::drain);
-                        self.signal(Signal::KILL);
-                    }
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => {
+                    // What it left behind ends with it.
                     if self.job.is_none() {
                         self.signal(Signal::KILL);
                     }

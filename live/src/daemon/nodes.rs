@@ -147,7 +147,8 @@ async fn stand(
     if hardware.build != crate::agent::build() {
         // What runs goes on; the next agent is of our build and takes it over.
         wire.send(&Down::Retire).await?;
-        let _ = timeout(ANSWERS, wire.next()).await;
+        // The line is let go when the agent has: before, it may not have heard.
+        while let Ok(Ok(_)) = timeout(ANSWERS, wire.next()).await {}
         return Err(io::Error::other(format!("its agent was of build {}", hardware.build)));
     }
     {

@@ -28,6 +28,8 @@ pub(crate) struct Cluster {
     daemon: Option<Child>,
     nodes: Vec<String>,
     env: Vec<(&'static str, PathBuf)>,
+    state: PathBuf,
+    program: PathBuf,
 }
 
 impl Drop for Cluster {
@@ -126,6 +128,26 @@ impl Cluster {
         cluster
     }
 
+    /// Lets the daemon's state be in another folder from its next start on.
+    pub(crate) fn move_state(&mut self, folder: PathBuf) {
+        self.state = folder;
+    }
+
+    /// Lets the daemon be another build from its next start on.
+    pub(crate) fn set_program(&mut self, program: PathBuf) {
+        self.program = program;
+    }
+
+    /// Waits until every node answers, whatever runs there.
+    pub(crate) fn until_up_but_busy(&self) {
+        let all = self.nodes.len();
+        until("the nodes answer", || {
+            let nodes = self.ask(&["nodes"]).unwrap_or_default();
+            let rows = nodes["nodes"].as_array().cloned().unwrap_or_default();
+            rows.iter().filter(|row| row["state"] == "up").count() == all
+        });
+    }
+
     /// Sets a variable of the daemon's environment, from its next start on.
     pub(crate) fn set_env(&mut self, name: &'static str, value: PathBuf) {
         self.env.push((name, value));
@@ -147,7 +169,9 @@ impl Cluster {
 
     fn describe(nodes: &str, rules: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("gl").tempdir_in("/tmp").unwrap();
-        let cluster = Self { folder, daemon: None, nodes: Vec::new(), env: Vec::new() };
+        let (state, program) = (folder.path().join("state"), PathBuf::from(GRIDLIVE));
+        let (names, env) = (Vec::new(), Vec::new());
+        let cluster = Self { folder, daemon: None, nodes: names, env, state, program };
         cluster.write(nodes, rules);
         cluster
     }
@@ -197,8 +221,8 @@ impl Cluster {
     pub(crate) fn start_daemon(&mut self) {
         let log = std::fs::File::options();
         let log = log.clone().append(true).create(true).open(self.path("daemon.log")).unwrap();
-        let mut command = Command::new(GRIDLIVE);
-        command.arg("daemon").arg(self.path("c.yaml")).arg("--state").arg(self.path("state"));
+        let mut command = Command::new(&self.program);
+        command.arg("daemon").arg(self.path("c.yaml")).arg("--state").arg(&self.state);
         command.arg("--socket").arg(self.path("sock")).stdin(Stdio::null());
         command.envs(self.env.iter().map(|(key, value)| (key, value)));
         command.stdout(log.try_clone().unwrap()).stderr(log);
@@ -315,7 +339,7 @@ impl Cluster {
         let told = self.ask(&["status"]).expect("the daemon answers");
         self.kill_daemon();
         let (mut reader, config) =
-            gridsim::journal::Reader::open(&self.path("state/journal")).unwrap();
+            gridsim::journal::Reader::open(&self.state.join("journal")).unwrap();
         let mut grid = gridcore::grid::Grid::new(config, gridcore::units::Time::ZERO).unwrap();
         let mut effects = Vec::new();
         while let Some(entry) = reader.next_entry().unwrap() {
