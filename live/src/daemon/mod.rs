@@ -24,7 +24,7 @@ use gridsim::scenario::build::build;
 use gridsim::scenario::schema::Ssh;
 use history::History;
 use keeper::{Handle, Keeper};
-use nodes::{Plan, Way};
+use nodes::{Measured, Plan, Way};
 use std::collections::BTreeMap;
 use std::future::IntoFuture;
 use std::os::unix::fs::PermissionsExt;
@@ -60,7 +60,7 @@ pub fn detach() -> std::io::Result<()> {
 pub async fn serve(place: &Place, say: impl Fn(&str)) -> anyhow::Result<()> {
     crate::agent::order::make_folder(&place.state)?;
     let restarted = Store::exists(&place.state.join("journal"));
-    let (store, grid, ways) =
+    let (store, grid, tos) =
         if restarted { recover(place, &say)? } else { begin(place, &say).await? };
     let history = History::open(&place.state, grid.state())?;
     let access = Access::of(&crate::read(&place.config, &[])?.scenario);
@@ -68,8 +68,9 @@ pub async fn serve(place: &Place, say: impl Fn(&str)) -> anyhow::Result<()> {
     let members: Vec<Membership> = members(&grid);
     let (mut keeper, handle) = Keeper::new(grid, store, history);
     let programs = place.state.join("programs");
-    let plans = ways.into_iter().zip(members).map(|(way, member)| {
-        nodes::begin(Plan { way, member, programs: programs.clone() }, handle.clone())
+    let plans = tos.into_iter().zip(members).map(|((way, measured), member)| {
+        let plan = Plan { way, member, programs: programs.clone(), measured };
+        nodes::begin(plan, handle.clone())
     });
     let (lines, downs): (Vec<_>, Vec<_>) = plans.unzip();
     keeper.set_nodes(downs);
@@ -125,21 +126,24 @@ pub async fn serve(place: &Place, say: impl Fn(&str)) -> anyhow::Result<()> {
     stopped
 }
 
+/// The way to a node, and the line to it where one stands already.
+type To = (Way, Option<Measured>);
+
 /// Goes on with the journal that is there.
-fn recover(place: &Place, say: &impl Fn(&str)) -> anyhow::Result<(Store, Grid, Vec<Way>)> {
+fn recover(place: &Place, say: &impl Fn(&str)) -> anyhow::Result<(Store, Grid, Vec<To>)> {
     let (store, grid, found) = Store::recover(&place.state.join("journal"))?;
     let cut = if found.cut > 0 { ", a torn end was cut off" } else { "" };
     say(&format!("recovered: {} entries read after the snapshot{cut}", found.entries));
     let names = grid.state().nodes.iter().map(|(_, n)| n.spec.name.clone());
     let ways = ways(&place.config, &names.collect::<Vec<_>>(), grid.state().cluster)?;
-    Ok((store, grid, ways))
+    Ok((store, grid, ways.into_iter().map(|way| (way, None)).collect()))
 }
 
 /// Begins a journal.
-async fn begin(place: &Place, say: &impl Fn(&str)) -> anyhow::Result<(Store, Grid, Vec<Way>)> {
-    let (config, ways) = first(&place.config, say).await?;
+async fn begin(place: &Place, say: &impl Fn(&str)) -> anyhow::Result<(Store, Grid, Vec<To>)> {
+    let (config, tos) = first(&place.config, say).await?;
     let store = Store::begin(&place.state.join("journal"), &config)?;
-    Ok((store, Grid::new(config, Time::ZERO)?, ways))
+    Ok((store, Grid::new(config, Time::ZERO)?, tos))
 }
 
 /// How long nodes may take to hear that what they run goes on without a daemon.
@@ -257,7 +261,7 @@ fn ways(path: &Path, names: &[String], cluster: u64) -> anyhow::Result<Vec<Way>>
 }
 
 /// Makes the first configuration of a cluster; machines whose hardware nobody states are measured.
-async fn first(path: &Path, say: &impl Fn(&str)) -> anyhow::Result<(Config, Vec<Way>)> {
+async fn first(path: &Path, say: &impl Fn(&str)) -> anyhow::Result<(Config, Vec<To>)> {
     let cluster = crate::clock::unique()?;
     let loaded = crate::read(path, &[])?;
     let names: Vec<String> = loaded.scenario.nodes.iter().map(|node| node.name.clone()).collect();
@@ -278,23 +282,37 @@ async fn first(path: &Path, say: &impl Fn(&str)) -> anyhow::Result<(Config, Vec<
         let stated = node.cores.millionths() > 0 && node.memory_gb.millionths() > 0;
         if !stated || node.gpus == 0 {
             let way = way.clone();
-            measured.spawn(async move { (i, nodes::measure(&way).await) });
+            measured.spawn(async move { (i, stated, nodes::measure(&way).await) });
         }
     }
     let mut found_here = BTreeMap::new();
+    let mut tos: Vec<To> = ways.into_iter().map(|way| (way, None)).collect();
     while let Some(found) = measured.join_next().await {
-        let (i, hardware) = found?;
+        let (i, stated, found) = found?;
         let name = names.get(i).map_or("", String::as_str);
-        let hardware = hardware.with_context(|| format!("node {name} cannot be measured"))?;
-        let known = Known::measured(&hardware);
+        let found = match found {
+            Ok(found) => found,
+            Err(error) if stated => {
+                say(&format!("{name} is not reached, and lends no GPU it does not name: {error}"));
+                continue;
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("node {name} cannot be measured"));
+            }
+        };
+        let known = Known::measured(&found.hardware);
         say(&format!("{name}: {known}"));
         found_here.insert(i, known);
+        // The line goes on to be used.
+        if let Some((_, measured)) = tos.get_mut(i) {
+            *measured = Some(found);
+        }
     }
     let sets = hardware(&loaded, |i, _| found_here.get(&i));
     let loaded = crate::read(path, &sets)?;
     let mut config = build(&loaded, loaded.scenario.seed)?.config;
     (config.network, config.cluster) = (true, cluster);
-    Ok((config, ways))
+    Ok((config, tos))
 }
 
 /// The hardware of a machine.

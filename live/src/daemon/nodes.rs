@@ -108,11 +108,13 @@ pub struct Plan {
     pub member: Membership,
     /// Where programs lie.
     pub programs: PathBuf,
+    /// The line that stands already.
+    pub measured: Option<Measured>,
 }
 
 /// Begins a line; returns how others use it, and where the core's messages go.
 #[must_use]
-pub fn begin(plan: Plan, handle: Handle) -> (Line, mpsc::UnboundedSender<Down>) {
+pub fn begin(mut plan: Plan, handle: Handle) -> (Line, mpsc::UnboundedSender<Down>) {
     let (downs, mut from) = mpsc::unbounded_channel();
     let line = Line { downs: downs.clone(), state: Arc::default(), asks: Arc::default() };
     let ours = line.clone();
@@ -120,7 +122,8 @@ pub fn begin(plan: Plan, handle: Handle) -> (Line, mpsc::UnboundedSender<Down>) 
         let mut again = AGAIN.0;
         loop {
             locked(&ours.state).begun += 1;
-            let ended = stand(&plan, &handle, &ours, &mut from).await;
+            let first = plan.measured.take();
+            let ended = stand(&plan, first, &handle, &ours, &mut from).await;
             let was_up = {
                 let mut state = locked(&ours.state);
                 state.error = ended.as_ref().err().map(ToString::to_string);
@@ -139,11 +142,15 @@ pub fn begin(plan: Plan, handle: Handle) -> (Line, mpsc::UnboundedSender<Down>) 
 /// Lets a line stand until it breaks, or nobody needs it any more.
 async fn stand(
     plan: &Plan,
+    first: Option<Measured>,
     handle: &Handle,
     line: &Line,
     from: &mut mpsc::UnboundedReceiver<Down>,
 ) -> io::Result<()> {
-    let (mut wire, hardware) = open(&plan.way).await?;
+    let (mut wire, hardware) = match first {
+        Some(Measured { wire, hardware }) => (wire, hardware),
+        None => open(&plan.way).await?,
+    };
     if hardware.build != crate::agent::build() {
         // What runs goes on; the next agent is of our build and takes it over.
         wire.send(&Down::Retire).await?;
@@ -243,56 +250,36 @@ impl Wire {
             if let Some(up) = self.frames.take().map_err(io::Error::other)? {
                 return Ok(up);
             }
-            let mut bytes = vec![0; 64 << 10];
-            match self.output.read(&mut bytes).await? {
-                0 => {
-                    let said = self.frames.banner();
-                    let said = if said.is_empty() { "the line has ended".into() } else { said };
-                    return Err(io::Error::other(said));
-                }
-                count => self.frames.push(bytes.get(..count).unwrap_or_default()),
+            self.fill().await?;
+        }
+    }
+
+    /// Waits for more bytes.
+    async fn fill(&mut self) -> io::Result<()> {
+        let mut bytes = vec![0; 64 << 10];
+        match self.output.read(&mut bytes).await? {
+            0 => {
+                let said = self.frames.banner();
+                let said = if said.is_empty() { "the line has ended".into() } else { said };
+                Err(io::Error::other(said))
+            }
+            count => {
+                self.frames.push(bytes.get(..count).unwrap_or_default());
+                Ok(())
             }
         }
     }
 }
 
-/// Opens a line; brings the agent there first where it is missing.
+/// Opens a line; brings the agent there first where it is missing, over the same connection.
 async fn open(way: &Way) -> io::Result<(Wire, Hardware)> {
-    match try_open(way).await {
-        Err(error) if error.to_string().contains(MISSING) => {
-            bring(way).await?;
-            try_open(way).await
-        }
-        opened => opened,
-    }
-}
-
-/// Measures a node's machine.
-///
-/// # Errors
-/// When it cannot be reached.
-pub async fn measure(way: &Way) -> io::Result<Hardware> {
-    open(way).await.map(|(_, hardware)| hardware)
-}
-
-async fn try_open(way: &Way) -> io::Result<(Wire, Hardware)> {
     let mut command = match &way.ssh.local {
         Some(folder) => {
             let mut command = Command::new("/proc/self/exe");
             command.args(["agent", "--stdio", "--dir"]).arg(folder);
             command
         }
-        None => {
-            let hash = own_hash()?;
-            let agent = format!(".gridlive/agents/{hash}/gridlive");
-            let place = &way.place;
-            // Made of numbers of ours: no word of a user is ever in it.
-            let script = format!(
-                "cd && if [ -x {agent} ]; then exec {agent} agent --stdio --dir {place}; \
-                 else echo {MISSING}; fi"
-            );
-            ssh(way, &script)
-        }
+        None => ssh(way, &script(&way.place)?),
     };
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.kill_on_drop(true).spawn()?;
@@ -302,24 +289,13 @@ async fn try_open(way: &Way) -> io::Result<(Wire, Hardware)> {
         return Err(io::Error::other("its streams are gone"));
     };
     let mut wire = Wire { _child: child, input, output, frames: Frames::default() };
-    let greeted = async {
-        wire.input.write_all(MAGIC).await?;
-        match wire.next().await? {
-            Up::Hardware(hardware) => Ok(hardware),
-            Up::Refused(why) => Err(io::Error::other(why)),
-            up @ (Up::Core(_) | Up::Devices(_) | Up::Exited { .. } | Up::Data { .. }) => {
-                Err(io::Error::other(format!("it does not greet: {up:?}")))
-            }
-        }
-    };
-    match timeout(ANSWERS, greeted).await {
-        Ok(Ok(hardware)) => {
+    match greet(&mut wire).await {
+        Ok(hardware) => {
             // What it prints as errors later is of no use to anybody.
             tokio::spawn(async move { tokio::io::copy(&mut errors, &mut tokio::io::sink()).await });
             Ok((wire, hardware))
         }
-        Ok(Err(error)) if error.to_string().contains(MISSING) => Err(error),
-        Ok(Err(error)) => {
+        Err(error) => {
             let mut said = vec![0; 2_000];
             let more = timeout(Duration::from_secs(1), errors.read(&mut said)).await;
             let count = more.ok().and_then(Result::ok).unwrap_or(0);
@@ -327,8 +303,72 @@ async fn try_open(way: &Way) -> io::Result<(Wire, Hardware)> {
             let said = said.trim();
             Err(io::Error::other(if said.is_empty() { error.to_string() } else { said.to_owned() }))
         }
-        Err(_) => Err(io::Error::other(format!("no answer in {} s", ANSWERS.as_secs()))),
     }
+}
+
+/// Returns what the remote shell runs: the agent of this build, which it takes from its input first
+/// where it is missing, whole or not at all. Made of numbers of ours: no word of a user is in it.
+fn script(place: &str) -> io::Result<String> {
+    let (hash, size) = (own_hash()?, own_binary()?.metadata()?.len());
+    let folder = format!(".gridlive/agents/{hash}");
+    let (new, agent) = (format!("{folder}/new.$$"), format!("{folder}/gridlive"));
+    Ok(format!(
+        "cd && if [ ! -x {agent} ]; then echo {MISSING} && umask 077 && mkdir -p {folder} && \
+         head -c {size} > {new} && echo {hash}  {new} | sha256sum -c - >/dev/null && \
+         chmod 700 {new} && mv {new} {agent}; fi && exec {agent} agent --stdio --dir {place}"
+    ))
+}
+
+/// Waits until an agent answers, which it may have to be brought for.
+async fn greet(wire: &mut Wire) -> io::Result<Hardware> {
+    let slow = |_| io::Error::other(format!("no answer in {} s", ANSWERS.as_secs()));
+    let mut brought = false;
+    while !wire.frames.begins().map_err(io::Error::other)? {
+        if !brought && wire.frames.banner().contains(MISSING) {
+            brought = true;
+            let sent = timeout(UPLOADS, bring(&mut wire.input)).await;
+            sent.map_err(|_| io::Error::other("the agent's upload took too long"))??;
+        }
+        timeout(ANSWERS, wire.fill()).await.map_err(slow)??;
+    }
+    wire.input.write_all(MAGIC).await?;
+    match timeout(ANSWERS, wire.next()).await.map_err(slow)?? {
+        Up::Hardware(hardware) => Ok(hardware),
+        Up::Refused(why) => Err(io::Error::other(why)),
+        up @ (Up::Core(_) | Up::Devices(_) | Up::Exited { .. } | Up::Data { .. }) => {
+            Err(io::Error::other(format!("it does not greet: {up:?}")))
+        }
+    }
+}
+
+/// Sends this program.
+async fn bring(input: &mut ChildStdin) -> io::Result<()> {
+    use std::io::Read;
+    let mut binary = own_binary()?;
+    let mut bytes = vec![0; 256 << 10];
+    loop {
+        let count = binary.read(&mut bytes)?;
+        if count == 0 {
+            return Ok(());
+        }
+        input.write_all(bytes.get(..count).unwrap_or_default()).await?;
+    }
+}
+
+/// A node that was measured, and the line to it, which goes on to be used.
+pub struct Measured {
+    wire: Wire,
+    /// What the machine is.
+    pub hardware: Hardware,
+}
+
+/// Measures a node's machine.
+///
+/// # Errors
+/// When it cannot be reached.
+pub async fn measure(way: &Way) -> io::Result<Measured> {
+    let (wire, hardware) = open(way).await?;
+    Ok(Measured { wire, hardware })
 }
 
 /// Returns `ssh` to a node, with a script of ours.
@@ -355,37 +395,8 @@ fn ssh(way: &Way, script: &str) -> Command {
     command
 }
 
-/// Brings this program to a node, whole or not at all.
-async fn bring(way: &Way) -> io::Result<()> {
-    let (binary, hash) = (own_binary()?, own_hash()?);
-    let folder = format!(".gridlive/agents/{hash}");
-    let script = format!(
-        "cd && umask 077 && mkdir -p {folder} && cat > {folder}/new.$$ && \
-         echo {hash}  {folder}/new.$$ | sha256sum -c - >/dev/null && \
-         chmod 700 {folder}/new.$$ && mv {folder}/new.$$ {folder}/gridlive"
-    );
-    let mut command = ssh(way, &script);
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.kill_on_drop(true).spawn()?;
-    let mut input = child.stdin.take().ok_or_else(|| io::Error::other("no stream"))?;
-    let sent = async {
-        // Where it ends early, what it said tells why.
-        let _ = input.write_all(&binary).await;
-        drop(input);
-        child.wait_with_output().await
-    };
-    let output = timeout(UPLOADS, sent)
-        .await
-        .map_err(|_| io::Error::other("the agent's upload took too long"))??;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(io::Error::other(format!("the agent cannot be brought there: {}", said.trim())))
-}
-
-fn own_binary() -> io::Result<Vec<u8>> {
-    std::fs::read("/proc/self/exe")
+fn own_binary() -> io::Result<std::fs::File> {
+    std::fs::File::open("/proc/self/exe")
 }
 
 /// Returns the hash of this program's own file.
@@ -395,7 +406,9 @@ fn own_hash() -> io::Result<String> {
     if let Some(hash) = &*kept {
         return Ok(hash.clone());
     }
-    let digest = Sha256::digest(own_binary()?);
+    let mut hasher = Sha256::new();
+    io::copy(&mut own_binary()?, &mut hasher)?;
+    let digest = hasher.finalize();
     let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     *kept = Some(hash.clone());
     Ok(hash)
