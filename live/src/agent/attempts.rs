@@ -125,10 +125,11 @@ impl Agent {
         if end.is_none() {
             // It was killed: what it kept still carries its mark, or has become ours.
             let cluster = self.member.as_ref().map_or(0, |member| member.cluster);
-            let rows = tree::all();
             let left = tree::marked(&mark(lease, epoch, cluster));
             if !left.is_empty() {
-                tree::signal_all(&rows, &left, rustix::process::Signal::KILL);
+                let mut rows = tree::all();
+                rows.retain(|pid, _| left.contains(pid));
+                tree::signal_all(&rows, rustix::process::Signal::KILL);
                 self.shims.insert(lease, Shim::Lost(now));
                 return;
             }

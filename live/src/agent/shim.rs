@@ -5,7 +5,7 @@
 //! has no child any more, nothing is left, and only then it says so and ends.
 
 use super::order::{End, LeaseFolder, Order, Told, log_file, make_folder, work_folder};
-use super::tree::{ProcessId, all, below, memory_of, signal_all};
+use super::tree::{ProcessId, all, family, memory_of, signal_all};
 use crate::clock::{since_boot, wait, wall_seconds};
 use crate::frame::Exit;
 use crate::program::note;
@@ -250,12 +250,11 @@ impl Keeper {
             return;
         }
         self.look_at = now.after(LOOK);
-        let rows = all();
-        let tree = below(&rows, i32::try_from(std::process::id()).unwrap_or(0));
-        let over = if tree.len() > PROCESSES_MAX {
-            format!("it has {} processes, and may have {PROCESSES_MAX}", tree.len())
+        let rows = family(i32::try_from(std::process::id()).unwrap_or(0));
+        let over = if rows.len() > PROCESSES_MAX {
+            format!("it has {} processes, and may have {PROCESSES_MAX}", rows.len())
         } else {
-            let used = memory_of(&rows, &tree, self.memory);
+            let used = memory_of(&rows, self.memory);
             if self.memory == Bytes::ZERO || used <= self.memory {
                 return;
             }
@@ -291,18 +290,12 @@ impl Keeper {
 
     /// Sends a signal to all that is left.
     fn signal(&self, signal: Signal) {
-        let rows = all();
         let me = i32::try_from(std::process::id()).unwrap_or(0);
-        let mut tree = below(&rows, me);
         if signal == Signal::KILL {
             // What is stopped makes no new processes while the others are killed.
-            signal_all(&rows, &tree, Signal::STOP);
-            let rows = all();
-            tree = below(&rows, me);
-            signal_all(&rows, &tree, signal);
-            return;
+            signal_all(&family(me), Signal::STOP);
         }
-        signal_all(&rows, &tree, signal);
+        signal_all(&family(me), signal);
     }
 
     /// Takes note of what has ended; returns whether nothing is left.

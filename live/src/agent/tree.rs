@@ -93,17 +93,54 @@ pub(super) fn below(rows: &BTreeMap<i32, Row>, root: i32) -> BTreeSet<i32> {
     found
 }
 
+/// Returns the processes below one, as the kernel lists them parent by parent: looking at all that
+/// run costs every keeper of a busy machine too much. One that has ended counts until it is reaped:
+/// threads of it may still run.
+#[must_use]
+pub(super) fn family(root: i32) -> BTreeMap<i32, Row> {
+    let (mut found, mut open) = (BTreeMap::new(), vec![root]);
+    while let Some(parent) = open.pop() {
+        let Some(children) = children(parent) else {
+            if parent == root {
+                // The kernel keeps no such lists.
+                let rows = all();
+                let tree = below(&rows, root);
+                return rows.into_iter().filter(|(pid, _)| tree.contains(pid)).collect();
+            }
+            continue;
+        };
+        for child in children {
+            if let Some(row) = row(child)
+                && found.insert(child, row).is_none()
+            {
+                open.push(child);
+            }
+        }
+    }
+    found
+}
+
+/// Returns the children of all threads of a process (proc(5), `children`).
+fn children(pid: i32) -> Option<Vec<i32>> {
+    let mut found = Vec::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+        let list = fs::read_to_string(task.path().join("children")).ok()?;
+        found.extend(list.split_ascii_whitespace().filter_map(|child| child.parse::<i32>().ok()));
+    }
+    Some(found)
+}
+
 /// Returns the memory of some processes: what each has in memory, and where that is more than
 /// `bound`, what is theirs when pages that several share are counted once.
 #[must_use]
-pub(super) fn memory_of(rows: &BTreeMap<i32, Row>, tree: &BTreeSet<i32>, bound: Bytes) -> Bytes {
+pub(super) fn memory_of(rows: &BTreeMap<i32, Row>, bound: Bytes) -> Bytes {
     let page = rustix::param::page_size() as u64;
-    let pages: u64 = tree.iter().filter_map(|pid| rows.get(pid)).map(|row| row.pages).sum();
+    let pages: u64 = rows.values().map(|row| row.pages).sum();
     let resident = Bytes::new(pages.saturating_mul(page));
     if resident <= bound {
         return resident;
     }
-    let shares = tree.iter().filter_map(|pid| proportional(*pid));
+    let shares = rows.keys().filter_map(|pid| proportional(*pid));
     shares.fold(Bytes::ZERO, Bytes::saturating_add).min(resident)
 }
 
@@ -136,11 +173,9 @@ pub(super) fn signal(pid: i32, started: u64, signal: Signal) {
 }
 
 /// Sends a signal to every process of a set.
-pub(super) fn signal_all(rows: &BTreeMap<i32, Row>, pids: &BTreeSet<i32>, with: Signal) {
-    for pid in pids {
-        if let Some(row) = rows.get(pid) {
-            signal(*pid, row.started, with);
-        }
+pub(super) fn signal_all(rows: &BTreeMap<i32, Row>, with: Signal) {
+    for (pid, row) in rows {
+        signal(*pid, row.started, with);
     }
 }
 
@@ -190,5 +225,12 @@ mod tests {
         assert!(!ProcessId { started: me.started + 1, ..me.clone() }.is_alive());
         assert!(!ProcessId { boot: "another".into(), ..me.clone() }.is_alive());
         assert!(below(&all(), row(me.pid).unwrap().parent).contains(&me.pid));
+        assert!(family(row(me.pid).unwrap().parent).contains_key(&me.pid));
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        assert!(family(me.pid).contains_key(&pid));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!family(me.pid).contains_key(&pid));
     }
 }
