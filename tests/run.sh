@@ -82,6 +82,7 @@ echo "who may do what   $(sum access 3) requests by several users"
 echo "hosts over SSH    $(sum ssh 3)"
 echo "validated cases   $validated ($(sum validate 4) entries, every invariant after each)"
 awk '$1 == "weather" { n[$2] += $3 } END { for (w in n) print "  " w, n[w] }' "$GRID_COUNTS" | sort
+awk '$1 == "skipped" { print "!! SKIPPED:", $0 }' "$GRID_COUNTS"
 if { command -v sshd >/dev/null || [ -x /usr/sbin/sshd ]; } && [ "$(sum ssh 3)" -eq 0 ]; then
     echo "!! there is an sshd, and no node was reached over it"
     exit 1

@@ -127,6 +127,28 @@ fn a_broken_gpu_is_not_lent() {
 }
 
 #[test]
+fn another_agent_knows_what_is_not_lent_before_its_node_is_heard() {
+    let [a, _] = two();
+    let foreign = stranger();
+    let users = format!("{}:100", foreign.id());
+    let cluster = Cluster::with_gpus(&[a, gpu("b", 110, "", &users)], "owner_use: none");
+    until_offered(&cluster, 1);
+    let both = cluster.submit(&["-g", "2"], "true");
+    for _ in 0..3 {
+        let agent = cluster.agent("n1");
+        house::signal(agent.unwrap(), "KILL");
+        until("another agent is there", || {
+            cluster.agent("n1").is_some_and(|pid| Some(pid) != agent)
+        });
+        cluster.until_up_but_busy();
+        rest(2_000);
+        let job = cluster.job(both);
+        assert_eq!((job["state"].as_str(), job["attempts"].as_u64()), (Some("pending"), Some(0)));
+    }
+    end(foreign);
+}
+
+#[test]
 fn a_driver_that_hangs_keeps_its_gpus_and_nothing_else() {
     let cluster = Cluster::with_gpus(&two(), "owner_use: none");
     until_offered(&cluster, 2);

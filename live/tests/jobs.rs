@@ -133,6 +133,8 @@ fn the_words_of_the_earlier_tools_work() {
     let run =
         cluster.run(&["run-shared", "-r", "cpu", "-a", "1", "-p", "high", "--", "echo", "hi"]);
     assert_eq!((run.status.code(), &run.stdout[..]), (Some(0), &b"hi\n"[..]));
+    let odd = cluster.run(&["alloc", "-r", "gpu", "-a", "some", "-t", "1m"]);
+    assert!(String::from_utf8_lossy(&odd.stderr).contains("a whole number of GPUs"));
     let taken = cluster.run(&["alloc", "-r", "cpu", "-a", "2", "-t", "10m"]);
     let said = String::from_utf8_lossy(&taken.stdout).into_owned();
     let (job, node) = said.trim().split_once(' ').unwrap();

@@ -29,7 +29,7 @@ use gridcore::station::ladder::OwnerSays;
 use gridcore::station::link::Identity;
 use gridcore::station::{Action, Event, Station};
 use gridcore::units::{Bytes, Span, Time};
-use gridcore::wire::Outcome;
+use gridcore::wire::{Outcome, Sample};
 use measure::Meter;
 use order::{LeaseFolder, Told, make_folder};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -188,6 +188,8 @@ impl Agent {
             }
             self.happen(Event::Owner(says));
         }
+        // What must not be lent is known before anybody hears of this node.
+        self.sample();
         Ok(())
     }
 
@@ -447,7 +449,10 @@ impl Agent {
         let keepers: Vec<i32> = self.keepers().map(|(_, pid)| pid).collect();
         let needed = !keepers.is_empty();
         let rows = if needed { tree::all() } else { BTreeMap::new() };
-        let Some(mut sample) = self.meter.look(&keepers, &rows) else { return };
+        let dedicated = self.station.as_ref().is_some_and(|station| station.machine.dedicated);
+        // Where nobody owns the processors, only the GPUs count.
+        let seen = self.meter.look(&keepers, &rows).or(dedicated.then(Sample::default));
+        let Some(mut sample) = seen else { return };
         if !self.gpus.is_empty() {
             let trees = keepers.iter().map(|keeper| tree::below(&rows, *keeper));
             sample.gpus = self.gpus.sample(&trees.flatten().collect(), self.leased_devices());

@@ -5,7 +5,7 @@
 //! has no child any more, nothing is left, and only then it says so and ends.
 
 use super::order::{End, LeaseFolder, Order, Told, log_file, make_folder, work_folder};
-use super::tree::{ProcessId, all, family, memory_of, signal_all};
+use super::tree::{ProcessId, family, memory_of, signal_all};
 use crate::clock::{since_boot, wait, wall_seconds};
 use crate::frame::Exit;
 use crate::program::note;
@@ -353,7 +353,6 @@ pub fn exec(root: &Path, folder: &LeaseFolder) -> io::Result<std::convert::Infal
     let _ = setsid();
     let core = Rlimit { current: Some(0), maximum: Some(0) };
     let _ = setrlimit(Resource::Core, core);
-    limit_processes();
     let mut set = CpuSet::new();
     for processor in &order.processors {
         let index = usize::try_from(*processor).unwrap_or(usize::MAX);
@@ -386,16 +385,6 @@ pub fn exec(root: &Path, folder: &LeaseFolder) -> io::Result<std::convert::Infal
         .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", work.display())))?;
     let error = command.exec();
     Err(io::Error::new(error.kind(), format!("{program}: {error}")))
-}
-
-/// Bounds how many processes the user may have from here on, where the kernel counts them: it does
-/// not for root.
-fn limit_processes() {
-    let most = (all().len() + PROCESSES_MAX) as u64;
-    let old = rustix::process::getrlimit(Resource::Nproc);
-    let least = |old: Option<u64>| Some(old.map_or(most, |old| old.min(most)));
-    let limit = Rlimit { current: least(old.current), maximum: least(old.maximum) };
-    let _ = setrlimit(Resource::Nproc, limit);
 }
 
 /// Returns the code that a shell would give for a command that could not be started.

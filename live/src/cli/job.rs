@@ -96,17 +96,21 @@ pub(super) struct SharedArgs {
 }
 
 impl SharedArgs {
-    fn job(&self) -> JobArgs {
+    fn job(&self) -> anyhow::Result<JobArgs> {
         let mut job = JobArgs { priority: self.priority.clone(), ..JobArgs::default() };
         (job.cpus, job.memory) = ("1".to_owned(), "0".to_owned());
         match self.resource_type.as_str() {
             "memory" => job.memory.clone_from(&self.amount),
-            // Checked by the daemon like any other number.
-            "gpu" => job.gpus = self.amount.parse().unwrap_or(u8::MAX),
+            "gpu" => {
+                let whole = self.amount.parse();
+                job.gpus = whole.map_err(|_| {
+                    anyhow::anyhow!("--amount {:?}: give a whole number of GPUs", self.amount)
+                })?;
+            }
             _ => job.cpus.clone_from(&self.amount),
         }
         job.preferred_nodes.clone_from(&self.preferred_nodes);
-        job
+        Ok(job)
     }
 }
 
@@ -327,12 +331,12 @@ pub(super) async fn run(verb: JobVerb) -> anyhow::Result<ExitCode> {
             attached(&asking.client()?, &job, &command.command, None).await
         }
         JobVerb::RunShared { shared, wait_time, job_id, command, asking } => {
-            let job = JobArgs { name: job_id, ..shared.job() };
+            let job = JobArgs { name: job_id, ..shared.job()? };
             attached(&asking.client()?, &job, &command.command, wait_time).await
         }
         JobVerb::Alloc { shared, time, wait_time, asking } => {
             let name = Some("allocation".to_owned());
-            alloc(&asking, &JobArgs { name, limit: Some(time), ..shared.job() }, wait_time).await
+            alloc(&asking, &JobArgs { name, limit: Some(time), ..shared.job()? }, wait_time).await
         }
         JobVerb::Dealloc { job, asking } => {
             asking.client()?.delete(&format!("/v1/jobs/{job}")).await?;
