@@ -46,6 +46,8 @@ const PROGRAMS_MAX: usize = 1_024;
 const LOGS_MAX: usize = 1_000;
 /// How often it looks for what a killed shim has left.
 const SWEEP: Span = Span::new(100);
+/// How long an agent waits for somebody to say which cluster it belongs to.
+const ALONE: Span = Span::seconds(60);
 /// How long after its spawning a shim must have said that it is there.
 const SHIM_STARTS: Span = Span::seconds(10);
 
@@ -79,6 +81,8 @@ pub struct Agent {
     /// Whether a look has begun that waits for the GPUs.
     looking: bool,
     leaving: bool,
+    /// When somebody was last there who may say where it belongs.
+    heard: Time,
     _lock: File,
 }
 
@@ -150,6 +154,7 @@ impl Agent {
             look_at: Time::ZERO,
             looking: false,
             leaving: false,
+            heard: since_boot(),
             _lock: lock,
         };
         agent.recover()?;
@@ -264,15 +269,24 @@ impl Agent {
         {
             self.connection = None;
         }
-        Ok(self.leaving && self.is_empty())
+        Ok(self.is_empty() && (self.leaving || self.is_forgotten()))
+    }
+
+    /// Returns whether nobody can ever need it: it belongs nowhere, or its folder is gone.
+    fn is_forgotten(&mut self) -> bool {
+        if self.connection.is_some() {
+            self.heard = since_boot();
+        }
+        let alone = self.station.is_none() && self.heard.after(ALONE) <= since_boot();
+        alone || !self.root.join("lock").exists()
     }
 
     /// Waits until something is there to do.
     fn wait(&self) -> io::Result<()> {
         let now = since_boot();
-        let mut next = now.after(Span::seconds(60)).min(self.look_at);
+        let mut next = now.after(ALONE);
         if let Some(station) = &self.station {
-            next = next.min(station.next_wake());
+            next = next.min(self.look_at).min(station.next_wake());
         }
         let unsettled = |shim: &Shim| matches!(shim, Shim::Spawned(_) | Shim::Lost(_));
         if self.shims.values().any(unsettled) || self.leaving {
