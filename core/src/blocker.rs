@@ -11,6 +11,18 @@ use serde::{Deserialize, Serialize};
 pub enum Blocker {
     /// Its account holds it.
     Held,
+    /// Other jobs must complete first.
+    Dependency {
+        /// The first of them.
+        on: JobId,
+        /// How many.
+        jobs: u32,
+    },
+    /// A job that was to complete first has ended otherwise.
+    DependencyNeverSatisfied {
+        /// That job.
+        on: JobId,
+    },
     /// No node of the pool can ever run it.
     NoMatchingNode,
     /// The pool's quota has no room.
@@ -93,6 +105,8 @@ impl Blocker {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Held => "Held",
+            Self::Dependency { .. } => "Dependency",
+            Self::DependencyNeverSatisfied { .. } => "DependencyNeverSatisfied",
             Self::NoMatchingNode => "NoMatchingNode",
             Self::QuotaExceeded { .. } => "QuotaExceeded",
             Self::AtpBudgetExceeded { .. } => "AtpBudgetExceeded",
@@ -115,6 +129,13 @@ impl core::fmt::Display for Blocker {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Held => f.write_str("its account holds it"),
+            Self::Dependency { on, jobs: 1 } => write!(f, "job {on} must complete first"),
+            Self::Dependency { on, jobs } => {
+                write!(f, "{jobs} jobs must complete first, the first of them {on}")
+            }
+            Self::DependencyNeverSatisfied { on } => {
+                write!(f, "job {on} was to complete first and has not: cancel this one")
+            }
             Self::NoMatchingNode => f.write_str("no node of its pool can ever run it"),
             Self::QuotaExceeded { dimension, needed, quota } => {
                 write!(f, "Quota exceeded: {dimension:?}: {needed} > {quota}")

@@ -90,7 +90,7 @@ pub fn priced_loss(state: &State, lease: &Lease, at: Time) -> MicroAtp {
         return MicroAtp::ZERO;
     }
     let at = at.min(lease.term_ends);
-    let lost = state.job(lease.job).lost_after(lease.ran(at)).min(lease.ran_in_term(at));
+    let lost = state.job(lease.job).lost_after(lease.worked(at)).min(lease.ran_in_term(at));
     let owner = |node: NodeId| -> AccountId { state.nodes[node].spec.owner };
     let count = lease.members.iter().filter(|m| owner(m.node) != lease.account).count() as u64;
     let one = cost(&lease.needs, lost, lease.band(), rates);

@@ -84,6 +84,20 @@ pub enum Request {
         /// The job.
         job: JobId,
     },
+    /// Stop a running job's processes until it is resumed. It keeps what it holds and pays for it.
+    SuspendJob {
+        /// Who asks: the job's account.
+        account: AccountId,
+        /// The job.
+        job: JobId,
+    },
+    /// Let a suspended job's processes go on.
+    ResumeJob {
+        /// Who asks: the job's account.
+        account: AccountId,
+        /// The job.
+        job: JobId,
+    },
     /// Put credit into an account, from the mint.
     Deposit {
         /// The account.
@@ -178,6 +192,8 @@ pub struct JobSpec {
     pub budget: Option<MicroAtp>,
     /// Longest notice the job asks for when its node's owner returns; `None` is the pool's default.
     pub vacate: Option<Span>,
+    /// Jobs that must complete before it may start: at most 1,024, all of them still there.
+    pub after: Vec<JobId>,
     /// Whether it is refused when it cannot start at once.
     pub refuse_if_busy: bool,
     /// What it runs.
@@ -198,6 +214,7 @@ impl Default for JobSpec {
             checkpoint: None,
             budget: None,
             vacate: None,
+            after: Vec::new(),
             refuse_if_busy: false,
             task: Task::default(),
         }

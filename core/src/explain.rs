@@ -42,8 +42,12 @@ pub fn explain(state: &State, id: JobId) -> Option<Explanation> {
             let left = state.claims.get(&id).map_or(0, |claim| claim.victims.len());
             blockers.push(Blocker::WaitingForPreempted { leases: count(left) });
         }
-        JobState::Pending => {}
+        JobState::Pending | JobState::Dependent => {}
     }
+    if let Some(on) = job.after.first().copied() {
+        blockers.push(Blocker::Dependency { on, jobs: count(job.after.len()) });
+    }
+    blockers.extend(job.hopeless.map(|on| Blocker::DependencyNeverSatisfied { on }));
     let shape = &state.shapes[job.shape];
     blockers.extend(account_blockers(state, job, shape));
     let survey = survey(state, shape);

@@ -154,6 +154,8 @@ fn run_request(work: &mut Work<'_>, request: &Request) -> Result<Reply, Denied> 
         Request::HoldJob { account, job } => work.hold_job(*account, *job),
         Request::ReleaseJob { account, job } => work.release_job(*account, *job),
         Request::RequeueJob { account, job } => work.requeue_job(*account, *job),
+        Request::SuspendJob { account, job } => work.suspend_job(*account, *job, true),
+        Request::ResumeJob { account, job } => work.suspend_job(*account, *job, false),
         Request::Deposit { account, amount } => work.deposit(*account, *amount),
         Request::Drain { node, reason } => work.drain(*node, reason),
         Request::Undrain { node } => work.undrain(*node),

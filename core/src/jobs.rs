@@ -127,8 +127,10 @@ impl core::ops::Index<ShapeId> for Shapes {
 pub enum JobState {
     /// In the queue.
     Pending,
-    /// In the queue, and kept from starting by its account.
+    /// Kept from starting by its account.
     Held,
+    /// Waiting for other jobs to complete.
+    Dependent,
     /// Waiting for its victims to leave.
     Nominated,
     /// Holding a lease.
@@ -142,6 +144,7 @@ impl JobState {
         match self {
             Self::Pending => "pending",
             Self::Held => "held",
+            Self::Dependent => "dependent",
             Self::Nominated => "reserved",
             Self::Running(_) => "running",
         }
@@ -171,6 +174,10 @@ pub struct Job {
     pub task: Task,
     /// When it was submitted.
     pub submitted: Time,
+    /// Jobs that it waits for.
+    pub after: BTreeSet<JobId>,
+    /// One of those that it was to wait for, and that has ended without completing.
+    pub hopeless: Option<JobId>,
     /// Where it stands.
     pub state: JobState,
     /// How often it was started; the epoch of the last start.
@@ -200,6 +207,8 @@ impl Job {
             vacate: spec.vacate,
             task: spec.task,
             submitted: now,
+            after: spec.after.iter().copied().collect(),
+            hopeless: None,
             state: JobState::Pending,
             epoch: Epoch::new(0),
             charged: MicroAtp::ZERO,
@@ -207,6 +216,12 @@ impl Job {
             preempt_after: Time::ZERO,
             cancelled: false,
         }
+    }
+
+    /// Returns whether it must not start because of other jobs.
+    #[must_use]
+    pub fn depends(&self) -> bool {
+        !self.after.is_empty() || self.hopeless.is_some()
     }
 
     /// Returns the work that would be lost if it were stopped after running for `ran`.

@@ -82,6 +82,10 @@ pub struct Lease {
     pub outcome: Option<Outcome>,
     /// Since when its node has it paused, for the owner's sake.
     pub paused: Option<Time>,
+    /// Since when its account has it suspended, a pause left out.
+    pub suspended: Option<Time>,
+    /// How long it was suspended and not paused, a suspension under way left out.
+    pub stood: Span,
     /// How long it was paused in the running term, a pause under way left out.
     pub rested: Span,
     /// The same over all terms.
@@ -141,6 +145,35 @@ impl Lease {
         now.since(self.granted).saturating_sub(self.rested_in_all).saturating_sub(resting)
     }
 
+    /// Returns how long its job has worked: what it has run, suspensions left out.
+    #[must_use]
+    pub fn worked(&self, now: Time) -> Span {
+        let since = self.suspended.filter(|_| self.paused.is_none());
+        let standing = since.map_or(Span::ZERO, |since| now.since(since));
+        self.ran(now).saturating_sub(self.stood).saturating_sub(standing)
+    }
+
+    /// Begins or ends a suspension.
+    pub fn set_suspended(&mut self, suspended: bool, now: Time) {
+        self.count_standing(now);
+        self.suspended = suspended.then_some(now);
+    }
+
+    /// Begins a pause.
+    pub fn begin_pause(&mut self, now: Time) {
+        self.count_standing(now);
+        self.paused = Some(now);
+        self.limit_left = self.limit_at.take().map(|limit| limit.since(now));
+    }
+
+    /// Counts a suspension under way so far.
+    fn count_standing(&mut self, now: Time) {
+        if let (Some(since), None) = (&mut self.suspended, self.paused) {
+            self.stood = self.stood.saturating_add(now.since(*since));
+            *since = now;
+        }
+    }
+
     /// Returns how much of the running term it has run until a time, pauses left out.
     #[must_use]
     pub fn ran_in_term(&self, until: Time) -> Span {
@@ -168,6 +201,7 @@ impl Lease {
             self.rested_in_all = self.rested_in_all.saturating_add(now.since(since));
             let in_term = now.since(since.max(self.term_began));
             self.rested = self.rested.saturating_add(in_term);
+            self.suspended = self.suspended.map(|_| now);
         }
         if let Some(left) = self.limit_left.take() {
             self.limit_at = Some(now.after(left));

@@ -59,7 +59,7 @@ impl Link {
         let fresh = |order| Pending { order, first: 0 };
         let lease = match &order {
             Order::Start(start) => start.lease,
-            Order::Extend(lease, _)
+            Order::Extend { lease, .. }
             | Order::Leave { lease, .. }
             | Order::Kill(lease, _)
             | Order::Forget(lease, _) => *lease,
@@ -69,8 +69,11 @@ impl Link {
             }
         };
         match (self.outbox.get_mut(&lease), &order) {
-            (Some(pending), Order::Extend(..)) if matches!(pending.order, Order::Start(_)) => {
-                pending.first = 0;
+            (
+                Some(Pending { order: Order::Start(start), first }),
+                Order::Extend { suspended, .. },
+            ) => {
+                (start.suspended, *first) = (*suspended, 0);
             }
             (Some(pending), Order::Kill(..) | Order::Forget(..)) if pending.order == order => {}
             (_, _) => {

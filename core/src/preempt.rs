@@ -44,7 +44,7 @@ pub fn is_eligible(state: &State, lease: &Lease, job: &Job) -> bool {
 /// Orders victims: lowest class, least lost work, youngest, id.
 #[must_use]
 pub fn victim_order(state: &State, lease: &Lease) -> (u8, Span, core::cmp::Reverse<u64>, LeaseId) {
-    let lost = state.job(lease.job).lost_after(lease.ran(state.now));
+    let lost = state.job(lease.job).lost_after(lease.worked(state.now));
     (lease.priority.class(), lost, core::cmp::Reverse(lease.granted.ms()), lease.id)
 }
 
@@ -113,7 +113,7 @@ fn plan_node(state: &State, job: &Job, shape: &Shape, id: NodeId) -> Option<Node
     let gone = fill_back(gone, |gone| place(state, id, gone, &shape.needs).is_some());
     let leases = || gone.iter().map(|lease| state.lease(*lease));
     let worst = leases().map(|lease| lease.priority.class()).max().unwrap_or(0);
-    let lost = leases().map(|l| state.job(l.job).lost_after(l.ran(state.now)).get()).sum();
+    let lost = leases().map(|l| state.job(l.job).lost_after(l.worked(state.now)).get()).sum();
     Some(((worst, lost, gone.len()), state.tie(id), id, gone))
 }
 

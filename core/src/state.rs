@@ -18,7 +18,7 @@ use crate::queue::{LineKey, Queue};
 use crate::rows::Rows;
 use crate::units::Time;
 use crate::usage::Inflation;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -71,6 +71,8 @@ pub struct State {
     pub shapes: Shapes,
     /// Jobs that wait or run.
     pub jobs: Rows<JobId, Job>,
+    /// Jobs that wait for each job to complete.
+    pub dependents: BTreeMap<JobId, BTreeSet<JobId>>,
     /// Jobs that wait, in lines.
     pub queue: Queue,
     /// Leases that hold capacity.
@@ -191,6 +193,7 @@ impl State {
             ledger,
             shapes: Shapes::default(),
             jobs: Rows::new(),
+            dependents: BTreeMap::new(),
             queue: Queue::default(),
             leases: Rows::new(),
             claims: BTreeMap::new(),
@@ -307,20 +310,27 @@ impl State {
         (-self.nodes[node].spec.priority.max(-i32::MAX), self.tie_rank[node])
     }
 
-    /// Returns the jobs that are neither waiting nor running nor held nor claimed: none, ever.
+    /// Returns the jobs that are neither waiting nor running nor held nor claimed, or that are while
+    /// they depend on others: none, ever.
     #[must_use]
     pub fn strays(&self) -> Vec<JobId> {
         let stray = |(id, job): (JobId, &Job)| {
             let waits = self.queue.contains(self.line_of(job), id);
+            let free = !job.depends();
             let ok = match job.state {
-                JobState::Pending => waits,
+                JobState::Pending => waits && free,
                 JobState::Held => !waits,
-                JobState::Nominated => self.claims.contains_key(&id),
-                JobState::Running(lease) => self.leases.contains_key(&lease),
+                JobState::Dependent => !waits && !free,
+                JobState::Nominated => self.claims.contains_key(&id) && free,
+                JobState::Running(lease) => self.leases.contains_key(&lease) && free,
             };
-            (!ok).then_some(id)
+            let listed = |on: &JobId| self.dependents.get(on).is_some_and(|o| o.contains(&id));
+            let found = job.after.iter().all(|on| self.jobs.contains_key(on) && listed(on));
+            (!ok || !found).then_some(id)
         };
-        self.jobs.iter().filter_map(stray).collect()
+        let gone = |on: &&JobId| !self.jobs.contains_key(on);
+        let gone = self.dependents.keys().filter(gone).copied();
+        self.jobs.iter().filter_map(stray).chain(gone).collect()
     }
 
     /// Returns whether anything may wait for a place in a pool.

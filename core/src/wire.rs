@@ -201,6 +201,8 @@ pub struct Start {
     pub vacate: Span,
     /// Work between two checkpoints; `None` means all is lost, zero none.
     pub checkpoint: Option<Span>,
+    /// Whether its account has it suspended already.
+    pub suspended: bool,
     /// The version of what the node lends that this was decided under.
     pub lending: u32,
 }
@@ -211,7 +213,14 @@ pub enum Order {
     /// Run this.
     Start(Box<Start>),
     /// Go on: permission is given anew.
-    Extend(LeaseId, Epoch),
+    Extend {
+        /// The lease.
+        lease: LeaseId,
+        /// Its epoch.
+        epoch: Epoch,
+        /// Whether its account has it suspended.
+        suspended: bool,
+    },
     /// End it within a notice.
     Leave {
         /// The lease.

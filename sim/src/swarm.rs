@@ -121,6 +121,7 @@ impl Case {
             (0..count).map(|i| draw::job(&mut Dice::random(seed, "swarm job", i as u64), &config));
         let mut jobs: Vec<JobRecord> = jobs.collect();
         jobs.sort_by_key(|job| job.submit);
+        draw_dependencies(seed, &mut jobs);
         Self { seed, config, loads, jobs, weather }
     }
 
@@ -151,6 +152,19 @@ impl Case {
         };
         world.check_invariants();
         world.run(|_| true)
+    }
+}
+
+/// Lets some jobs wait for others; who waits in vain is taken back in the end.
+fn draw_dependencies(seed: u64, jobs: &mut [JobRecord]) {
+    let mut dice = Dice::random(seed, "swarm dependencies", 0);
+    for (i, job) in (0..).zip(jobs) {
+        job.name = format!("j{i}").into();
+        if i > 0 && dice.one_in(6) {
+            let extra = job.extra.get_or_insert_default();
+            extra.after = (0..dice.between(1, 2)).map(|_| format!("j{}", dice.below(i))).collect();
+            extra.cancel = Some(dice.seconds(1_200, 2_400));
+        }
     }
 }
 

@@ -101,6 +101,8 @@ pub struct JobExtra {
     pub fails: bool,
     /// How long after its submission its account cancels it, if it is still there.
     pub cancel: Option<Span>,
+    /// Jobs that must complete before it may start, by name; they are submitted before it.
+    pub after: Vec<String>,
 }
 
 /// Jobs in the order of submission, and the names of the accounts they belong to.
@@ -222,11 +224,13 @@ pub enum Blow {
     Requeue,
     /// One of a node's GPUs is not seen for a while.
     GpuLost,
+    /// Somebody suspends one of the running jobs, and resumes it later.
+    Suspend,
 }
 
 impl Blow {
     /// All of them, in their stated order.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::CoordinatorCrash,
         Self::SyncError,
         Self::StationCrash,
@@ -254,6 +258,7 @@ impl Blow {
         Self::CleanStop,
         Self::Requeue,
         Self::GpuLost,
+        Self::Suspend,
     ];
 
     /// Returns the blow that users call so.
@@ -275,6 +280,7 @@ impl Blow {
             | Self::Swizzle
             | Self::CleanStop
             | Self::Requeue
+            | Self::Suspend
             | Self::StoreFull => true,
             Self::StationCrash
             | Self::MachineCrash
@@ -330,6 +336,7 @@ impl Blow {
             Self::CleanStop => "clean_stop",
             Self::Requeue => "requeue",
             Self::GpuLost => "gpu_lost",
+            Self::Suspend => "suspend",
         }
     }
 }

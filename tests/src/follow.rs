@@ -65,6 +65,7 @@ impl Pair {
                     self.model.leave(job, Leaving::Cancelled);
                 } else {
                     self.model.tasks.remove(&job);
+                    self.model.settle_dependents(job, false);
                 }
             }
             Meaning::Requeue(job) if answer.is_ok() => self.model.leave(job, Leaving::Requeued),
@@ -110,6 +111,7 @@ impl Pair {
             self.model.requeue(job, now);
         } else {
             self.model.end(job, now);
+            self.model.settle_dependents(job, outcome == Outcome::Completed);
         }
     }
 
@@ -167,7 +169,7 @@ fn differences(state: &State, model: &Model) -> Option<String> {
                 let members = &state.lease(lease).members;
                 Some(members.iter().map(|m| (m.node, m.devices)).collect::<Vec<_>>())
             }
-            JobState::Pending | JobState::Held | JobState::Nominated => None,
+            JobState::Pending | JobState::Held | JobState::Dependent | JobState::Nominated => None,
         };
         if core != task.places || (job.state == JobState::Held) != task.held {
             return Some(format!("{id} is {:?} on {core:?}, in the model {task:?}", job.state));

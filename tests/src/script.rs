@@ -326,6 +326,9 @@ impl Play {
         (spec.limit, spec.checkpoint) = (line.span("limit")?, line.span("checkpoint")?);
         spec.vacate = line.span("vacate")?;
         spec.budget = line.number("budget")?.map(MicroAtp::whole);
+        for name in line.values.get("after").iter().flat_map(|names| names.split(',')) {
+            spec.after.push(self.job(name)?);
+        }
         if let Some(node) = line.values.get("prefer") {
             spec.preferred.push(self.node(node)?);
         }
@@ -374,11 +377,13 @@ impl Play {
     fn request(&self, line: &Line<'_>) -> Result<Request, String> {
         let word = line.word(1)?;
         Ok(match word {
-            "cancel" | "hold" | "release" | "requeue" => {
+            "cancel" | "hold" | "release" | "requeue" | "suspend" | "resume" => {
                 let (account, job) = (self.account(line.word(2)?)?, self.job(line.word(3)?)?);
                 match word {
                     "cancel" => Request::CancelJob { account, job },
                     "hold" => Request::HoldJob { account, job },
+                    "suspend" => Request::SuspendJob { account, job },
+                    "resume" => Request::ResumeJob { account, job },
                     "requeue" => Request::RequeueJob { account, job },
                     _ => Request::ReleaseJob { account, job },
                 }

@@ -84,7 +84,8 @@ fn lifting_every_reason_starts_any_job_that_waits() {
             let spent = |b: &Blocker| matches!(b, Blocker::BudgetCommitted { .. });
             // Nobody can deposit any more once all the credit there may be is minted.
             let minted = state.ledger.mint < -(1 << 62);
-            if minted || why.blockers.iter().any(spent) {
+            // The others are taken back: who waits for them would wait in vain.
+            if minted || job.depends() || why.blockers.iter().any(spent) {
                 continue;
             }
             let mut world = world.clone();
@@ -118,6 +119,8 @@ fn lift(world: &mut World, job: &Job, blocker: &Blocker) -> Option<()> {
             world.request(Request::Deposit { account, amount })
         }
         Blocker::NoMatchingNode
+        | Blocker::Dependency { .. }
+        | Blocker::DependencyNeverSatisfied { .. }
         | Blocker::QuotaExceeded { .. }
         | Blocker::BudgetCommitted { .. }
         | Blocker::NoOffers { .. }

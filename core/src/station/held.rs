@@ -32,6 +32,8 @@ pub struct Held {
     pub until: Time,
     /// How far it has come.
     pub phase: Phase,
+    /// Whether its account has it suspended: its processes stand still, whatever its owner does.
+    pub suspended: bool,
     /// When something is next to be done about it.
     pub due: Time,
 }
@@ -48,6 +50,8 @@ pub struct Marker {
     pub until: Time,
     /// Since when its processes are stopped, if they are.
     pub paused: Option<Time>,
+    /// Whether its account has it suspended.
+    pub suspended: bool,
     /// When it is killed, if it was told to leave, and why.
     pub leaving: Option<(Time, EvictionReason)>,
     /// How it ended, until the coordinator has heard it.
@@ -60,7 +64,7 @@ impl Held {
     pub fn nothing(lease: LeaseId, epoch: Epoch, now: Time) -> Self {
         let start = Start { lease, epoch, ..Start::default() };
         let phase = Phase::Ended(Outcome::Refused, None);
-        Self { start, began: now, until: now, phase, due: Time::MAX }
+        Self { start, began: now, until: now, phase, suspended: false, due: Time::MAX }
     }
 
     /// Returns whether processes of it may be there.
@@ -161,6 +165,6 @@ impl Held {
             Phase::Running | Phase::Leaving(..) | Phase::Killed(..) | Phase::Ended(..) => None,
         };
         let (start, began, until) = (self.start.clone(), self.began, self.until);
-        Marker { start, began, until, paused, leaving, ended }
+        Marker { start, began, until, paused, suspended: self.suspended, leaving, ended }
     }
 }

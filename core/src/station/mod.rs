@@ -141,13 +141,15 @@ impl Station {
                 (None, None) => marker.paused.map_or(Phase::Running, Phase::Paused),
             };
             let (id, began, until) = (marker.start.lease, marker.began, marker.until);
-            let held = Held { start: marker.start, began, until, phase, due: Time::MAX };
+            let (start, suspended) = (marker.start, marker.suspended);
+            let held = Held { start, began, until, phase, suspended, due: Time::MAX };
             let epoch = held.start.epoch;
             // The last station may have died between the disk and its processes.
             match held.phase {
                 _ if planted(Canary::TrustProcesses) => {}
                 Phase::Running => {
-                    actions.extend([Action::Extend(id, epoch, until), Action::Resume(id, epoch)]);
+                    let go_on = if suspended { Action::Pause } else { Action::Resume };
+                    actions.extend([Action::Extend(id, epoch, until), go_on(id, epoch)]);
                 }
                 Phase::Paused(_) => actions.push(Action::Pause(id, epoch)),
                 Phase::Leaving(at, _) => actions.push(Action::Terminate(id, epoch, at)),
@@ -239,7 +241,8 @@ mod tests {
     fn marker(lease: u64) -> Marker {
         let start = Start { lease: LeaseId::new(lease), ..Start::default() };
         let (began, until) = (Time::ZERO, Time::from_ms(90_000));
-        Marker { start, began, until, paused: None, leaving: None, ended: None }
+        let (paused, suspended) = (None, false);
+        Marker { start, began, until, paused, suspended, leaving: None, ended: None }
     }
 
     /// A station may die after its disk has taken what is to become of a lease, and before the
@@ -250,12 +253,14 @@ mod tests {
         let paused = Marker { paused: Some(Time::from_ms(1)), ..marker(2) };
         let leaving = Marker { leaving: Some((at, EvictionReason::OwnerReturn)), ..marker(3) };
         let ended = Marker { ended: Some(Outcome::Completed), ..marker(4) };
+        let suspended = Marker { suspended: true, ..marker(6) };
         let found = vec![
             (marker(1), None),
             (paused, None),
             (leaving, None),
             (ended, Some(Outcome::Completed)),
             (marker(5), Some(Outcome::Refused)),
+            (suspended, None),
         ];
         let machine = Machine { capacity: Bundle::ZERO, gpus: 0, dedicated: false };
         let identity = Identity::new(1, NodeId::new(0), 2);
@@ -268,8 +273,10 @@ mod tests {
             Action::Resume(id(1), epoch),
             Action::Pause(id(2), epoch),
             Action::Terminate(id(3), epoch, at),
+            Action::Extend(id(6), epoch, Time::from_ms(90_000)),
+            Action::Pause(id(6), epoch),
         ];
         assert_eq!(actions, wanted);
-        assert_eq!(station.leases.len(), 5);
+        assert_eq!(station.leases.len(), 6);
     }
 }

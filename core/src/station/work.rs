@@ -104,8 +104,11 @@ impl Work<'_> {
         let (lease, epoch) = held.name();
         held.phase = if pause { Phase::Paused(now) } else { Phase::Running };
         let action = if pause { Action::Pause } else { Action::Resume };
+        let stands = held.suspended;
         self.save(id);
-        self.actions.push(action(lease, epoch));
+        if !stands {
+            self.actions.push(action(lease, epoch));
+        }
         self.station.arm(id);
         self.tell(id);
     }
@@ -179,7 +182,10 @@ impl Work<'_> {
     pub(super) fn order(&mut self, order: &Order, permission: Option<Permission>) {
         match order {
             Order::Start(start) => self.start(start, permission),
-            Order::Extend(lease, epoch) => self.extend(*lease, *epoch, permission),
+            Order::Extend { lease, epoch, suspended } => {
+                self.extend(*lease, *epoch, permission);
+                self.suspend(*lease, *epoch, *suspended);
+            }
             Order::Leave { lease, epoch, notice, reason } => {
                 if self.knows(*lease, *epoch) {
                     self.leave(*lease, *notice, *reason);
@@ -227,6 +233,7 @@ impl Work<'_> {
         if self.station.leases.contains_key(&id) {
             // Said again, because its permission is new.
             self.extend(id, start.epoch, permission);
+            self.suspend(id, start.epoch, start.suspended);
             return;
         }
         let Station { machine, watch, ladder, link, now, leases, .. } = &mut *self.station;
@@ -245,7 +252,8 @@ impl Work<'_> {
             sum = sum.zip(&held.start.needs, u64::saturating_add);
         }
         let (began, until, phase) = (*now, until.unwrap_or(*now), Phase::Running);
-        leases.insert(id, Held { start: start.clone(), began, until, phase, due: Time::MAX });
+        let (suspended, due) = (false, Time::MAX);
+        leases.insert(id, Held { start: start.clone(), began, until, phase, suspended, due });
         let willing = ladder.lending.open && start.lending >= ladder.narrowed;
         let veto = !machine.dedicated
             && (!willing || ladder.lacks(machine, watch, leases).is_any())
@@ -266,6 +274,24 @@ impl Work<'_> {
         self.actions.push(Action::Spawn(id, start.epoch, until));
         self.station.arm(id);
         self.told = true;
+        self.suspend(id, start.epoch, start.suspended);
+    }
+
+    /// Stops a lease's processes for its account, or lets them go on; one that its owner has paused
+    /// stands still anyway.
+    fn suspend(&mut self, id: LeaseId, epoch: Epoch, suspended: bool) {
+        let Some(held) = self.station.leases.get_mut(&id) else { return };
+        let stays = held.start.epoch == epoch && held.is_staying();
+        if !stays || held.suspended == suspended {
+            return;
+        }
+        held.suspended = suspended;
+        let running = held.phase == Phase::Running;
+        let action = if suspended { Action::Pause } else { Action::Resume };
+        self.save(id);
+        if running {
+            self.actions.push(action(id, epoch));
+        }
     }
 
     /// Lets a lease go on until a later time.

@@ -206,6 +206,7 @@ impl Work<'_> {
             pausable: !gpu && lease.members.len() == 1,
             vacate: job.vacate.unwrap_or(self.state.rules.preemption.grace).min(most),
             checkpoint: job.checkpoint,
+            suspended: lease.suspended.is_some(),
             lending: 0,
         };
         let (members, account) = (lease.members.clone(), lease.account);
@@ -302,6 +303,8 @@ fn new_lease(state: &State, id: JobId, members: Vec<Member>) -> Lease {
         gone: BTreeSet::new(),
         outcome: None,
         paused: None,
+        suspended: None,
+        stood: Span::ZERO,
         rested: Span::ZERO,
         rested_in_all: Span::ZERO,
         limit_left: None,

@@ -208,9 +208,10 @@ impl Work<'_> {
         let Some(lease) = self.state.leases.get_mut(&id) else { return };
         lease.proof = now;
         let (epoch, active) = (lease.epoch, lease.state == LeaseState::Active);
+        let suspended = lease.suspended.is_some();
         let (kill_at, reason) = (lease.kill_at, lease.reason);
         if anew && active {
-            self.order(node, Order::Extend(id, epoch));
+            self.order(node, Order::Extend { lease: id, epoch, suspended });
         } else if anew {
             let notice = kill_at.map_or(Span::ZERO, |at| at.since(now));
             let reason = reason.unwrap_or(EvictionReason::GangEnded);
@@ -347,7 +348,7 @@ impl Work<'_> {
         let (kill, drift) = (rules.offering.kill, rules.drift.0.get());
         let lease = match &order {
             Order::Start(start) => Some(start.lease),
-            Order::Extend(lease, _) => Some(*lease),
+            Order::Extend { lease, .. } => Some(*lease),
             Order::Leave { .. } | Order::Kill(..) | Order::Forget(..) | Order::Watch(_) => None,
         };
         let beat = self.state.links[node].beat;
@@ -387,9 +388,15 @@ impl Work<'_> {
             return;
         }
         self.permit(id, ends);
-        let (epoch, places) = (self.state.lease(id).epoch, self.state.lease(id).places());
-        for node in places {
-            self.order(node, Order::Extend(id, epoch));
+        self.order_to_go_on(id);
+    }
+
+    /// Tells a lease's nodes that it goes on, and whether its processes stand still.
+    pub fn order_to_go_on(&mut self, id: LeaseId) {
+        let lease = self.state.lease(id);
+        let (epoch, suspended) = (lease.epoch, lease.suspended.is_some());
+        for node in lease.places() {
+            self.order(node, Order::Extend { lease: id, epoch, suspended });
         }
     }
 }

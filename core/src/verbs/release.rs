@@ -109,7 +109,8 @@ pub fn close_until(work: &mut Work<'_>, id: LeaseId, outcome: Outcome, until: Ti
     let lease = work.state.lease(id);
     let (job_id, released) = (lease.job, lease.state == LeaseState::Released);
     let evicted = outcome == Outcome::Stopped && lease.reason.is_some();
-    let lost = if evicted { work.state.job(job_id).lost_after(lease.ran(now)) } else { Span::ZERO };
+    let lost =
+        if evicted { work.state.job(job_id).lost_after(lease.worked(now)) } else { Span::ZERO };
     // What is refunded was charged: work after the last sign of life was not.
     let charged = lost.saturating_sub(now.since(until));
     settle_all(work, id, until, charged, evicted);

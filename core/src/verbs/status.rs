@@ -90,9 +90,7 @@ impl Work<'_> {
             return;
         }
         clear_timers(self.state, id);
-        let lease = self.state.lease_mut(id);
-        lease.paused = Some(now);
-        lease.limit_left = lease.limit_at.take().map(|limit| limit.since(now));
+        self.state.lease_mut(id).begin_pause(now);
         set_timer(self.state, id);
     }
 

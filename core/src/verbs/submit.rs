@@ -16,7 +16,10 @@ use crate::leases::LeaseState;
 use crate::placement::members_on;
 use crate::state::{State, permutation};
 use alloc::string::String;
+use alloc::vec::Vec;
 
+/// Most jobs that one may wait for.
+const AFTER_MAX: usize = 1_024;
 /// Most characters kept of an administrator's reason.
 const REASON_MAX: usize = 253;
 
@@ -46,7 +49,12 @@ impl Work<'_> {
             self.index.forget(shape);
         }
         let id = self.state.next.job;
-        let job = Job::new(id, account, shape, spec, self.state.now);
+        let mut job = Job::new(id, account, shape, spec, self.state.now);
+        let vain = |on: &&JobId| self.state.job(**on).hopeless.is_some();
+        job.hopeless = job.after.iter().find(vain).copied();
+        for on in &job.after {
+            self.state.dependents.entry(*on).or_default().insert(id);
+        }
         self.state.jobs.insert(id, job);
         enqueue(self.state, id);
         if spec.refuse_if_busy {
@@ -90,7 +98,7 @@ impl Work<'_> {
                 dequeue(self.state, id);
                 finish(self, id, FinalState::Cancelled);
             }
-            JobState::Held => finish(self, id, FinalState::Cancelled),
+            JobState::Held | JobState::Dependent => finish(self, id, FinalState::Cancelled),
         }
         Ok(Reply::Done)
     }
@@ -101,11 +109,13 @@ impl Work<'_> {
     /// When the job does not exist, is not the account's, or does not wait.
     pub fn hold_job(&mut self, account: AccountId, id: JobId) -> Result<Reply, Denied> {
         let job = own_job(self.state, account, id)?;
-        if job.state != JobState::Pending {
+        if !matches!(job.state, JobState::Pending | JobState::Dependent) {
             return Err(Denied::WrongState { job: id, state: job.state.name().into() });
         }
         // Nothing below can be refused.
-        dequeue(self.state, id);
+        if job.state == JobState::Pending {
+            dequeue(self.state, id);
+        }
         self.state.job_mut(id).state = JobState::Held;
         Ok(Reply::Done)
     }
@@ -123,6 +133,35 @@ impl Work<'_> {
         }
         let grace = self.state.rules.preemption.grace;
         begin_release(self, lease, EvictionReason::UserRequest, grace);
+        Ok(Reply::Done)
+    }
+
+    /// Stops a running job's processes, or lets them go on. It keeps what it holds and pays for it,
+    /// or anybody could keep a machine for nothing.
+    ///
+    /// # Errors
+    /// When the job does not exist, is not the account's, does not run, is leaving, or is suspended
+    /// (or not) already.
+    pub fn suspend_job(
+        &mut self,
+        account: AccountId,
+        id: JobId,
+        suspended: bool,
+    ) -> Result<Reply, Denied> {
+        let job = own_job(self.state, account, id)?;
+        let wrong = |state: &'static str| Denied::WrongState { job: id, state: state.into() };
+        let JobState::Running(lease) = job.state else { return Err(wrong(job.state.name())) };
+        let open = self.state.lease(lease);
+        if open.state != LeaseState::Active {
+            return Err(wrong("leaving"));
+        }
+        if open.suspended.is_some() == suspended {
+            return Err(wrong(if suspended { "suspended" } else { "running" }));
+        }
+        // Nothing below can be refused.
+        let now = self.state.now;
+        self.state.lease_mut(lease).set_suspended(suspended, now);
+        self.order_to_go_on(lease);
         Ok(Reply::Done)
     }
 
@@ -195,8 +234,12 @@ impl Work<'_> {
     }
 }
 
-/// Puts a job into the queue.
+/// Puts a job into the queue, or lets it wait for others first.
 pub fn enqueue(state: &mut State, id: JobId) {
+    if state.job(id).depends() {
+        state.job_mut(id).state = JobState::Dependent;
+        return;
+    }
     let job = state.job(id);
     let (key, pool) = (state.line_of(job), state.shapes[job.shape].pool);
     let usage = state.rank_usage(job.account);
@@ -223,12 +266,45 @@ pub fn finish(work: &mut Work<'_>, id: JobId, end: FinalState) {
     assert!(job.is_some(), "job {id} ends once");
     let Some(job) = job else { return };
     work.state.shapes.leave(job.shape);
+    leave_dependencies(work.state, &job);
+    settle_dependents(work.state, id, end == FinalState::Completed);
     work.effects.push(Effect::Finished(JobEnd {
         job: id,
         state: end,
         charged: job.charged,
         refunded: job.refunded,
     }));
+}
+
+/// Lets a job that is gone wait for nobody.
+fn leave_dependencies(state: &mut State, job: &Job) {
+    for on in &job.after {
+        if let Some(others) = state.dependents.get_mut(on) {
+            others.remove(&job.id);
+            if others.is_empty() {
+                state.dependents.remove(on);
+            }
+        }
+    }
+}
+
+/// Lets the jobs that wait for one go on, or notes that they, and those that wait for them, wait in
+/// vain: they stay until their accounts take them back.
+fn settle_dependents(state: &mut State, id: JobId, completed: bool) {
+    let mut open = Vec::from([(id, completed)]);
+    while let Some((on, completed)) = open.pop() {
+        for other in state.dependents.remove(&on).unwrap_or_default() {
+            let job = state.job_mut(other);
+            job.after.remove(&on);
+            if !completed && job.hopeless.is_none() {
+                job.hopeless = Some(on);
+                open.push((other, false));
+            }
+            if job.state == JobState::Dependent && !job.depends() {
+                enqueue(state, other);
+            }
+        }
+    }
 }
 
 /// Returns an account's own job.
@@ -255,7 +331,11 @@ fn check_spec(state: &State, account: AccountId, spec: &JobSpec) -> Result<(), D
     let words = spec.labels.iter().map(|need| need.any_of.len()).max().unwrap_or(0);
     let texts = spec.labels.iter().flat_map(|need| need.any_of.iter().chain([&need.key]));
     let longest = texts.map(String::len).max().unwrap_or(0);
-    let bounds: [(&'static str, u64, bool, &'static str); 8] = [
+    if let Some(gone) = spec.after.iter().find(|on| state.jobs.get(on).is_none()) {
+        return Err(Denied::NoJob(*gone));
+    }
+    let after = spec.after.len();
+    let bounds: [(&'static str, u64, bool, &'static str); 10] = [
         ("gpus", u64::from(gpus.count), usize::from(gpus.count) <= GPUS_MAX, "at most 64"),
         (
             "gpu_share",
@@ -274,6 +354,13 @@ fn check_spec(state: &State, account: AccountId, spec: &JobSpec) -> Result<(), D
         ("labels", spec.labels.len() as u64, spec.labels.len() <= 64, "at most 64"),
         ("label values", words as u64, words <= 64, "at most 64"),
         ("label length", longest as u64, longest <= 253, "at most 253"),
+        ("after", after as u64, after <= AFTER_MAX, "at most 1,024 jobs"),
+        (
+            "after",
+            after as u64,
+            after == 0 || !spec.refuse_if_busy,
+            "empty where a job is refused when it cannot start at once",
+        ),
         ("preferred nodes", spec.preferred.len() as u64, spec.preferred.len() <= 64, "at most 64"),
     ];
     for (what, value, ok, range) in bounds {

@@ -215,7 +215,7 @@ fn missing(down: &Down, sent: &mut BTreeSet<u64>, folder: &Path) -> Vec<Down> {
     let ToBody::Orders(orders) = &message.body else { return Vec::new() };
     let starts = orders.iter().filter_map(|(order, _)| match order {
         Order::Start(start) => Some(start.task.program),
-        Order::Extend(..)
+        Order::Extend { .. }
         | Order::Leave { .. }
         | Order::Kill(..)
         | Order::Forget(..)

@@ -33,7 +33,7 @@ pub fn plan(grid: &Grid, request: Request, members: u64) -> Result<Value, Refusa
     let (starts, nodes) = match job.state {
         JobState::Running(lease) => ("now", places(state, lease)),
         JobState::Nominated => ("when others have left", claimed(&copy, id)),
-        JobState::Pending | JobState::Held => ("later", Vec::new()),
+        JobState::Pending | JobState::Held | JobState::Dependent => ("later", Vec::new()),
     };
     let price = first_hold(state, job, &state.shapes[job.shape]);
     Ok(json!({

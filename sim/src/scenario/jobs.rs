@@ -151,7 +151,37 @@ fn listed(
         }
     }
     jobs.sort_by_key(|job| job.submit);
+    name_dependencies(list, &mut jobs)?;
     Ok((jobs, accounts))
+}
+
+/// Names every part of an array that a job waits for, and refuses to wait for what is not submitted
+/// before.
+fn name_dependencies(list: &[file::Job], jobs: &mut [JobRecord]) -> Result<(), Fault> {
+    let mut known: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let array = |name: &str| {
+        let whole = name.rsplit_once('-').map(|(whole, _)| whole.to_owned());
+        whole.filter(|whole| list.iter().any(|job| job.name == *whole && job.array.is_some()))
+    };
+    for job in jobs {
+        if let Some(extra) = &mut job.extra {
+            let mut named = Vec::new();
+            for name in &extra.after {
+                let parts = known.get(name).ok_or_else(|| {
+                    let key = list.iter().position(|job| job.after.contains(name));
+                    let what = format!("no job {name:?} is submitted before");
+                    at(&format!("jobs.{}.after", key.unwrap_or(0)), what)
+                })?;
+                named.extend(parts.iter().cloned());
+            }
+            extra.after = named;
+        }
+        let name = job.name.to_string();
+        for key in array(&name).into_iter().chain([name.clone()]) {
+            known.entry(key).or_default().push(name.clone());
+        }
+    }
+    Ok(())
 }
 
 /// Turns one job of a list into a record; `key` is for messages.
@@ -173,6 +203,7 @@ pub fn listed_job(key: &str, job: &file::Job, resources: &[String]) -> Result<Jo
         ignores_notice: job.ignores_notice,
         fails: job.fails,
         cancel: job.cancel.map(|s| s.0),
+        after: job.after.clone(),
     };
     Ok(JobRecord {
         name: job.name.clone().into(),

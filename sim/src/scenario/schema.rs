@@ -380,6 +380,8 @@ pub struct Job {
     pub fails: bool,
     /// How long after its submission its account cancels it, if it is still there.
     pub cancel: Option<Seconds>,
+    /// Jobs that must complete before it may start, by name: all parts of an array, or one.
+    pub after: Vec<String>,
 }
 
 /// Checkpoints.

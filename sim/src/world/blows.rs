@@ -9,7 +9,7 @@ use crate::work::{Blow, BlowRecord, Weather};
 use gridcore::command::{Command, Outcome, Report, Request};
 use gridcore::config::Policy;
 use gridcore::grid::Grid;
-use gridcore::ids::{Epoch, JobId, LeaseId, NodeId};
+use gridcore::ids::{AccountId, Epoch, JobId, LeaseId, NodeId};
 use gridcore::jobs::{Job, JobState};
 use gridcore::station::Event;
 use gridcore::station::ladder::OwnerSays;
@@ -108,6 +108,7 @@ impl World {
                 self.later(self.now.after(Span::seconds(2)), Todo::Stop(record.lasts));
             }
             Blow::Requeue => self.requeue(),
+            Blow::Suspend => self.suspend(over),
             Blow::GpuLost => {
                 self.strike(node, |host| host.gpu_lost_until = over);
                 self.sample_again(node);
@@ -116,17 +117,39 @@ impl World {
         }
     }
 
-    /// Lets one of the running jobs wait again, by its account's wish.
-    fn requeue(&mut self) {
+    /// Draws one of the running jobs, and counts what its account is going to do with it.
+    fn draw_running(&mut self, what: &'static str) -> Option<(AccountId, JobId)> {
         let running = |(id, job): (JobId, &Job)| {
-            matches!(job.state, JobState::Running(_)).then_some((id, job.account))
+            matches!(job.state, JobState::Running(_)).then_some((job.account, id))
         };
         let running: Vec<_> = self.grid.state().jobs.iter().filter_map(running).collect();
-        let Some(far) = &mut self.far else { return };
+        let far = self.far.as_mut()?;
         let drawn = usize::try_from(far.dice.below(running.len().max(1) as u64)).unwrap_or(0);
-        if let Some((job, account)) = running.get(drawn).copied() {
-            far.count("job_requeued");
+        let found = running.get(drawn).copied()?;
+        far.count(what);
+        Some(found)
+    }
+
+    /// Lets one of the running jobs wait again, by its account's wish.
+    fn requeue(&mut self) {
+        if let Some((account, job)) = self.draw_running("job_requeued") {
             self.apply(Command::Request(Request::RequeueJob { account, job }));
+        }
+    }
+
+    /// Suspends one of the running jobs for a while, by its account's wish.
+    fn suspend(&mut self, until: Time) {
+        if let Some((account, job)) = self.draw_running("job_suspended") {
+            self.apply(Command::Request(Request::SuspendJob { account, job }));
+            self.later(until, Todo::Resume(account, job));
+        }
+    }
+
+    /// Lets a suspended job go on, as soon as there is a coordinator.
+    pub(super) fn resume_job(&mut self, account: AccountId, job: JobId) {
+        // One that has ended or begun anew meanwhile is not suspended: that is an answer, too.
+        if self.apply(Command::Request(Request::ResumeJob { account, job })).is_none() {
+            self.later(self.now.after(Span::seconds(1)), Todo::Resume(account, job));
         }
     }
 
@@ -159,6 +182,7 @@ impl World {
             | Blow::Configure
             | Blow::CleanStop
             | Blow::Requeue
+            | Blow::Suspend
             | Blow::StoreFull => far.store.up,
             Blow::GpuLost => host.runs(self.now) && self.has_gpus(NodeId::new(record.node)),
             Blow::Cut | Blow::CutUp | Blow::CutDown => true,

@@ -18,6 +18,7 @@ const SLACK: Span = Span::seconds(2);
 const fn lasts(blocker: &Blocker) -> bool {
     match blocker {
         Blocker::Held
+        | Blocker::DependencyNeverSatisfied { .. }
         | Blocker::NoMatchingNode
         | Blocker::QuotaExceeded { .. }
         | Blocker::AtpBudgetExceeded { .. }
@@ -27,7 +28,8 @@ const fn lasts(blocker: &Blocker) -> bool {
         | Blocker::Priority { .. }
         | Blocker::GangIncomplete { .. }
         | Blocker::NodeDraining { .. } => true,
-        Blocker::WaitingForPreempted { .. }
+        Blocker::Dependency { .. }
+        | Blocker::WaitingForPreempted { .. }
         | Blocker::NodeUnreachable { .. }
         | Blocker::WaitingForReclaim { .. }
         | Blocker::MinRuntimeProtected { .. } => false,
@@ -197,8 +199,8 @@ impl World {
                 (_, Doing::Nothing | Doing::Ended) | (Phase::Killed(..) | Phase::Ended(..), _) => {
                     true
                 }
-                (Phase::Running, doing) => matches!(doing, Doing::Working(_)),
-                (Phase::Paused(_), doing) => matches!(doing, Doing::Paused(_)),
+                (Phase::Running, doing) if !held.suspended => matches!(doing, Doing::Working(_)),
+                (Phase::Running | Phase::Paused(_), doing) => matches!(doing, Doing::Paused(_)),
                 (Phase::Leaving(at, _), _) => process.kill_at.is_some_and(|told| told <= at),
             };
             (!as_taken).then(|| {

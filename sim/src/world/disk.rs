@@ -94,7 +94,8 @@ mod tests {
     fn marker(lease: u64, until: u64) -> Marker {
         let start = Start { lease: LeaseId::new(lease), ..Start::default() };
         let (began, until) = (Time::ZERO, Time::from_ms(until));
-        Marker { start, began, until, paused: None, leaving: None, ended: None }
+        let (paused, suspended) = (None, false);
+        Marker { start, began, until, paused, suspended, leaving: None, ended: None }
     }
 
     /// Returns which leases are seen, and until when.

@@ -13,7 +13,7 @@ use crate::rng::Stream;
 use crate::work::{BlowRecord, NetworkRecord};
 use gridcore::command::{Report, Request};
 use gridcore::config::Policy;
-use gridcore::ids::NodeId;
+use gridcore::ids::{AccountId, JobId, NodeId};
 use gridcore::station::ladder::OwnerSays;
 use gridcore::station::{Event, Station};
 use gridcore::units::{Span, Time};
@@ -46,6 +46,8 @@ pub(super) enum Todo {
     Stop(Span),
     /// The operator puts a policy back.
     Policy(Policy),
+    /// A suspended job's account lets it go on.
+    Resume(AccountId, JobId),
 }
 
 /// What is to happen later, by place.
@@ -255,6 +257,7 @@ impl World {
             Todo::Stop(away) if up => self.stop_coordinator(away),
             Todo::Stop(_) => {}
             Todo::Policy(policy) => self.set_policy(policy),
+            Todo::Resume(account, job) => self.resume_job(account, job),
         }
     }
 

@@ -15,7 +15,7 @@ use gridcore::units::{Span, Time};
 const VACATE_MAX: Span = Span::seconds(20);
 
 /// How far a job's work has come.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct JobProgress {
     /// Work that no eviction can take any more.
     saved: Span,
@@ -34,9 +34,11 @@ pub(super) struct JobProgress {
     /// Whether it ends with an error.
     fails: bool,
     /// Its number, once it has one.
-    job: Option<JobId>,
+    pub(super) job: Option<JobId>,
     /// How long after its submission it is cancelled.
     pub(super) cancel: Option<Span>,
+    /// The rows of the jobs that must complete before it may start.
+    pub(super) after: Vec<u32>,
     /// Whether its cancellation was acknowledged.
     pub(super) cancelled: bool,
 }
@@ -45,9 +47,8 @@ impl JobProgress {
     pub(super) fn new(job: &JobRecord, now: Time) -> Self {
         let mut progress = Self { checkpoint: job.checkpoint, waits_since: now, ..Self::default() };
         if let Some(extra) = &job.extra {
-            progress.restart = extra.restart;
+            (progress.restart, progress.cancel) = (extra.restart, extra.cancel);
             (progress.ignores_notice, progress.fails) = (extra.ignores_notice, extra.fails);
-            progress.cancel = extra.cancel;
         }
         progress
     }

@@ -10,6 +10,16 @@ use gridcore::deny::Denied;
 use gridcore::ids::{AccountId, JobId, PoolId};
 use gridcore::units::{MilliGpus, Span};
 
+/// What a job waits for.
+enum Waits {
+    /// These, which have not completed.
+    For(Vec<JobId>),
+    /// Jobs that were asked for and have no number yet.
+    Unknown,
+    /// A job that will never complete.
+    InVain,
+}
+
 impl World {
     /// Submits the next job.
     pub(super) fn submit(&mut self) {
@@ -23,11 +33,16 @@ impl World {
         let find = |name: &str| self.node_ids.get(name).copied();
         let spec = pool.map(|pool| job.spec(pool, find).map_err(|_| "NoNode"));
         self.record.jobs.push(row);
-        self.progress.push(JobProgress::new(&job, self.now));
+        let mut progress = JobProgress::new(&job, self.now);
+        let names = job.extra.iter().flat_map(|extra| &extra.after);
+        let after: Option<Vec<u32>> = names.map(|name| self.row_named(name)).collect();
+        progress.after = after.clone().unwrap_or_default();
+        self.progress.push(progress);
         self.arrived_gpu += u128::from(job.needs.gpus.total().get()) * u128::from(job.members);
         let row = u32::try_from(self.record.jobs.len() - 1).unwrap_or(u32::MAX);
         match spec {
             None => self.refuse(row, "NoPool"),
+            _ if after.is_none() => self.refuse(row, "NoJob"),
             Some(Err(refusal)) => self.refuse(row, refusal),
             Some(Ok(spec)) => self.ask(row, 1, Request::SubmitJob { account, job: Box::new(spec) }),
         }
@@ -46,8 +61,15 @@ impl World {
 
     /// Asks the coordinator for something about the job of a row; over a network under a number,
     /// and again until it answers.
-    pub(super) fn ask(&mut self, row: u32, number: u64, request: Request) {
+    pub(super) fn ask(&mut self, row: u32, number: u64, mut request: Request) {
         let submits = matches!(request, Request::SubmitJob { .. });
+        if let Request::SubmitJob { job, .. } = &mut request {
+            match self.dependencies(row) {
+                Waits::For(jobs) => job.after = jobs,
+                Waits::Unknown => return self.ask_again(row, number, request),
+                Waits::InVain => return self.refuse(row, "DependencyNeverSatisfied"),
+            }
+        }
         self.asking = submits.then_some(row);
         let answer = if self.far.is_none() {
             self.apply(Command::Request(request))
@@ -76,6 +98,29 @@ impl World {
             }
             Some(Ok(Reply::Stale) | Err(_)) | None => {}
         }
+    }
+
+    /// Returns the row of the last job of a name.
+    fn row_named(&self, name: &str) -> Option<u32> {
+        let row = self.record.jobs.iter().rposition(|row| *row.name == *name)?;
+        u32::try_from(row).ok()
+    }
+
+    /// Returns the jobs that the one of a row is to wait for, as far as they have not completed.
+    fn dependencies(&self, row: u32) -> Waits {
+        let rows = self.progress.get(row as usize).map(|progress| progress.after.as_slice());
+        let mut jobs = Vec::new();
+        for row in rows.unwrap_or_default().iter().map(|row| *row as usize) {
+            let id = self.progress.get(row).and_then(|progress| progress.job);
+            let state = self.record.jobs.get(row).map(|row| row.state);
+            match id {
+                Some(id) if self.grid.state().jobs.contains_key(&id) => jobs.push(id),
+                Some(_) if state == Some(JobState::Completed) => {}
+                None if state != Some(JobState::Refused) => return Waits::Unknown,
+                Some(_) | None => return Waits::InVain,
+            }
+        }
+        Waits::For(jobs)
     }
 
     /// Returns whether the coordinator refuses requests because its disk is full (LIVE.md P12).

@@ -10,6 +10,7 @@ pub mod ground;
 pub mod mutate;
 pub mod samples;
 pub mod segment;
+mod words;
 
 use crate::cluster::load;
 use gridcore::command::{Command, Entry, Outcome, Report, Request};

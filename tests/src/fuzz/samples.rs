@@ -3,18 +3,17 @@
 //!
 //! Names come from matches without a wildcard: a new kind of message must be named here.
 
-use super::ground::{NET, Net, OWNER, config, jobs};
+use super::ground::{NET, Net, config};
 use super::segment::segment;
+use super::words::{commands, strange_rules};
 use crate::cluster::{LAB, load};
 use gridcore::bundle::Bundle;
-use gridcore::command::{
-    Command, Entry, JobSpec, LabelNeed, Numbered, Outcome, Report, Request, Sample,
-};
-use gridcore::config::{Backfill, Config, Exhaustion, Lend, Policy, Rules, Strategy, TaskClass};
+use gridcore::command::{Command, Entry, JobSpec, Outcome, Report, Request, Sample};
+use gridcore::config::{Config, Lend, Rules, Strategy};
 use gridcore::encode::to_bytes;
-use gridcore::ids::{Epoch, JobId, LeaseId, NodeId, PoolId, Seq};
+use gridcore::ids::{Epoch, LeaseId, NodeId, Seq};
 use gridcore::station::held::Marker;
-use gridcore::units::{BasisPoints, Bytes, MicroAtp, MilliCores, Priority, Span, Time};
+use gridcore::units::{BasisPoints, Bytes, MilliCores, Priority, Span, Time};
 use gridcore::wire::{
     Envelope, EvictionReason, FromBody, FromNode, GpuSample, Item, Lending, Order, Permission,
     Start, Status, ToBody, ToNode, VERSIONS,
@@ -105,7 +104,7 @@ fn statuses() -> Vec<(&'static str, Status)> {
 }
 
 /// Returns the leases that the ground's coordinator knows on a node.
-fn known(node: NodeId) -> Vec<(LeaseId, Epoch)> {
+pub(super) fn known(node: NodeId) -> Vec<(LeaseId, Epoch)> {
     let leases = NET.grid.state().leases.values();
     let here = leases.filter(|lease| lease.members.iter().any(|member| member.node == node));
     here.map(|lease| (lease.id, lease.epoch)).collect()
@@ -181,7 +180,7 @@ fn to_node() -> Samples {
         bodies.into_iter().map(|body| valid!(name(&body), of(body.clone()))).collect();
     let name = |order: &Order| match order {
         Order::Start(_) => "start",
-        Order::Extend(..) => "extend",
+        Order::Extend { .. } => "extend",
         Order::Leave { .. } => "leave",
         Order::Kill(..) => "kill",
         Order::Forget(..) => "forget",
@@ -195,7 +194,8 @@ fn to_node() -> Samples {
         |notice| Order::Leave { lease, epoch, notice, reason: EvictionReason::PriorityPreemption };
     let orders = [
         Order::Start(Box::new(start(999))),
-        Order::Extend(lease, epoch),
+        Order::Extend { lease, epoch, suspended: false },
+        Order::Extend { lease, epoch, suspended: true },
         leave(Span::seconds(30)),
         Order::Kill(lease, epoch),
         Order::Forget(lease, epoch),
@@ -227,6 +227,7 @@ fn markers() -> Samples {
         began: Time::from_ms(1_000),
         until: NET.now.after(Span::seconds(100)),
         paused: None,
+        suspended: false,
         leaving: None,
         ended: None,
     };
@@ -238,6 +239,7 @@ fn markers() -> Samples {
         valid!("paused", Marker { paused: Some(NET.now), ..plain.clone() }),
         valid!("leaving", Marker { leaving, ..plain.clone() }),
         valid!("leaving-paused", Marker { leaving, paused: Some(Time::ZERO), ..plain.clone() }),
+        valid!("suspended", Marker { suspended: true, ..plain.clone() }),
         valid!("ended", Marker { ended: Some(Outcome::Failed), ..plain.clone() }),
         valid!("own", Marker { start: own, ..plain.clone() }),
         valid!("late", late),
@@ -254,121 +256,6 @@ fn markers() -> Samples {
     out.push((String::from("found-two-that-fill-64-bits"), to_bytes(&huge).unwrap_or_default()));
     let real = NET.markers.last();
     out.extend(real.map(|marker| valid!("real", marker)));
-    out
-}
-
-/// Returns every kind of request, and some that ask for what cannot be.
-fn requests() -> Vec<(&'static str, Request)> {
-    let name = |request: &Request| match request {
-        Request::SubmitJob { .. } => "submit",
-        Request::CancelJob { .. } => "cancel",
-        Request::HoldJob { .. } => "hold",
-        Request::ReleaseJob { .. } => "release",
-        Request::RequeueJob { .. } => "requeue",
-        Request::Deposit { .. } => "deposit",
-        Request::Drain { .. } => "drain",
-        Request::Undrain { .. } => "undrain",
-        Request::Configure(_) => "configure",
-    };
-    let (account, node) = (LAB, NodeId::new(2));
-    let mut out: Vec<Request> = jobs()
-        .into_iter()
-        .map(|(account, job)| Request::SubmitJob { account, job: Box::new(job) })
-        .collect();
-    let zone = LabelNeed { key: String::from("zone-name"), any_of: vec![String::from("a")] };
-    let wanted = JobSpec { labels: vec![zone], preferred: vec![node], ..JobSpec::default() };
-    let mut wanted = JobSpec { vacate: Some(Span::MAX), limit: Some(Span::MAX), ..wanted };
-    wanted.needs.cpu = MilliCores::new(1);
-    out.push(Request::SubmitJob { account: OWNER, job: Box::new(wanted.clone()) });
-    let mut huge = JobSpec { members: 1_024, pool: PoolId::new(0), ..wanted };
-    (huge.needs.cpu, huge.needs.memory) = (MilliCores::MAX, Bytes::MAX);
-    out.push(Request::SubmitJob { account, job: Box::new(huge) });
-    for job in [1, 2, 6, 8, 1 << 40].map(JobId::new) {
-        out.push(Request::CancelJob { account, job });
-    }
-    out.extend([
-        Request::HoldJob { account, job: JobId::new(4) },
-        Request::ReleaseJob { account, job: JobId::new(6) },
-        Request::RequeueJob { account, job: JobId::new(2) },
-        Request::Deposit { account, amount: MicroAtp::whole(1) },
-        Request::Deposit { account, amount: MicroAtp::MAX },
-        Request::Drain { node, reason: String::from("dust") },
-        Request::Drain { node: NodeId::new(9), reason: String::new() },
-        Request::Undrain { node },
-        Request::Configure(Box::new(config(true).rules)),
-        Request::Configure(Box::new(strange_rules())),
-    ]);
-    out.into_iter().map(|request| (name(&request), request)).collect()
-}
-
-/// Returns rules with every list filled and every number far from its default.
-fn strange_rules() -> Rules {
-    let mut rules = config(true).rules;
-    rules.scheduling.strategy = Strategy::Fgd;
-    rules.scheduling.backfill = Backfill::Strict;
-    let gpus = gridcore::bundle::GpuNeed::whole(1);
-    let models = vec![String::from("x")];
-    let class = TaskClass { cpu: MilliCores::MAX, gpus, models, count: u32::MAX };
-    rules.scheduling.fgd_classes = vec![class; 3];
-    (rules.scheduling.seed, rules.balance.policy) = (u64::MAX, Policy::Predictive);
-    (rules.balance.margin_step, rules.balance.samples_max) = (u16::MAX, 0);
-    rules.balance.horizon = Span::MAX;
-    rules.balance.excess_threshold = BasisPoints::MAX;
-    rules.fair_share.weights = [u32::MAX; 3];
-    rules.atp.on_exhaustion = Exhaustion::Kill;
-    rules.atp.rates = [1; 12];
-    (rules.offering.suspend_max, rules.offering.lend) = (Span::MAX, Lend::Idle);
-    rules.term.0 = Span::seconds(10);
-    rules
-}
-
-/// Returns every kind of report.
-fn reports() -> Vec<(&'static str, Report)> {
-    let name = |report: &Report| match report {
-        Report::Sample { .. } => "sample",
-        Report::NodeDown { .. } => "node-down",
-        Report::NodeUp { .. } => "node-up",
-        Report::Lease { .. } => "lease",
-        Report::Message(_) => "message",
-        Report::Restarted => "restarted",
-        Report::Stopping => "stopping",
-        Report::Lending { .. } => "lending",
-    };
-    let node = NodeId::new(4);
-    let (lease, epoch) = known(node).first().copied().unwrap_or_default();
-    let sample = Sample { cpu: BasisPoints::MAX, ..load(0, 65, 3) };
-    let said = NET.up.last().map(|message| Report::Message(Box::new(message.clone())));
-    let status = Status::Ended(Outcome::Stopped, Some(EvictionReason::OwnerReturn));
-    let mut out = vec![
-        Report::Sample { node, sample },
-        Report::NodeDown { node },
-        Report::NodeUp { node },
-        Report::Lease { node, lease, epoch, status },
-        Report::Lease { node, lease, epoch, status: Status::Paused },
-        Report::Restarted,
-        Report::Stopping,
-        Report::Lending {
-            node,
-            lending: Lending { version: 1, open: false, gpus_max: 1, withheld: 2 },
-        },
-    ];
-    out.extend(said);
-    out.into_iter().map(|report| (name(&report), report)).collect()
-}
-
-/// Returns every kind of command.
-fn commands() -> Vec<(String, Command)> {
-    let mut out: Vec<(String, Command)> = Vec::new();
-    for (name, request) in requests() {
-        out.push((format!("request-{name}"), Command::Request(request)));
-    }
-    let request = Box::new(Request::Undrain { node: NodeId::new(0) });
-    let numbered = Numbered { client: 3, number: 1, request };
-    out.push((String::from("numbered"), Command::Numbered(numbered)));
-    for (name, report) in reports() {
-        out.push((format!("report-{name}"), Command::Report(report)));
-    }
-    out.push((String::from("wake"), Command::Wake));
     out
 }
 

@@ -43,6 +43,10 @@ pub struct Task {
     pub places: Option<Vec<(NodeId, u64)>>,
     /// Whether its account holds it.
     pub held: bool,
+    /// Jobs that must complete first.
+    pub after: BTreeSet<JobId>,
+    /// Whether one of those never will.
+    pub in_vain: bool,
     /// The running term: its beginning, its end, and what is set aside for it and the next.
     term: (u64, u64, u64, u64),
     limit_at: Option<u64>,
@@ -141,8 +145,11 @@ impl Model {
         let (spec, places) = (spec.clone(), None);
         let (term, limit_at, held, charged, booked) = ((0, 0, 0, 0), None, false, 0, 0);
         let (leaving, order, renewed) = (None, 0, false);
+        let vain = |on: &JobId| self.tasks.get(on).is_some_and(|task| task.in_vain);
         let task = Task {
             account,
+            after: spec.after.iter().copied().collect(),
+            in_vain: spec.after.iter().any(vain),
             spec,
             places,
             held,
@@ -168,6 +175,18 @@ impl Model {
     /// Pays credit in.
     pub fn deposit(&mut self, account: AccountId, amount: u64) {
         self.available[account.get() as usize] += i128::from(amount);
+    }
+
+    /// Lets the jobs that wait for one go on, or wait in vain, and those that wait for them.
+    pub fn settle_dependents(&mut self, on: JobId, completed: bool) {
+        let waits = |(id, task): (&JobId, &Task)| task.after.contains(&on).then_some(*id);
+        for id in self.tasks.iter().filter_map(waits).collect::<Vec<_>>() {
+            let Some(task) = self.tasks.get_mut(&id) else { continue };
+            task.after.remove(&on);
+            if !completed && !std::mem::replace(&mut task.in_vain, true) {
+                self.settle_dependents(id, false);
+            }
+        }
     }
 
     /// Ends a job: its running term is paid for until `now`.
@@ -324,6 +343,8 @@ impl Model {
                 task.spec.pool.get() as usize == pool
                     && task.places.is_none()
                     && !task.held
+                    && task.after.is_empty()
+                    && !task.in_vain
                     && !tried.contains(id)
                     && !poor.iter().any(|other| same_line(other, task))
             });

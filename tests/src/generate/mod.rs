@@ -3,10 +3,14 @@
 //! A history is a list of [`Op`]s that name jobs, nodes and leases by a number that is taken modulo
 //! what exists when its turn comes, so that every list means something and shrinks well.
 
-use crate::cluster::{Cluster, hardware, needs_of};
+mod jobs;
+
+pub use jobs::job;
+
+use crate::cluster::{Cluster, hardware};
 use crate::world::{Checks, Work, World};
 use gridcore::bundle::{Bundle, GpuNeed};
-use gridcore::command::{GpuSample, JobSpec, LabelNeed, Report, Request, Sample};
+use gridcore::command::{GpuSample, JobSpec, Report, Request, Sample};
 use gridcore::config::{
     AccountSpec, Backfill, Config, Exhaustion, Lend, NodeSpec, Order, Policy, PoolSpec, Rules,
     Strategy as Place,
@@ -14,9 +18,10 @@ use gridcore::config::{
 use gridcore::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, PoolId};
 use gridcore::station::ladder::OwnerSays;
 use gridcore::units::{
-    BasisPoints, Bytes, MicroAtp, MilliCores, MilliGpus, PerMille, Ppm, Priority, Span, Time,
+    BasisPoints, Bytes, MicroAtp, MilliCores, MilliGpus, PerMille, Ppm, Span, Time,
 };
 use gridcore::wire::Status;
+use jobs::work;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
@@ -61,6 +66,12 @@ pub enum Op {
     Release(u16),
     /// A job's attempt is ended, and it waits again.
     Requeue(u16),
+    /// A job that waits for others is submitted.
+    SubmitAfter(AccountId, Box<JobSpec>, Work, Vec<u16>),
+    /// A job's processes are stopped.
+    Suspend(u16),
+    /// They go on.
+    Resume(u16),
     /// A node reports its owner's use.
     Sample(u16, Sample),
     /// A node fails.
@@ -138,6 +149,19 @@ fn pick_node(world: &World, n: u16) -> NodeId {
     pick(n, world.grid.state().nodes.iter().map(|row| row.0)).unwrap_or(NodeId::new(0))
 }
 
+/// Submits a job to a pool that is there, after some of the live jobs; now and then after one that
+/// is not.
+fn submit(world: &mut World, account: AccountId, spec: &JobSpec, work: Work, on: &[u16]) {
+    let pools = u32::try_from(world.grid.state().pools.len()).unwrap_or(1);
+    let mut spec = spec.clone();
+    if spec.pool.get() < 9 {
+        spec.pool = PoolId::new(spec.pool.get() % pools);
+    }
+    let live = |n: &u16| if n % 23 == 22 { JobId::new(u64::MAX) } else { pick_job(world, *n).0 };
+    spec.after = on.iter().map(live).collect();
+    let _ = world.submit(account, &spec, work);
+}
+
 impl Op {
     /// Plays one step; refusals are part of the history.
     pub fn run(&self, world: &mut World) {
@@ -146,14 +170,9 @@ impl Op {
                 world.advance(*span);
                 return;
             }
-            Self::Submit(account, spec, work) => {
-                let pools = u32::try_from(world.grid.state().pools.len()).unwrap_or(1);
-                let mut spec = spec.clone();
-                if spec.pool.get() < 9 {
-                    spec.pool = PoolId::new(spec.pool.get() % pools);
-                }
-                let _ = world.submit(*account, &spec, *work);
-                return;
+            Self::Submit(account, spec, work) => return submit(world, *account, spec, *work, &[]),
+            Self::SubmitAfter(account, spec, work, on) => {
+                return submit(world, *account, spec, *work, on);
             }
             Self::Cancel(account, n) => {
                 let (job, owner) = pick_job(world, *n);
@@ -167,6 +186,18 @@ impl Op {
             Self::Requeue(n) => {
                 let (job, account) = pick_job(world, *n);
                 world.request(Request::RequeueJob { account, job })
+            }
+            Self::Suspend(n) => {
+                let (job, account) = pick_job(world, *n);
+                world.request(Request::SuspendJob { account, job })
+            }
+            Self::Resume(n) => {
+                let state = world.grid.state();
+                let suspended = state.leases.values().filter(|lease| lease.suspended.is_some());
+                let suspended: Vec<_> = suspended.map(|l| (l.job, l.account)).collect();
+                let (job, account) =
+                    pick(*n, suspended.into_iter()).unwrap_or_else(|| pick_job(world, *n));
+                world.request(Request::ResumeJob { account, job })
             }
             Self::Release(n) => {
                 let held = world.grid.state().jobs.values();
@@ -359,6 +390,11 @@ fn op(profile: Profile) -> impl Strategy<Value = Op> {
     let account = || (0..3_u32).prop_map(AccountId::new);
     let submit = (prop_oneof![50 => account(), 1 => Just(AccountId::new(99))], job(), work());
     let submit = submit.prop_map(|(account, spec, work)| Op::Submit(account, Box::new(spec), work));
+    let on = vec(any::<u16>(), 1..3);
+    let after = (account(), job(), work(), on).prop_map(|(account, mut spec, work, on)| {
+        spec.refuse_if_busy &= on.len() > 1;
+        Op::SubmitAfter(account, Box::new(spec), work, on)
+    });
     let amount = prop_oneof![
         1 => Just(MicroAtp::ZERO), 1 => Just(MicroAtp::new(1 << 62)),
         8 => (1..100_000_u64).prop_map(MicroAtp::whole),
@@ -366,10 +402,13 @@ fn op(profile: Profile) -> impl Strategy<Value = Op> {
     let mut steps = vec![
         (14, wait.boxed()),
         (16, submit.boxed()),
+        (3, after.boxed()),
         (2, (account(), any::<u16>()).prop_map(|(a, n)| Op::Cancel(a, n)).boxed()),
         (1, any::<u16>().prop_map(Op::Hold).boxed()),
         (1, any::<u16>().prop_map(Op::Release).boxed()),
         (1, any::<u16>().prop_map(Op::Requeue).boxed()),
+        (1, any::<u16>().prop_map(Op::Suspend).boxed()),
+        (1, any::<u16>().prop_map(Op::Resume).boxed()),
         (1, any::<u16>().prop_map(Op::Drain).boxed()),
         (2, any::<u16>().prop_map(Op::Undrain).boxed()),
         (2, (account(), amount).prop_map(|(a, amount)| Op::Deposit(a, amount)).boxed()),
@@ -423,63 +462,4 @@ pub fn sample() -> impl Strategy<Value = Sample> {
         foreign: odd == 11,
     });
     (level(), level(), vec(gpu, 0..5)).prop_map(|(cpu, memory, gpus)| Sample { cpu, memory, gpus })
-}
-
-/// Generates how a job behaves.
-fn work() -> impl Strategy<Value = Work> {
-    let work = prop_oneof![
-        1 => (0..60_000_u64).prop_map(Span::new),
-        2 => (60..4_000_u64).prop_map(Span::seconds),
-        2 => Just(Span::seconds(1_000_000)),
-    ];
-    let leaves = option::weighted(0.7, (0..40_u64).prop_map(Span::seconds));
-    (work, 0..6_u8, leaves, 0..3_u64).prop_map(|(work, odd, leaves, dies)| Work {
-        work,
-        fails: odd == 0,
-        leaves,
-        dies: Span::seconds(dies * 4),
-    })
-}
-
-/// Generates what a job asks for; some ask for too much, or for nothing.
-pub fn job() -> impl Strategy<Value = JobSpec> {
-    let needs = (
-        prop_oneof![2 => 0..5_u32, 1 => 4..9_u32],
-        0..9_u32,
-        prop_oneof![3 => Just(0), 2 => 1..3_u8],
-        0..8_u16,
-        0..3_u64,
-    );
-    let gang = (prop_oneof![30 => Just(1), 8 => 2..5_u16, 1 => Just(0)], any::<bool>());
-    let priority = prop_oneof![Just(25), Just(50), Just(75), Just(100), 0..101_u8,];
-    let span = |max: u64| option::weighted(0.5, (0..max).prop_map(Span::seconds));
-    let terms = (span(900), span(300), option::weighted(0.2, 0..5_000_u64), span(60));
-    let odd = (0..24_u8, any::<u16>(), 0..2_u32);
-    (needs, gang, priority, terms, odd).prop_map(|(needs, gang, priority, terms, odd)| {
-        let (kind, n, pool) = odd;
-        let mut spec = JobSpec {
-            pool: PoolId::new(if kind == 23 { 9 } else { pool }),
-            priority: Priority::new(priority).unwrap_or_default(),
-            needs: needs_of(needs, n),
-            members: gang.0,
-            spread: gang.1,
-            limit: terms.0,
-            checkpoint: terms.1,
-            budget: terms.2.map(MicroAtp::whole),
-            vacate: terms.3,
-            refuse_if_busy: kind == 1,
-            ..JobSpec::default()
-        };
-        match kind {
-            2 | 3 => {
-                let (key, any_of) = (String::from("zone"), vec![String::from("z0")]);
-                spec.labels.push(LabelNeed { key, any_of });
-            }
-            4 => spec.labels.push(LabelNeed { key: String::from("gpu_model"), any_of: vec![] }),
-            5 | 6 => spec.preferred.push(NodeId::new(u32::from(n % 8))),
-            7 => spec.preferred.push(NodeId::new(77)),
-            _ => {}
-        }
-        spec
-    })
 }

@@ -1,0 +1,68 @@
+//! Generated jobs: what they ask for and how they behave.
+
+use crate::cluster::needs_of;
+use crate::world::Work;
+use gridcore::command::{JobSpec, LabelNeed};
+use gridcore::ids::{NodeId, PoolId};
+use gridcore::units::{MicroAtp, Priority, Span};
+use proptest::option;
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
+
+/// Generates how a job behaves.
+pub(super) fn work() -> impl Strategy<Value = Work> {
+    let work = prop_oneof![
+        1 => (0..60_000_u64).prop_map(Span::new),
+        2 => (60..4_000_u64).prop_map(Span::seconds),
+        2 => Just(Span::seconds(1_000_000)),
+    ];
+    let leaves = option::weighted(0.7, (0..40_u64).prop_map(Span::seconds));
+    (work, 0..6_u8, leaves, 0..3_u64).prop_map(|(work, odd, leaves, dies)| Work {
+        work,
+        fails: odd == 0,
+        leaves,
+        dies: Span::seconds(dies * 4),
+    })
+}
+
+/// Generates what a job asks for; some ask for too much, or for nothing.
+pub fn job() -> impl Strategy<Value = JobSpec> {
+    let needs = (
+        prop_oneof![2 => 0..5_u32, 1 => 4..9_u32],
+        0..9_u32,
+        prop_oneof![3 => Just(0), 2 => 1..3_u8],
+        0..8_u16,
+        0..3_u64,
+    );
+    let gang = (prop_oneof![30 => Just(1), 8 => 2..5_u16, 1 => Just(0)], any::<bool>());
+    let priority = prop_oneof![Just(25), Just(50), Just(75), Just(100), 0..101_u8,];
+    let span = |max: u64| option::weighted(0.5, (0..max).prop_map(Span::seconds));
+    let terms = (span(900), span(300), option::weighted(0.2, 0..5_000_u64), span(60));
+    let odd = (0..24_u8, any::<u16>(), 0..2_u32);
+    (needs, gang, priority, terms, odd).prop_map(|(needs, gang, priority, terms, odd)| {
+        let (kind, n, pool) = odd;
+        let mut spec = JobSpec {
+            pool: PoolId::new(if kind == 23 { 9 } else { pool }),
+            priority: Priority::new(priority).unwrap_or_default(),
+            needs: needs_of(needs, n),
+            members: gang.0,
+            spread: gang.1,
+            limit: terms.0,
+            checkpoint: terms.1,
+            budget: terms.2.map(MicroAtp::whole),
+            vacate: terms.3,
+            refuse_if_busy: kind == 1,
+            ..JobSpec::default()
+        };
+        match kind {
+            2 | 3 => {
+                let (key, any_of) = (String::from("zone"), vec![String::from("z0")]);
+                spec.labels.push(LabelNeed { key, any_of });
+            }
+            4 => spec.labels.push(LabelNeed { key: String::from("gpu_model"), any_of: vec![] }),
+            5 | 6 => spec.preferred.push(NodeId::new(u32::from(n % 8))),
+            7 => spec.preferred.push(NodeId::new(77)),
+            _ => {}
+        }
+        spec
+    })
+}
