@@ -129,12 +129,12 @@ impl core::fmt::Display for Blocker {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Held => f.write_str("its account holds it"),
-            Self::Dependency { on, jobs: 1 } => write!(f, "job {on} must complete first"),
+            Self::Dependency { on, jobs: 1 } => write!(f, "{on} must complete first"),
             Self::Dependency { on, jobs } => {
                 write!(f, "{jobs} jobs must complete first, the first of them {on}")
             }
             Self::DependencyNeverSatisfied { on } => {
-                write!(f, "job {on} was to complete first and has not: cancel this one")
+                write!(f, "{on} was to complete first and has not: cancel this one")
             }
             Self::NoMatchingNode => f.write_str("no node of its pool can ever run it"),
             Self::QuotaExceeded { dimension, needed, quota } => {

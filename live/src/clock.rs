@@ -30,6 +30,31 @@ pub fn wall_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// Returns seconds since 1970 as a time of this machine's zone, for people.
+#[must_use]
+pub fn local_time(seconds: u64) -> String {
+    let at = i64::try_from(seconds).ok().and_then(|at| jiff::Timestamp::from_second(at).ok());
+    let zone = jiff::tz::TimeZone::system();
+    at.map_or_else(String::new, |at| at.to_zoned(zone).strftime("%F %T").to_string())
+}
+
+/// Returns the seconds until the next time that the clock on the wall shows a time of the day.
+///
+/// # Errors
+/// When the text is no time of the day.
+pub fn seconds_until(text: &str) -> Result<i64, String> {
+    let wrong = |_| format!("{text:?} is no time of the day: write 18:00");
+    let wanted = jiff::civil::Time::strptime("%H:%M", text).map_err(wrong)?;
+    let now = jiff::Zoned::now();
+    let next = |days: i8| {
+        let date = now.date().checked_add(jiff::Span::new().days(days))?;
+        date.to_datetime(wanted).to_zoned(now.time_zone().clone())
+    };
+    let today = next(0).map_err(wrong)?;
+    let at = if today > now { today } else { next(1).map_err(wrong)? };
+    Ok(now.duration_until(&at).as_secs().max(1))
+}
+
 /// Returns a number that no other call on any machine returns, by all likelihood.
 ///
 /// # Errors

@@ -59,6 +59,9 @@ pub(super) struct JobArgs {
     /// How many members start together.
     #[arg(long)]
     gang: Option<u16>,
+    /// Jobs that must complete first: numbers and ranges with commas, such as 7,9-12.
+    #[arg(long, value_delimiter = ',', conflicts_with = "now")]
+    after: Vec<String>,
     /// Be refused when it cannot start at once.
     #[arg(long)]
     now: bool,
@@ -209,6 +212,20 @@ pub(super) enum JobVerb {
         #[command(flatten)]
         asking: Asking,
     },
+    /// Stop a running job's processes until it is resumed; it keeps what it holds and pays for it.
+    Suspend {
+        /// Its number.
+        job: u64,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Let a suspended job go on.
+    Resume {
+        /// Its number.
+        job: u64,
+        #[command(flatten)]
+        asking: Asking,
+    },
     /// Wait until jobs have ended; ends with 0 when all have completed.
     Wait {
         /// Their numbers.
@@ -240,7 +257,7 @@ pub(super) enum JobVerb {
 
 impl JobArgs {
     /// Returns the keys of the job, as in a scenario.
-    fn keys(&self, array: Option<u32>) -> Value {
+    fn keys(&self, array: Option<u32>) -> anyhow::Result<Value> {
         let mut keys = Map::new();
         let mut set = |key: &str, value: Value| keys.insert(key.to_owned(), value);
         set("priority", json!(self.priority));
@@ -281,7 +298,8 @@ impl JobArgs {
             set("if_busy", json!("refuse"));
         }
         set("preferred_nodes", json!(self.preferred_nodes));
-        Value::Object(keys)
+        set("after", json!(numbers(&self.after)?));
+        Ok(Value::Object(keys))
     }
 
     /// Returns what is submitted.
@@ -308,7 +326,7 @@ impl JobArgs {
         });
         // One command line is one client: asked again, it is answered again.
         let client = gridlive::clock::unique()? >> 1;
-        Ok(json!({ "client": client, "number": 1, "job": self.keys(array), "program": program }))
+        Ok(json!({ "client": client, "number": 1, "job": self.keys(array)?, "program": program }))
     }
 }
 
@@ -343,7 +361,10 @@ pub(super) async fn run(verb: JobVerb) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         JobVerb::Plan { job, asking } => {
-            super::show::print(&asking, &asking.client()?.post("/v1/plan", &job.keys(None)).await?);
+            super::show::print(
+                &asking,
+                &asking.client()?.post("/v1/plan", &job.keys(None)?).await?,
+            );
             Ok(ExitCode::SUCCESS)
         }
         JobVerb::Cancel { jobs, asking } => {
@@ -353,18 +374,11 @@ pub(super) async fn run(verb: JobVerb) -> anyhow::Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        JobVerb::Hold { job, asking } => {
-            asking.client()?.post(&format!("/v1/jobs/{job}/hold"), &Value::Null).await?;
-            Ok(ExitCode::SUCCESS)
-        }
-        JobVerb::Release { job, asking } => {
-            asking.client()?.post(&format!("/v1/jobs/{job}/release"), &Value::Null).await?;
-            Ok(ExitCode::SUCCESS)
-        }
-        JobVerb::Requeue { job, asking } => {
-            asking.client()?.post(&format!("/v1/jobs/{job}/requeue"), &Value::Null).await?;
-            Ok(ExitCode::SUCCESS)
-        }
+        JobVerb::Hold { job, asking } => tell(&asking, job, "hold").await,
+        JobVerb::Release { job, asking } => tell(&asking, job, "release").await,
+        JobVerb::Requeue { job, asking } => tell(&asking, job, "requeue").await,
+        JobVerb::Suspend { job, asking } => tell(&asking, job, "suspend").await,
+        JobVerb::Resume { job, asking } => tell(&asking, job, "resume").await,
         JobVerb::Wait { jobs, timeout, asking } => {
             let client = asking.client()?;
             let waited = wait(&client, &jobs, asking.json);
@@ -387,6 +401,26 @@ pub(super) async fn run(verb: JobVerb) -> anyhow::Result<ExitCode> {
             logs(&asking.client()?, &path, follow, stderr).await
         }
     }
+}
+
+/// Says one word about a job.
+async fn tell(asking: &Asking, job: u64, word: &str) -> anyhow::Result<ExitCode> {
+    asking.client()?.post(&format!("/v1/jobs/{job}/{word}"), &Value::Null).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Returns every number of a list of numbers and ranges.
+fn numbers(parts: &[String]) -> anyhow::Result<Vec<String>> {
+    let mut out = Vec::new();
+    for part in parts {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let range = first.parse::<u64>().ok().zip(last.parse::<u64>().ok());
+        let wrong = || anyhow::anyhow!("--after {part:?}: give numbers of jobs, such as 7,9-12");
+        let (first, last) = range.filter(|(first, last)| first <= last).ok_or_else(wrong)?;
+        anyhow::ensure!(last - first < 1_024, "--after {part}: at most 1,024 jobs");
+        out.extend((first..=last).map(|job| job.to_string()));
+    }
+    Ok(out)
 }
 
 /// Submits and prints the numbers.

@@ -2,6 +2,7 @@
 
 mod demo;
 mod job;
+mod list;
 mod run;
 mod show;
 mod trust;

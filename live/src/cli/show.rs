@@ -1,6 +1,7 @@
 //! Verbs that show the cluster, and those about nodes and credit.
 
 use super::Asking;
+use super::list::{List, Listing, shown};
 use clap::Subcommand;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
@@ -19,7 +20,7 @@ pub(super) enum ShowVerb {
     /// List the jobs that wait or run.
     Queue {
         #[command(flatten)]
-        asking: Asking,
+        listing: Listing,
     },
     /// List the jobs that have ended, the newest first.
     History {
@@ -27,7 +28,7 @@ pub(super) enum ShowVerb {
         #[arg(long, short = 'n', default_value_t = 50)]
         most: usize,
         #[command(flatten)]
-        asking: Asking,
+        listing: Listing,
     },
     /// Show all about one job or one node.
     Show {
@@ -58,17 +59,17 @@ pub(super) enum ShowVerb {
     /// List the nodes.
     Nodes {
         #[command(flatten)]
-        asking: Asking,
+        listing: Listing,
     },
     /// List what nodes offer.
     Offers {
         #[command(flatten)]
-        asking: Asking,
+        listing: Listing,
     },
     /// List what is lent.
     Leases {
         #[command(flatten)]
-        asking: Asking,
+        listing: Listing,
     },
     /// Show the cluster in a few numbers, as `status`: the name of the earlier tools.
     SharedStatus {
@@ -83,17 +84,17 @@ pub(super) enum ShowVerb {
     /// Show what a resource costs for an hour, by class.
     Price {
         #[command(flatten)]
-        asking: Asking,
+        listing: Listing,
     },
     /// List the pools.
     Pools {
         #[command(flatten)]
-        asking: Asking,
+        listing: Listing,
     },
     /// Show the accounts' credit.
     Budget {
         #[command(flatten)]
-        asking: Asking,
+        listing: Listing,
     },
     /// Put credit into an account.
     Deposit {
@@ -136,6 +137,9 @@ pub(super) enum ShowVerb {
         /// For how long, such as 2h; then it is taken back [default: until it is].
         #[arg(long = "for")]
         lasts: Option<String>,
+        /// Until this time of the day here, such as 18:00; then it is taken back.
+        #[arg(long, conflicts_with = "lasts")]
+        until: Option<String>,
         #[command(flatten)]
         asking: Asking,
     },
@@ -151,43 +155,76 @@ pub(super) enum ShowVerb {
     },
 }
 
-/// A list: where it is asked for, its name in the answer, its columns.
-type List<'a> = (&'a str, &'a str, &'a [&'a str]);
-const PRICE: List<'_> =
-    ("/v1/price", "prices", &["resource", "unit", "low", "medium", "high", "urgent"]);
-const QUEUE: List<'_> = (
-    "/v1/jobs",
-    "jobs",
-    &["job", "name", "account", "priority", "state", "nodes", "runs_s", "why"],
-);
-const NODES: List<'_> = (
-    "/v1/nodes",
-    "nodes",
-    &["node", "state", "owner_uses", "capacity", "offered", "leased", "error"],
-);
-const OFFERS: List<'_> =
-    ("/v1/offers", "offers", &["offer", "node", "pool", "total", "free", "ends_in_s"]);
-const LEASES: List<'_> = (
-    "/v1/leases",
-    "leases",
-    &["lease", "job", "attempt", "nodes", "state", "term_ends_in_s", "reason"],
-);
-const POOLS: List<'_> = ("/v1/pools", "pools", &["pool", "nodes", "capacity", "leased", "waiting"]);
-const BUDGET: List<'_> = ("/v1/accounts", "accounts", &["account", "available_atp", "held_atp"]);
+const PRICE: List<'_> = List {
+    path: "/v1/price",
+    rows: "prices",
+    columns: &["resource", "unit", "low", "medium", "high", "urgent"],
+    wide: &[],
+};
+const QUEUE: List<'_> = List {
+    path: "/v1/jobs",
+    rows: "jobs",
+    columns: &["job", "name", "account", "priority", "state", "nodes", "runs_s", "why"],
+    wide: &[
+        "pool",
+        "needs",
+        "members",
+        "attempts",
+        "waits_s",
+        "charged_atp",
+        "submitted",
+        "command",
+    ],
+};
+const PAST: List<'_> = List {
+    path: "",
+    rows: "jobs",
+    columns: &["job", "name", "account", "state", "exit_code", "nodes", "runs_s", "finished"],
+    wide: &["signal", "attempts", "cpu_s", "charged_atp", "refunded_atp", "submitted", "command"],
+};
+const NODES: List<'_> = List {
+    path: "/v1/nodes",
+    rows: "nodes",
+    columns: &["node", "state", "owner_uses", "capacity", "offered", "leased", "error"],
+    wide: &["owner", "pool", "leases", "connections", "kernel", "build"],
+};
+const OFFERS: List<'_> = List {
+    path: "/v1/offers",
+    rows: "offers",
+    columns: &["offer", "node", "pool", "total", "free", "ends_in_s"],
+    wide: &[],
+};
+const LEASES: List<'_> = List {
+    path: "/v1/leases",
+    rows: "leases",
+    columns: &["lease", "job", "attempt", "nodes", "state", "term_ends_in_s", "reason"],
+    wide: &["paused", "suspended", "stuck"],
+};
+const POOLS: List<'_> = List {
+    path: "/v1/pools",
+    rows: "pools",
+    columns: &["pool", "nodes", "capacity", "leased", "waiting"],
+    wide: &[],
+};
+const BUDGET: List<'_> = List {
+    path: "/v1/accounts",
+    rows: "accounts",
+    columns: &["account", "available_atp", "held_atp"],
+    wide: &[],
+};
 
 /// Runs a verb.
 pub(super) async fn run(verb: ShowVerb) -> anyhow::Result<ExitCode> {
     match verb {
         ShowVerb::Metrics { asking } => print!("{}", asking.client()?.text("/metrics").await?),
-        ShowVerb::Price { asking } => rows(&asking, &PRICE).await?,
+        ShowVerb::Price { listing } => listing.print(&PRICE).await?,
         ShowVerb::Status { asking } | ShowVerb::SharedStatus { asking } => {
             one(&asking, "/v1/status").await?
         }
-        ShowVerb::Queue { asking } => rows(&asking, &QUEUE).await?,
-        ShowVerb::History { most, asking } => {
-            let columns =
-                ["job", "name", "account", "state", "exit_code", "nodes", "runs_s", "charged_atp"];
-            rows(&asking, &(&format!("/v1/history?most={most}"), "jobs", &columns)).await?;
+        ShowVerb::Queue { listing } => listing.print(&QUEUE).await?,
+        ShowVerb::History { most, listing } => {
+            let path = format!("/v1/history?most={most}");
+            listing.print(&List { path: &path, ..PAST }).await?;
         }
         ShowVerb::Show { what, asking } if what.parse::<u64>().is_ok() => {
             one(&asking, &format!("/v1/jobs/{what}")).await?;
@@ -205,11 +242,11 @@ pub(super) async fn run(verb: ShowVerb) -> anyhow::Result<ExitCode> {
                 anyhow::bail!("not reached, so something may be left on: {}", names.join(", "));
             }
         }
-        ShowVerb::Nodes { asking } => rows(&asking, &NODES).await?,
-        ShowVerb::Offers { asking } => rows(&asking, &OFFERS).await?,
-        ShowVerb::Leases { asking } => rows(&asking, &LEASES).await?,
-        ShowVerb::Pools { asking } => rows(&asking, &POOLS).await?,
-        ShowVerb::Budget { asking } => rows(&asking, &BUDGET).await?,
+        ShowVerb::Nodes { listing } => listing.print(&NODES).await?,
+        ShowVerb::Offers { listing } => listing.print(&OFFERS).await?,
+        ShowVerb::Leases { listing } => listing.print(&LEASES).await?,
+        ShowVerb::Pools { listing } => listing.print(&POOLS).await?,
+        ShowVerb::Budget { listing } => listing.print(&BUDGET).await?,
         ShowVerb::Deposit { account, atp, asking } => {
             let path = format!("/v1/accounts/{}/deposit?atp={}", coded(&account), coded(&atp));
             asking.client()?.post(&path, &Value::Null).await?;
@@ -223,8 +260,11 @@ pub(super) async fn run(verb: ShowVerb) -> anyhow::Result<ExitCode> {
             node_verb(&asking, &node, &words).await?;
         }
         ShowVerb::Undrain { node, asking } => node_verb(&asking, &node, "undrain").await?,
-        ShowVerb::Lend { node, gpus, lasts, asking } => {
+        ShowVerb::Lend { node, gpus, lasts, until, asking } => {
             let gpus = gpus.map(|gpus| format!("&gpus={gpus}")).unwrap_or_default();
+            let until = until.map(|until| gridlive::clock::seconds_until(&until)).transpose();
+            let until = until.map_err(anyhow::Error::msg)?.map(|seconds| format!("{seconds}s"));
+            let lasts = lasts.or(until);
             let lasts = lasts.map(|lasts| format!("&lasts={}", coded(&lasts))).unwrap_or_default();
             node_verb(&asking, &node, &format!("lend?now=false{gpus}{lasts}")).await?;
         }
@@ -246,16 +286,6 @@ fn coded(word: &str) -> String {
     word.bytes()
         .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
         .collect()
-}
-
-/// Asks, and prints the answer where JSON is wanted.
-async fn ask(asking: &Asking, path: &str) -> anyhow::Result<Option<Value>> {
-    let found = asking.client()?.get(path).await?;
-    if asking.json {
-        println!("{found}");
-        return Ok(None);
-    }
-    Ok(Some(found))
 }
 
 /// Prints one object, a key a line.
@@ -280,7 +310,7 @@ pub(super) fn print(asking: &Asking, found: &Value) {
                 table.add_row([words(key), cell(value)]);
             }
         } else if key != "schema" && !value.is_null() {
-            table.add_row([words(key), cell(value)]);
+            table.add_row([words(key), shown(key, value)]);
         }
     }
     println!("{table}");
@@ -332,25 +362,6 @@ async fn explain(asking: &Asking, job: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints a list as a table.
-async fn rows(asking: &Asking, (path, list, columns): &List<'_>) -> anyhow::Result<()> {
-    let Some(found) = ask(asking, path).await? else { return Ok(()) };
-    let mut table = Table::new();
-    table.load_style(NOTHING);
-    table.set_header(columns.iter().map(|column| words(column).to_uppercase()));
-    for row in found[*list].as_array().into_iter().flatten() {
-        table.add_row(columns.iter().map(|column| cell(&row[*column])));
-    }
-    println!("{table}");
-    if let Some(all) = found["all"].as_u64()
-        && let Some(shown) = found[*list].as_array().map(Vec::len)
-        && all > shown as u64
-    {
-        println!("{shown} of {all}");
-    }
-    Ok(())
-}
-
 /// Returns a value as a cell: amounts as `4 cores 8 GiB`, lists with commas.
 pub(super) fn cell(value: &Value) -> String {
     match value {
@@ -385,7 +396,7 @@ pub(super) fn cell(value: &Value) -> String {
 }
 
 /// Returns a key as words.
-fn words(key: &str) -> String {
+pub(super) fn words(key: &str) -> String {
     key.replace('_', " ")
 }
 
@@ -400,7 +411,7 @@ pub(super) fn line_of(found: &Value) -> String {
 }
 
 /// Returns text that cannot steer a terminal.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let safe = |c: char| {
         if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() }
     };

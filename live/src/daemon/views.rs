@@ -72,6 +72,8 @@ fn live_job(state: &State, job: &Job, memory: Option<&Memory>) -> Value {
             began = Some(state.now.since(lease.granted).get());
             if lease.state != LeaseState::Active {
                 status = "leaving";
+            } else if lease.suspended.is_some() {
+                status = "suspended";
             } else if lease.paused.is_some() {
                 status = "paused";
             }
@@ -94,6 +96,7 @@ fn live_job(state: &State, job: &Job, memory: Option<&Memory>) -> Value {
         "runs_s": began.map(thousandths),
         "charged_atp": atp(job.charged.get()),
         "submitted": memory.submitted,
+        "after": job.after.iter().map(|job| job.get()).collect::<Vec<u64>>(),
         "why": if began.is_none() { why(state, job.id) } else { Vec::new() },
     })
 }
@@ -310,6 +313,7 @@ pub fn leases(state: &State) -> Value {
             "state": format!("{:?}", lease.state).to_lowercase(),
             "stuck": lease.stuck,
             "paused": lease.paused.is_some(),
+            "suspended": lease.suspended.is_some(),
             "term_ends_in_s": thousandths(lease.term_ends.since(state.now).get()),
             "reason": lease.reason.map(gridcore::wire::EvictionReason::name),
         })

@@ -1,29 +1,21 @@
-//! Jobs: submitted, looked at, taken back, read.
+//! Jobs: looked at, taken back, read. How they are submitted stands beside.
 
-use super::{Answered, Operation, Shared, Wrong, bad, forbidden, node_named, not_found};
+use super::{Answered, Operation, Shared, Wrong, forbidden, node_named, not_found, submit};
 use crate::daemon::access::Who;
-use crate::daemon::history::{History, keep_program};
-use crate::daemon::keeper::Answered as Asking;
+use crate::daemon::history::History;
 use crate::daemon::views;
 use crate::frame::Down;
-use crate::program::Program;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Extension, Json};
-use gridcore::command::{Command, JobSpec, Numbered, Reply, Request as Asked};
+use gridcore::command::{Command, Request as Asked};
 use gridcore::grid::Grid;
-use gridcore::ids::{AccountId, Epoch, JobId, PoolId};
-use gridcore::wire::Task;
-use gridsim::scenario::jobs::listed_job;
-use gridsim::scenario::schema::Job as JobKeys;
+use gridcore::ids::{AccountId, Epoch, JobId};
 use serde::Deserialize;
 use serde_json::json;
-use std::collections::VecDeque;
 
-/// Most jobs of one array.
-const ARRAY_MAX: u32 = 100_000;
 /// Jobs that are listed when nobody says how many.
 const LISTED: usize = 1_000;
 
@@ -33,8 +25,14 @@ pub(super) fn operations() -> Vec<Operation> {
     let job = "/v1/jobs/{job}";
     vec![
         ("get", list, "get_scheduling_status", "Jobs that wait or run", get(queue)),
-        ("post", list, "run_with_shared_resources", "Submit a job, or an array", post(submit)),
-        ("post", "/v1/plan", "plan_job", "What would become of a job now", post(plan)),
+        (
+            "post",
+            list,
+            "run_with_shared_resources",
+            "Submit a job, or an array",
+            post(submit::submit),
+        ),
+        ("post", "/v1/plan", "plan_job", "What would become of a job now", post(submit::plan)),
         ("get", "/v1/history", "get_history", "Jobs that have ended, newest first", get(past)),
         ("get", job, "get_job", "All about a job, and why it waits", get(show)),
         ("delete", job, "cancel_job", "Take a job back", delete(cancel)),
@@ -47,6 +45,14 @@ pub(super) fn operations() -> Vec<Operation> {
             "End its attempt; it waits",
             post(requeue),
         ),
+        (
+            "post",
+            "/v1/jobs/{job}/suspend",
+            "suspend_job",
+            "Stop its processes; it keeps what it holds",
+            post(suspend),
+        ),
+        ("post", "/v1/jobs/{job}/resume", "resume_job", "Let them go on", post(resume)),
         ("get", "/v1/jobs/{job}/wait", "wait_for_job", "Its end, or it after 30 s", get(wait)),
         ("get", "/v1/jobs/{job}/log", "read_log", "A part of what it printed", get(log)),
     ]
@@ -68,122 +74,6 @@ pub(super) async fn past(State(shared): State<Shared>, Query(most): Query<Most>)
     let most = most.most.unwrap_or(LISTED);
     let look = move |grid: &Grid, history: &mut History| views::past(grid.state(), history, most);
     Ok(Json(shared.handle.look(look).await?))
-}
-
-/// What is submitted.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Submission {
-    /// The client and the number of its request: asked again, it is answered again.
-    client: u64,
-    number: u64,
-    /// The keys of a job, as in a scenario.
-    #[serde(default)]
-    job: JobKeys,
-    /// What it runs.
-    program: Program,
-}
-
-pub(super) async fn submit(
-    State(shared): State<Shared>,
-    Extension(who): Extension<Who>,
-    Json(mut asked): Json<Submission>,
-) -> Answered {
-    // Not what somebody says of himself.
-    asked.program.user.clone_from(&who.user);
-    asked.program.check().map_err(bad)?;
-    who.choose_account(&mut asked.job.account).map_err(forbidden)?;
-    let count = asked.job.array.unwrap_or(1);
-    if count == 0 || count > ARRAY_MAX {
-        return Err(bad(format!("array is {count}; it must be 1 to {ARRAY_MAX}")));
-    }
-    let keys = asked.job;
-    let found = shared.handle.look(move |grid, history| {
-        let spec = spec_of(&keys, grid.state());
-        spec.map(|spec| (spec, history.new_program()))
-    });
-    let ((account, mut spec), (program, folder)) = found.await?.map_err(bad)?;
-    let kept = tokio::task::spawn_blocking(move || keep_program(&folder, program, &asked.program));
-    let kept = kept.await.unwrap_or_else(|e| Err(std::io::Error::other(e)));
-    let kept = kept.map_err(|e| Wrong(StatusCode::INSUFFICIENT_STORAGE, e.to_string()));
-    let mut jobs = Vec::new();
-    let mut refused = kept.err();
-    let mut answers = VecDeque::new();
-    for index in 0..if refused.is_some() { 0 } else { count } {
-        spec.task = Task { program, index };
-        let job = Box::new(spec.clone());
-        let request = Box::new(Asked::SubmitJob { account, job });
-        let number = asked.number + u64::from(index);
-        let numbered = Command::Numbered(Numbered { client: asked.client, number, request });
-        // Asked in order: only so many replies are remembered. Answered in groups.
-        match shared.handle.begin(numbered) {
-            Ok(answer) => answers.push_back(answer),
-            Err(refusal) => {
-                refused = Some(refusal.into());
-                break;
-            }
-        }
-        if answers.len() >= 1_000 {
-            take(answers.pop_front(), &mut jobs, &mut refused).await;
-        }
-    }
-    while let Some(answer) = answers.pop_front() {
-        take(Some(answer), &mut jobs, &mut refused).await;
-    }
-    shared.handle.look(move |_, history| history.leave_program(program)).await?;
-    jobs.sort_unstable();
-    match refused {
-        Some(wrong) if jobs.is_empty() => Err(wrong),
-        Some(wrong) => Ok(Json(json!({ "jobs": jobs, "refused": wrong.1 }))),
-        None => Ok(Json(json!({ "jobs": jobs }))),
-    }
-}
-
-/// Says what would become of a job, without submitting it: on a copy of the core, as it would.
-pub(super) async fn plan(
-    State(shared): State<Shared>,
-    Extension(who): Extension<Who>,
-    Json(mut keys): Json<JobKeys>,
-) -> Answered {
-    who.choose_account(&mut keys.account).map_err(forbidden)?;
-    let look = move |grid: &Grid, _: &mut History| {
-        let (account, spec) = spec_of(&keys, grid.state())?;
-        let members = u64::from(spec.members);
-        let request = Asked::SubmitJob { account, job: Box::new(spec) };
-        Ok(super::super::plan::plan(grid, request, members))
-    };
-    let planned: Result<_, String> = shared.handle.look(look).await?;
-    Ok(Json(planned.map_err(bad)??))
-}
-
-/// Waits for one answer to a submission, and notes it.
-async fn take(answer: Option<Asking>, jobs: &mut Vec<u64>, refused: &mut Option<Wrong>) {
-    let Some(answer) = answer else { return };
-    match answer.take().await {
-        Ok(Reply::Submitted(job)) => jobs.push(job.get()),
-        Ok(Reply::Done | Reply::Stale) => {}
-        Err(refusal) => *refused = Some(refusal.into()),
-    }
-}
-
-/// Turns keys into the words of the core.
-fn spec_of(keys: &JobKeys, state: &gridcore::state::State) -> Result<(AccountId, JobSpec), String> {
-    let record = listed_job("job", keys, &state.resources).map_err(|e| e.to_string())?;
-    let mut accounts = state.ledger.accounts.iter();
-    let account = match keys.account.as_str() {
-        "" => accounts.next().map(|(id, _)| id),
-        name => accounts.find(|(_, account)| account.spec.name == name).map(|(id, _)| id),
-    };
-    let account = account.ok_or_else(|| format!("account {:?} not found", keys.account))?;
-    let pool = match &keys.pool {
-        None => Some(PoolId::new(0)),
-        Some(name) => state.pools.iter().find(|(_, p)| p.spec.name == *name).map(|(id, _)| id),
-    };
-    let pool =
-        pool.ok_or_else(|| format!("Pool {} not found", keys.pool.as_deref().unwrap_or("")))?;
-    let find = |name: &str| node_named(state, name);
-    let spec = record.spec(pool, find).map_err(|name| format!("node {name:?} not found"))?;
-    Ok((account, spec))
 }
 
 pub(super) async fn show(State(shared): State<Shared>, Path(job): Path<u64>) -> Answered {
@@ -246,6 +136,22 @@ pub(super) async fn requeue(
     Path(job): Path<u64>,
 ) -> Answered {
     about_job(&shared, &who, job, |account, job| Asked::RequeueJob { account, job }).await
+}
+
+pub(super) async fn suspend(
+    State(shared): State<Shared>,
+    Extension(who): Extension<Who>,
+    Path(job): Path<u64>,
+) -> Answered {
+    about_job(&shared, &who, job, |account, job| Asked::SuspendJob { account, job }).await
+}
+
+pub(super) async fn resume(
+    State(shared): State<Shared>,
+    Extension(who): Extension<Who>,
+    Path(job): Path<u64>,
+) -> Answered {
+    about_job(&shared, &who, job, |account, job| Asked::ResumeJob { account, job }).await
 }
 
 /// Answers once a job has ended, or after half a minute as it stands.

@@ -5,6 +5,7 @@
 
 mod jobs;
 mod nodes;
+mod submit;
 
 use super::access::{Access, Peer, Who};
 use super::history::History;

@@ -1,0 +1,103 @@
+//! Verbs of the command line that change or show jobs, through the whole chain.
+
+#![allow(clippy::unwrap_used, reason = "a failure is the test's")]
+
+mod house;
+
+use house::{Cluster, rest, until};
+
+fn text(cluster: &Cluster, args: &[&str]) -> String {
+    let output = cluster.run(args);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{args:?}: {said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn jobs_wait_for_others_and_in_vain_for_what_fails() {
+    let cluster = Cluster::begin(2, "");
+    let first = cluster.submit(&["-c", "0.1"], "sleep 1");
+    let second = cluster.submit(&["-c", "0.1"], "sleep 2; exit 3");
+    let after = |jobs: &str| cluster.submit(&["-c", "0.1", "--after", jobs], "echo ran");
+    let (good, bad) = (after(&first.to_string()), after(&format!("{first}-{second}")));
+    let later = after(&bad.to_string());
+    let said = cluster.job(good);
+    assert_eq!(said["state"], "dependent");
+    assert_eq!(said["why"][0], format!("j{first} must complete first"));
+    cluster.until_state(good, "completed");
+    cluster.until_state(second, "failed");
+    until("the others wait in vain", || {
+        [bad, later].iter().all(|job| {
+            text(&cluster, &["explain", &job.to_string()]).contains("was to complete first")
+        })
+    });
+    // One that has completed is waited for no more; one that has failed is refused.
+    let now = after(&first.to_string());
+    cluster.until_state(now, "completed");
+    let refused = |jobs: &str| cluster.run(&["submit", "--after", jobs, "--", "true"]).status;
+    assert_eq!(refused(&second.to_string()).code(), Some(5));
+    assert_eq!(refused("4711").code(), Some(4));
+    assert_eq!(refused("x").code(), Some(1));
+    for job in [bad, later] {
+        text(&cluster, &["cancel", &job.to_string()]);
+        cluster.until_state(job, "cancelled");
+    }
+    cluster.until_idle();
+}
+
+#[test]
+fn a_suspended_job_stands_still_whatever_becomes_of_daemon_and_agent() {
+    let mut cluster = Cluster::begin(1, "");
+    let job = cluster.submit(&[], "while :; do echo x; sleep 0.05; done");
+    until("it works", || cluster.output(job).len() > 10);
+    let name = job.to_string();
+    let stands = |cluster: &Cluster| {
+        let before = cluster.output(job).len();
+        rest(600);
+        cluster.output(job).len() == before
+    };
+    text(&cluster, &["suspend", &name]);
+    assert_eq!(cluster.job(job)["state"], "suspended");
+    assert_eq!(cluster.run(&["suspend", &name]).status.code(), Some(5));
+    until("it stands still", || stands(&cluster));
+    house::signal(cluster.agent("n1").unwrap(), "KILL");
+    cluster.kill_daemon();
+    cluster.start_daemon();
+    cluster.until_up_but_busy();
+    assert!(stands(&cluster), "another agent and another daemon let it stand");
+    assert_eq!(cluster.job(job)["state"], "suspended");
+    text(&cluster, &["resume", &name]);
+    until("it works again", || !stands(&cluster));
+    assert_eq!(cluster.job(job)["attempts"], 1);
+    // A suspended job can be taken back: it is woken to hear of it.
+    text(&cluster, &["suspend", &name]);
+    text(&cluster, &["cancel", &name]);
+    cluster.until_state(job, "cancelled");
+    cluster.check_replay();
+}
+
+#[test]
+fn lists_are_printed_for_people_and_for_programs() {
+    let cluster = Cluster::begin(1, "");
+    let job = cluster.submit(&["-c", "2", "--name", "a,b"], "sleep 60");
+    cluster.until_state(job, "running");
+    let list = |args: &[&str]| text(&cluster, &[&["queue"], args].concat());
+    assert!(list(&[]).starts_with(" JOB"), "{}", list(&[]));
+    assert!(list(&["-o", "wide"]).contains("ATTEMPTS"));
+    assert_eq!(list(&["-o", "name"]), format!("{job}\n"));
+    let csv = list(&["-o", "csv"]);
+    let lines: Vec<&str> = csv.lines().collect();
+    assert!(lines[0].starts_with("job,name,account,priority,state,nodes,") && lines.len() == 2);
+    assert!(lines[0].contains("needs_cpu_cores") && lines[1].contains("\"a,b\""), "{csv}");
+    let row: serde_json::Value = serde_json::from_str(list(&["-o", "jsonl"]).trim()).unwrap();
+    assert_eq!(row["job"], job);
+    let whole: serde_json::Value = serde_json::from_str(&list(&["-o", "json"])).unwrap();
+    assert_eq!((whole["schema"].as_u64(), whole["jobs"][0]["job"].as_u64()), (Some(1), Some(job)));
+    // A node is lent until a time of the day, and only such a time.
+    text(&cluster, &["lend", "n1", "--until", "23:59"]);
+    assert_eq!(cluster.run(&["lend", "n1", "--until", "25:00"]).status.code(), Some(1));
+    assert_eq!(
+        cluster.run(&["lend", "n1", "--until", "23:59", "--for", "1h"]).status.code(),
+        Some(2)
+    );
+}
