@@ -39,6 +39,10 @@ impl Agent {
         let memory = start.needs.memory;
         let order =
             Order { lease, epoch, job, program, env, processors, memory, used_before, until, kill };
+        let runs = !order.program.command.is_empty();
+        if let Some(leaf) = runs.then(|| self.cgroups.leaf(lease, memory)).flatten() {
+            folder.set_leaf(&leaf)?;
+        }
         // After a power failure there is no shim that could read it.
         note(&folder.file("order"), &order)?;
         let mut shim = Command::new("/proc/self/exe");
@@ -96,6 +100,9 @@ impl Agent {
                 self.conclude(lease, &folder);
             }
         }
+        if let Some(station) = &self.station {
+            self.cgroups.tidy(|lease| station.leases.contains_key(&lease));
+        }
     }
 
     /// Tells a shim that has just come what it may have missed.
@@ -123,10 +130,11 @@ impl Agent {
         let devices = held.map_or(0, |held| held.start.devices);
         let (end, now) = (folder.end(), since_boot());
         if end.is_none() {
-            // It was killed: what it kept still carries its mark, or has become ours.
+            // It was killed: what it kept is in its group, still carries its mark, or both.
             let cluster = self.member.as_ref().map_or(0, |member| member.cluster);
+            let grouped = self.cgroups.kill(lease);
             let left = tree::marked(&mark(lease, epoch, cluster));
-            if !left.is_empty() {
+            if grouped || !left.is_empty() {
                 let mut rows = tree::all();
                 rows.retain(|pid, _| left.contains(pid));
                 tree::signal_all(&rows, rustix::process::Signal::KILL);
@@ -140,6 +148,7 @@ impl Agent {
         self.shims.remove(&lease);
         self.processors.remove(&lease);
         self.used_before.remove(&lease);
+        self.cgroups.remove(lease);
         let exit = end.map_or(Exit { signal: Some(9), ..Exit::default() }, |end| end.exit);
         self.say(&Up::Exited { lease, job, epoch, exit });
         let ended = end.as_ref().map_or(Outcome::Stopped, outcome);
@@ -191,6 +200,7 @@ impl Agent {
         self.shims.remove(&lease);
         self.processors.remove(&lease);
         self.used_before.remove(&lease);
+        self.cgroups.remove(lease);
         for part in ["jobs", "work"] {
             let entries = fs::read_dir(self.root.join(part)).into_iter().flatten().flatten();
             let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());

@@ -1,5 +1,6 @@
 //! What a machine can give a job's owner and its own, and what it cannot: said plainly.
 
+use super::cgroup::Bounds;
 use super::gpu::user_name;
 use crate::frame::{Device, Note};
 use std::fs;
@@ -17,11 +18,9 @@ fn warn(what: impl Into<String>) -> Note {
 }
 
 /// Returns what there is to say of this machine.
-pub(super) fn notes(root: &Path, gpus: &[Device]) -> Vec<Note> {
+pub(super) fn notes(root: &Path, gpus: &[Device], groups: Result<Bounds, &str>) -> Vec<Note> {
     let mut notes = vec![user(), ok("a job's processes end with it: none outlives its keeper")];
-    notes.push(warn(
-        "memory and processes of jobs are looked at once a second, not bounded by the kernel",
-    ));
+    notes.extend(grouped(groups));
     if !Path::new("/proc/pressure/cpu").exists() {
         notes.push(warn("the kernel tells no pressure (PSI): /proc/pressure is missing"));
     }
@@ -53,6 +52,27 @@ fn user() -> Note {
     ok(format!("jobs run as {name}"))
 }
 
+/// What the kernel's groups do for jobs here.
+fn grouped(groups: Result<Bounds, &str>) -> Vec<Note> {
+    let mut notes = vec![match groups {
+        Ok(_) => ok("jobs have cgroups: also what hides from a killed keeper is found and ended"),
+        Err(why) => warn(format!(
+            "jobs have no cgroups ({why}): of a killed keeper's job only what has kept its \
+             environment is found"
+        )),
+    }];
+    let bounds = groups.unwrap_or_default();
+    let all = [("memory", bounds.memory), ("processes", bounds.processes)];
+    let those = |bounded: bool| {
+        let names = all.iter().filter(|(_, has)| *has == bounded).map(|(name, _)| *name);
+        Some(names.collect::<Vec<_>>().join(" and ")).filter(|names| !names.is_empty())
+    };
+    notes.extend(those(true).map(|those| ok(format!("bounded by the kernel: {those} of jobs"))));
+    let looked_at = "looked at once a second, not bounded by the kernel";
+    notes.extend(those(false).map(|those| warn(format!("{looked_at}: {those} of jobs"))));
+    notes
+}
+
 fn space(root: &Path) -> Option<Note> {
     let found = rustix::fs::statvfs(root).ok()?;
     let free = found.f_bavail.saturating_mul(found.f_frsize);
@@ -77,4 +97,27 @@ pub(super) fn missing() -> Option<String> {
         return Some(format!("kernel {} has no pidfd_open: 5.3 is needed", kernel.trim()));
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_kernel_bounds_is_said_to_be_bounded() {
+        let said = |groups| {
+            let notes = grouped(groups).into_iter();
+            notes.map(|note| (note.warns, note.what)).collect::<Vec<_>>()
+        };
+        let none = said(Err("/a: Permission denied"));
+        assert!(none.iter().all(|(warns, _)| *warns) && none[0].1.contains("(/a: Permission"));
+        assert!(none[1].1.ends_with("not bounded by the kernel: memory and processes of jobs"));
+        let some = said(Ok(Bounds { memory: false, processes: true }));
+        assert_eq!(some.iter().map(|(warns, _)| *warns).collect::<Vec<_>>(), [false, false, true]);
+        assert_eq!(some[1].1, "bounded by the kernel: processes of jobs");
+        assert!(some[2].1.ends_with("not bounded by the kernel: memory of jobs"));
+        let all = said(Ok(Bounds { memory: true, processes: true }));
+        assert_eq!(all[1].1, "bounded by the kernel: memory and processes of jobs");
+        assert_eq!(all.len(), 2);
+    }
 }

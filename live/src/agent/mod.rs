@@ -5,6 +5,7 @@
 
 mod attempts;
 pub mod bridge;
+mod cgroup;
 mod connection;
 mod doctor;
 mod gpu;
@@ -20,6 +21,7 @@ use crate::clock::{since_boot, wait};
 use crate::frame::{Down, Hardware, Membership, Up};
 use crate::program::{Program, load, save};
 use attempts::outcome;
+use cgroup::Cgroups;
 use connection::Connection;
 use gpu::Gpus;
 use gridcore::config::{Rules, Watch};
@@ -77,6 +79,7 @@ pub struct Agent {
     watch: Watch,
     meter: Meter,
     gpus: Gpus,
+    cgroups: Cgroups,
     look_at: Time,
     /// Whether a look has begun that waits for the GPUs.
     looking: bool,
@@ -107,6 +110,7 @@ pub fn serve(root: &Path) -> io::Result<()> {
     let mut agent = Agent::begin(root, lock)?;
     while !agent.step()? {}
     if agent.leaving {
+        agent.cgroups.leave();
         fs::remove_dir_all(root)?;
         remove_binary();
     }
@@ -151,6 +155,7 @@ impl Agent {
             watch,
             meter: Meter::default(),
             gpus: Gpus::find(root)?,
+            cgroups: Cgroups::find(root),
             look_at: Time::ZERO,
             looking: false,
             leaving: false,
@@ -232,7 +237,7 @@ impl Agent {
             // The newest is the one that is there.
             self.connection = Connection::new(stream).ok();
             let gpus: Vec<_> = self.gpus.devices().into_iter().flatten().cloned().collect();
-            let notes = doctor::notes(&self.root, &gpus);
+            let notes = doctor::notes(&self.root, &gpus, self.cgroups.gives());
             self.say(&Up::Hardware(Hardware { gpus, notes, ..hardware() }));
             if self.station.is_some() {
                 self.happen(Event::Connected);

@@ -1,15 +1,16 @@
 //! The folder of a node's agent: who it is, and one folder for each lease.
 //!
 //! ```text
-//! agent.sock  agent.log  lock  life  member  owner  watch  devices
-//! leases/L/   marker  order  shim  exit  lock  ctl  void  notice
+//! agent.sock  agent.log  lock  life  member  owner  watch  devices  cgroups
+//! leases/L/   marker  cgroup  order  shim  exit  lock  ctl  void  notice
 //! jobs/J/     E.out  E.err          what an attempt printed
 //! work/J/                           where a job runs that names no folder
 //! ```
 
+use super::cgroup::Leaf;
 use super::tree::ProcessId;
 use crate::frame::Exit;
-use crate::program::{Program, load, save};
+use crate::program::{Program, load, note, save};
 use gridcore::ids::{Epoch, JobId, LeaseId};
 use gridcore::units::{Bytes, Span, Time};
 use serde::{Deserialize, Serialize};
@@ -102,6 +103,20 @@ impl LeaseFolder {
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
+    }
+
+    /// Returns the control group that its job is to enter, if there is one.
+    #[must_use]
+    pub fn leaf(&self) -> Option<Leaf> {
+        load(&self.file("cgroup")).ok().flatten()
+    }
+
+    /// Notes the control group that its job is to enter; it is none after a power failure.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn set_leaf(&self, leaf: &Leaf) -> io::Result<()> {
+        note(&self.file("cgroup"), leaf)
     }
 
     /// Reads the order.

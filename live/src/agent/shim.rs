@@ -4,6 +4,7 @@
 //! of agent and coordinator. Every process that the job leaves behind becomes its child; when it
 //! has no child any more, nothing is left, and only then it says so and ends.
 
+use super::cgroup::Leaf;
 use super::order::{End, LeaseFolder, Order, Told, log_file, make_folder, work_folder};
 use super::tree::{ProcessId, family, memory_of, signal_all};
 use crate::clock::{since_boot, wait, wall_seconds};
@@ -91,6 +92,8 @@ impl Stream {
 /// A keeper at work.
 struct Keeper {
     folder: LeaseFolder,
+    /// The control group of all that it keeps, where there is one.
+    leaf: Option<Leaf>,
     /// Whether there never was a command.
     empty: bool,
     job: Option<Child>,
@@ -168,6 +171,7 @@ impl Keeper {
         let (until, kill) = (order.until, order.kill);
         let notice = folder.file("notice");
         Ok(Self {
+            leaf: folder.leaf(),
             folder,
             empty: order.program.command.is_empty(),
             ends: job.as_ref().and_then(handle_of),
@@ -292,6 +296,7 @@ impl Keeper {
     fn signal(&self, signal: Signal) {
         let me = i32::try_from(std::process::id()).unwrap_or(0);
         if signal == Signal::KILL {
+            self.leaf.iter().for_each(Leaf::kill);
             // What is stopped makes no new processes while the others are killed.
             signal_all(&family(me), Signal::STOP);
         }
@@ -324,9 +329,26 @@ impl Keeper {
                 Err(_) => break,
             }
         }
+        if self.leaf.as_ref().is_some_and(Leaf::is_populated) {
+            // Somebody else's child was put there.
+            self.signal(Signal::KILL);
+            return false;
+        }
         self.streams.iter_mut().for_each(Stream::drain);
+        self.tell_memory();
         self.count();
         true
+    }
+
+    /// Says that the kernel has killed it for its memory, where it did.
+    fn tell_memory(&mut self) {
+        if !self.killed && self.leaf.as_ref().is_some_and(Leaf::ran_out) {
+            let granted = self.memory.get() >> 20;
+            let over =
+                format!("it wanted more than {granted} MiB of memory, and was granted {granted}");
+            let [_, errors] = &mut self.streams;
+            let _ = writeln!(errors.file, "[killed by gridlive: {over}]");
+        }
     }
 
     /// Notes what the whole tree has used.
@@ -350,6 +372,10 @@ fn handle_of(child: &Child) -> Option<OwnedFd> {
 /// Only when it could not.
 pub fn exec(root: &Path, folder: &LeaseFolder) -> io::Result<std::convert::Infallible> {
     let order = folder.order()?;
+    if let Some(Err(error)) = folder.leaf().map(|leaf| leaf.enter()) {
+        // All else holds without it.
+        let _ = writeln!(io::stderr(), "[gridlive: it runs outside of its cgroup: {error}]");
+    }
     let _ = setsid();
     let core = Rlimit { current: Some(0), maximum: Some(0) };
     let _ = setrlimit(Resource::Core, core);

@@ -39,7 +39,23 @@ impl Drop for Cluster {
             for pid in self.processes_of(node) {
                 signal(pid, "KILL");
             }
+            self.groups(node).iter().for_each(|place| remove_group(place));
         }
+    }
+}
+
+/// Ends what is in a control group, and removes it with those below it.
+fn remove_group(group: &Path) {
+    let _ = std::fs::write(group.join("cgroup.kill"), "1");
+    for _ in 0..100 {
+        for below in std::fs::read_dir(group).into_iter().flatten().flatten() {
+            let _ = std::fs::remove_dir(below.path());
+        }
+        let _ = std::fs::remove_dir(group);
+        if !group.exists() {
+            return;
+        }
+        rest(20);
     }
 }
 
@@ -326,6 +342,12 @@ impl Cluster {
     /// Returns the processes of a node: agent, shims, and what they run.
     pub(crate) fn processes_of(&self, node: &str) -> Vec<i32> {
         holding(self.path(node).to_str().unwrap())
+    }
+
+    /// Returns the places of a node in the hierarchy of control groups; none where it has none.
+    pub(crate) fn groups(&self, node: &str) -> Vec<PathBuf> {
+        let noted = lines(&self.path(node).join("cgroups")).into_iter().map(PathBuf::from);
+        noted.filter(|place| place.is_dir()).collect()
     }
 
     /// Returns the agent of a node.
