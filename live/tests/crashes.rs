@@ -7,6 +7,7 @@ mod house;
 
 use house::{Cluster, lines, record, rest, signal};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 /// How often the daemon is killed; `GRID_KILLS` sets another number for a long run.
 fn kills() -> u64 {
@@ -242,6 +243,75 @@ fn a_full_disk_takes_nothing_new_and_loses_nothing() {
     cluster.until_state(after, "completed");
     cluster.check_replay();
     record("disk", "full", 1, 0);
+}
+
+/// Submits until the daemon answers no more; returns the jobs that it acknowledged.
+fn submit_until_it_fails(cluster: &Cluster, script: &str, broken: &Path) -> Vec<u64> {
+    let mut acknowledged = Vec::new();
+    loop {
+        let fails = broken.exists();
+        let output = cluster.run(&["submit", "-c", "0.1", "--", "sh", "-c", script]);
+        match String::from_utf8_lossy(&output.stdout).trim().parse() {
+            Ok(job) if !fails => acknowledged.push(job),
+            Ok(job) => panic!("job {job} was acknowledged, and no disk holds it"),
+            Err(_) => return acknowledged,
+        }
+    }
+}
+
+#[test]
+fn a_disk_that_fails_stops_the_daemon_and_takes_nothing_that_was_acknowledged() {
+    let mut cluster = Cluster::begin(1, "");
+    let (file, broken) = (cluster.path("ran"), cluster.path("state.broken"));
+    cluster.set_env("LD_PRELOAD", house::library("faulty-disk"));
+    cluster.set_env("FAULTY_DISK", cluster.path("state"));
+    cluster.stop_daemon();
+    cluster.start_daemon();
+    cluster.until_up();
+    let running = cluster.submit(&["-c", "0.1"], "sleep 6; echo done");
+    cluster.until_state(running, "running");
+    let script = format!("echo $GRID_JOB_ID >> {}", file.display());
+    let acknowledged: BTreeSet<u64> = std::thread::scope(|scope| {
+        let work = || submit_until_it_fails(&cluster, &script, &broken);
+        let clients = [(); 3].map(|()| scope.spawn(work));
+        house::until("there is load", || lines(&file).len() > 10);
+        std::fs::write(&broken, "").unwrap();
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+    });
+    let says_it = |cluster: &Cluster, times: usize| {
+        let log = cluster.log();
+        assert_eq!(log.matches("the disk failed below").count(), times, "{log}");
+        assert!(log.contains("then start the daemon again"), "{log}");
+    };
+    assert!(!cluster.until_daemon_ends());
+    says_it(&cluster, 1);
+    // As long as it fails there is no daemon; afterwards there is, and it knows everything.
+    cluster.start_daemon();
+    assert!(!cluster.until_daemon_ends());
+    std::fs::remove_file(&broken).unwrap();
+    cluster.start_daemon();
+    cluster.until_up_but_busy();
+    let ended = cluster.until_state(running, "completed");
+    assert_eq!(ended["attempts"], 1, "it was adopted");
+    cluster.until_idle();
+    let ran = lines(&file);
+    let once: BTreeSet<u64> = ran.iter().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(once.len(), ran.len(), "a job ran twice: {ran:?}");
+    assert!(acknowledged.is_subset(&once), "{acknowledged:?} {once:?}");
+    // What a job runs lies in a file of its own.
+    cluster.stop_daemon();
+    cluster.set_env("FAULTY_DISK", cluster.path("state/programs"));
+    cluster.start_daemon();
+    cluster.until_up();
+    std::fs::write(cluster.path("state/programs.broken"), "").unwrap();
+    assert!(!cluster.run(&["submit", "--", "true"]).status.success());
+    assert!(!cluster.until_daemon_ends());
+    says_it(&cluster, 2);
+    std::fs::remove_file(cluster.path("state/programs.broken")).unwrap();
+    cluster.start_daemon();
+    cluster.until_up();
+    cluster.check_replay();
+    record("disk", "failed", 3, acknowledged.len() as u64);
 }
 
 #[test]

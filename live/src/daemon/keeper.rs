@@ -71,6 +71,8 @@ enum Input {
     Count(Count),
     /// A node says how an attempt ended.
     Exited(JobId, Epoch, Exit),
+    /// The disk has failed elsewhere: stop.
+    Failed(io::Error),
     /// Stop, and say when all is synced.
     Stop(oneshot::Sender<()>),
 }
@@ -117,6 +119,12 @@ impl Handle {
     /// Passes on how an attempt ended.
     pub fn exited(&self, job: JobId, epoch: Epoch, exit: Exit) {
         let _ = self.send(Input::Exited(job, epoch, exit));
+    }
+
+    /// Stops the daemon, whose disk has failed: nobody can know what it holds. Waits until the loop
+    /// has room for it.
+    pub fn failed(&self, error: io::Error) {
+        let _ = self.inputs.send(Input::Failed(error));
     }
 
     /// Looks at the state as it is between two entries.
@@ -255,6 +263,7 @@ impl Keeper {
                 Input::Look(look) => looks.push(look),
                 Input::Count(told) => drop(told.send(self.counters.clone())),
                 Input::Exited(job, epoch, exit) => self.history.exited(job, epoch, exit),
+                Input::Failed(error) => return Err(error),
                 Input::Stop(done) => self.stopped = Some(done),
             }
         }
@@ -268,7 +277,7 @@ impl Keeper {
             look(&self.grid, &mut self.history);
         }
         if self.store.full {
-            self.store.reserve();
+            self.store.reserve()?;
         }
         if self.store.wants_snapshot() {
             self.store.snapshot(&self.grid)?;

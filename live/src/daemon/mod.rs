@@ -100,7 +100,7 @@ pub async fn serve(place: &Place, say: impl Fn(&str)) -> anyhow::Result<()> {
     let stopped = loop {
         tokio::select! {
             failed = &mut has_ended => {
-                break failed.context("the loop has died")?.context("the disk failed");
+                break failed.context("the loop has died")?.with_context(|| lost(&place.state));
             }
             served = &mut server => break served.context("the socket failed"),
             _ = terminate.recv() => {
@@ -124,6 +124,16 @@ pub async fn serve(place: &Place, say: impl Fn(&str)) -> anyhow::Result<()> {
     let _ = std::fs::remove_file(&place.socket);
     say("stopped");
     stopped
+}
+
+/// Says that the disk has failed, and what to do next.
+fn lost(state: &Path) -> String {
+    format!(
+        "the disk failed below {}, and nobody can know what it holds of what was not acknowledged; \
+         look at the disk (dmesg says more), then start the daemon again: \
+         it goes on where it was, and what runs goes on until its permission ends",
+        state.display()
+    )
 }
 
 /// The way to a node, and the line to it where one stands already.

@@ -93,7 +93,7 @@ impl Store {
         store.sync().map_err(at(&path))?;
         std::fs::rename(&unmade, &path).map_err(at(&path))?;
         File::open(folder).and_then(|f| f.sync_all()).map_err(at(folder))?;
-        store.reserve();
+        store.reserve().map_err(at(folder))?;
         Ok(store)
     }
 
@@ -158,10 +158,11 @@ impl Store {
             found.cut = length.saturating_sub(place);
             clear_from(&file, place).map_err(at(&path))?;
         }
+        write_again(&file, place).map_err(at(&path))?;
         let mut store = Self::on(folder, file, (place, last, chain), lock);
         store.snapshot_at = snapshot + SNAPSHOT_EVERY;
         store.sync().map_err(at(&path))?;
-        store.reserve();
+        store.reserve().map_err(at(folder))?;
         Ok((store, grid, found))
     }
 
@@ -214,16 +215,22 @@ impl Store {
         self.file = OpenOptions::new().read(true).write(true).open(&path)?;
         self.written = HEADER as u64;
         File::open(&self.folder)?.sync_all()?;
-        self.reserve();
-        Ok(())
+        self.reserve()
     }
 
-    /// Sets the next segment's space aside; without any, no new work is taken.
-    pub fn reserve(&mut self) {
-        self.full = !self.folder.join(RESERVE).exists() && set_aside(&self.folder).is_err();
-        if self.full {
-            let _ = std::fs::remove_file(self.folder.join(UNMADE));
+    /// Sets the next segment's space aside; where there is none, no new work is taken.
+    ///
+    /// # Errors
+    /// When the disk fails otherwise.
+    pub fn reserve(&mut self) -> io::Result<()> {
+        self.full = false;
+        if self.folder.join(RESERVE).exists() {
+            return Ok(());
         }
+        let Err(error) = set_aside(&self.folder) else { return Ok(()) };
+        let _ = std::fs::remove_file(self.folder.join(UNMADE));
+        self.full = is_full(&error);
+        if self.full { Ok(()) } else { Err(error) }
     }
 
     /// Returns whether it is time for a snapshot.
@@ -262,6 +269,25 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
     flock(&file, FlockOperation::NonBlockingLockExclusive)
         .map_err(|_| StoreError::Held(folder.to_owned()))?;
     Ok(file)
+}
+
+/// Returns whether an error only says that there is no space: the disk holds what it held.
+#[must_use]
+pub fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), FileTooLarge | QuotaExceeded | StorageFull)
+}
+
+/// Writes again what no sync is known to have kept, up to a byte. After an error of the disk the
+/// kernel shows what was written and takes it for kept: the next sync would say so, too.
+fn write_again(file: &File, place: u64) -> io::Result<()> {
+    let mut synced = [0; 8];
+    file.read_exact_at(&mut synced, NOTE_AT)?;
+    let synced = u64::from_le_bytes(synced).max(HEADER as u64);
+    let count = usize::try_from(place.saturating_sub(synced)).map_err(io::Error::other)?;
+    let mut bytes = vec![0; count];
+    file.read_exact_at(&mut bytes, synced)?;
+    file.write_all_at(&bytes, synced)
 }
 
 /// Sets a segment aside, whole or not at all.

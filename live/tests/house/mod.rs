@@ -139,7 +139,8 @@ impl Cluster {
         cluster.nodes = vec!["n1".to_owned()];
         cluster.write(&node, rules);
         cluster.set_gpus(gpus);
-        cluster.env = vec![("GRIDLIVE_NVML", fake_nvml()), ("FAKE_NVML", cluster.path("gpus"))];
+        cluster.env =
+            vec![("GRIDLIVE_NVML", library("fake-nvml")), ("FAKE_NVML", cluster.path("gpus"))];
         cluster.start_daemon();
         cluster
     }
@@ -257,6 +258,13 @@ impl Cluster {
             signal(i32::try_from(daemon.id()).unwrap(), "TERM");
             assert!(daemon.wait().unwrap().success(), "{}", self.log());
         }
+    }
+
+    /// Waits until the daemon has ended by itself; returns whether it says that all is well.
+    pub(crate) fn until_daemon_ends(&mut self) -> bool {
+        let mut daemon = self.daemon.take().expect("a daemon was started");
+        until("the daemon has ended", || daemon.try_wait().unwrap().is_some());
+        daemon.wait().unwrap().success()
     }
 
     /// Lets the daemon read its configuration again.
@@ -377,15 +385,15 @@ impl Cluster {
     }
 }
 
-/// Builds the library that stands for a GPU driver; returns where it is.
-fn fake_nvml() -> PathBuf {
+/// Builds a library of the test house; returns where it is.
+pub(crate) fn library(package: &str) -> PathBuf {
     let target = Path::new(GRIDLIVE).ancestors().nth(2).unwrap();
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build.args(["build", "--quiet", "--package", "fake-nvml", "--target-dir"]).arg(target);
+    build.args(["build", "--quiet", "--package", package, "--target-dir"]).arg(target);
     // As every other build of the workspace: nothing is compiled twice.
     build.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap());
     assert!(build.status().unwrap().success());
-    target.join("debug").join("libfake_nvml.so")
+    target.join("debug").join(format!("lib{}.so", package.replace('-', "_")))
 }
 
 /// Returns the lines of a file; none where there is no file.

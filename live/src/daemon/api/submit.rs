@@ -3,7 +3,8 @@
 use super::{Answered, Shared, Wrong, bad, forbidden, node_named, not_found};
 use crate::daemon::access::Who;
 use crate::daemon::history::{History, keep_program};
-use crate::daemon::keeper::{Answered as Asking, Refusal};
+use crate::daemon::keeper::{Answered as Asking, Handle, Refusal};
+use crate::daemon::store::is_full;
 use crate::program::Program;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -80,10 +81,12 @@ pub(super) async fn submit(
         spec.map(|spec| (spec, history.new_program()))
     });
     let ((account, mut spec), (program, folder)) = found.await?.map_err(bad)?;
-    let kept = tokio::task::spawn_blocking(move || keep_program(&folder, program, &asked.program));
-    let kept = kept.await.unwrap_or_else(|e| Err(std::io::Error::other(e)));
-    let kept = kept.map_err(|e| Wrong(StatusCode::INSUFFICIENT_STORAGE, e.to_string()));
-    let mut parts = Parts { refused: kept.err(), ..Parts::default() };
+    let handle = shared.handle.clone();
+    let kept = tokio::task::spawn_blocking(move || {
+        keep_program(&folder, program, &asked.program).map_err(|error| unkept(&handle, error))
+    });
+    let refused = kept.await.unwrap_or_else(|e| Err(bad(e.to_string()))).err();
+    let mut parts = Parts { refused, ..Parts::default() };
     let mut open: Vec<u32> = (0..count).collect();
     for round in 0..TRIES {
         if open.is_empty() || parts.refused.is_some() {
@@ -104,13 +107,24 @@ pub(super) async fn submit(
         let what = "the jobs to wait for end faster than they are asked for: try again";
         parts.refused = Some(Wrong(StatusCode::SERVICE_UNAVAILABLE, what.to_owned()));
     }
-    shared.handle.look(move |_, history| history.leave_program(program)).await?;
+    // One that stays is deleted at the next start.
+    let _ = shared.handle.look(move |_, history| history.leave_program(program)).await;
     parts.jobs.sort_unstable();
     match parts.refused {
         Some(wrong) if parts.jobs.is_empty() => Err(wrong),
         Some(wrong) => Ok(Json(json!({ "jobs": parts.jobs, "refused": wrong.1 }))),
         None => Ok(Json(json!({ "jobs": parts.jobs }))),
     }
+}
+
+/// Says why a program could not be kept; a disk that failed stops the daemon.
+fn unkept(handle: &Handle, error: std::io::Error) -> Wrong {
+    let what = format!("what the job runs could not be kept: {error}");
+    if is_full(&error) {
+        return Wrong(StatusCode::INSUFFICIENT_STORAGE, what);
+    }
+    handle.failed(error);
+    Wrong(StatusCode::SERVICE_UNAVAILABLE, format!("{what}; the daemon stops"))
 }
 
 /// Asks the core for some parts of a submission: in order, because only so many replies are
