@@ -24,15 +24,22 @@ if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null 
     fi
 fi
 
-if ! command -v sshd >/dev/null && [ ! -x /usr/sbin/sshd ]; then
+# Installs a command's package where that is allowed, or notes what is left out.
+need() {
+    if command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ]; then
+        return
+    fi
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         export DEBIAN_FRONTEND=noninteractive
-        { apt-get update -qq && apt-get install -y -qq openssh-server; } \
-            </dev/null >/dev/null 2>&1 || skipped+=("sshd (no node is reached over SSH)")
+        { apt-get update -qq && apt-get install -y -qq "$2"; } \
+            </dev/null >/dev/null 2>&1 || skipped+=("$1 ($3)")
     else
-        skipped+=("sshd (no node is reached over SSH)")
+        skipped+=("$1 ($3)")
     fi
-fi
+}
+need sshd openssh-server "no node is reached over SSH"
+need ip iproute2 "no network is cut"
+need script bsdutils "nothing is printed on a terminal"
 
 say "format"
 cargo fmt --all --check
@@ -59,6 +66,11 @@ else
 fi
 
 sum() { awk -v kind="$1" -v field="$2" '$1 == kind { n += $field } END { print n + 0 }' "$GRID_COUNTS"; }
+# How many, and from how many milliseconds to how many.
+span() {
+    awk -v kind="$1" '$1 == kind { low = n++ && low < $3 ? low : $3; high = high > $3 ? high : $3 }
+        END { printf "%d (%d to %d ms", n, low, high }' "$GRID_COUNTS"
+}
 cases=$(sum property 3)
 commands=$(sum property 4)
 scripts=$(($(sum scripts 3) + $(sum histories 3)))
@@ -80,6 +92,7 @@ echo "kills             $(sum kills 3) of real daemons and agents under load"
 echo "journal damage    $(sum damage 3) flipped bits"
 echo "who may do what   $(sum access 3) requests by several users"
 echo "hosts over SSH    $(sum ssh 3)"
+echo "partitions        $(span partition) from a job's death to its next start)"
 echo "validated cases   $validated ($(sum validate 4) entries, every invariant after each)"
 awk '$1 == "weather" { n[$2] += $3 } END { for (w in n) print "  " w, n[w] }' "$GRID_COUNTS" | sort
 awk '$1 == "skipped" { print "!! SKIPPED:", $0 }' "$GRID_COUNTS"

@@ -371,7 +371,7 @@ fn a_job_behind_a_line_that_stands_still_is_dead_before_it_starts_elsewhere() {
     let first = rows.iter().filter(|(attempt, _)| *attempt == 2).map(|(_, at)| *at).min();
     assert!(last < first, "one attempt outlived the start of the next: {last:?} {first:?}");
     let gap = (first.unwrap() - last.unwrap()) / 1_000_000;
-    record("partition", "gap_ms", gap, 1);
+    record("partition", "Line", gap, 0);
     signal(line[0], "CONT");
     cluster.until_up_but_busy();
     cluster.run(&["cancel", &job.to_string()]);

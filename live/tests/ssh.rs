@@ -6,86 +6,9 @@
 
 mod house;
 
+use house::sshd::Sshd;
 use house::{Cluster, record, rest, signal, until};
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-
-/// An sshd for one user on loopback.
-struct Sshd {
-    child: Child,
-    port: u16,
-    folder: PathBuf,
-}
-
-impl Drop for Sshd {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn sshd_path() -> Option<PathBuf> {
-    ["/usr/sbin/sshd", "/usr/bin/sshd"].map(PathBuf::from).into_iter().find(|path| path.exists())
-}
-
-fn key(path: &Path) {
-    let mut command = Command::new("ssh-keygen");
-    let made = command.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path).status();
-    assert!(made.unwrap().success());
-}
-
-impl Sshd {
-    /// Starts one whose users are at home in a folder, and whose shell prints a banner.
-    fn start(folder: &Path) -> Option<Self> {
-        let sshd = sshd_path()?;
-        std::fs::create_dir_all(folder.join("home")).unwrap();
-        for name in ["host", "user"] {
-            key(&folder.join(name));
-        }
-        let public = std::fs::read_to_string(folder.join("user.pub")).unwrap();
-        std::fs::write(folder.join("authorized"), public).unwrap();
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        let at = folder.display();
-        let config = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {at}/host\nPidFile none\n\
-             AuthorizedKeysFile {at}/authorized\nStrictModes no\nPasswordAuthentication no\n\
-             KbdInteractiveAuthentication no\nPermitRootLogin yes\nUsePAM no\n\
-             ForceCommand export HOME={at}/home; echo 'Welcome! \\033[31m news'; \
-             exec sh -c \"$SSH_ORIGINAL_COMMAND\"\n"
-        );
-        std::fs::write(folder.join("sshd_config"), config).unwrap();
-        // Where sshd keeps the processes that look at keys apart.
-        let _ = std::fs::create_dir_all("/run/sshd");
-        let log = std::fs::File::create(folder.join("sshd.log")).unwrap();
-        let child = Command::new(sshd)
-            .args(["-D", "-e", "-f"])
-            .arg(folder.join("sshd_config"))
-            .stdin(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        until("sshd listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
-        let host = std::fs::read_to_string(folder.join("host.pub")).unwrap();
-        std::fs::write(folder.join("known"), format!("[127.0.0.1]:{port} {host}")).unwrap();
-        Some(Self { child, port, folder: folder.to_owned() })
-    }
-
-    /// Returns the keys of a node that it serves.
-    fn node(&self, name: &str) -> String {
-        let (at, port) = (self.folder.display(), self.port);
-        let mut line = format!("- {{ name: {name}, owner_use: none, ");
-        writeln!(
-            line,
-            "ssh: {{ host: 127.0.0.1, port: {port}, identity_file: {at}/user, \
-             known_hosts: {at}/known }} }}"
-        )
-        .unwrap();
-        line
-    }
-}
+use std::process::{Command, Stdio};
 
 #[test]
 fn nodes_over_ssh_are_brought_their_agent_measured_and_adopted() {
@@ -120,9 +43,7 @@ fn nodes_over_ssh_are_brought_their_agent_measured_and_adopted() {
     let ended = cluster.until_state(job, "completed");
     assert_eq!((&ended["attempts"], cluster.output(job).as_str()), (&1.into(), "through\n"));
     // A host whose key is another's is not talked to.
-    let stranger = std::fs::read_to_string(folder.path().join("user.pub")).unwrap();
-    let line = format!("[127.0.0.1]:{} {stranger}", sshd.port);
-    std::fs::write(folder.path().join("known"), line).unwrap();
+    sshd.know_by("user.pub");
     cluster.kill_daemon();
     cluster.start_daemon();
     until("the daemon says why", || {
@@ -131,13 +52,11 @@ fn nodes_over_ssh_are_brought_their_agent_measured_and_adopted() {
             error.contains("verification failed") || error.contains("changed")
         })
     });
-    let host = std::fs::read_to_string(folder.path().join("host.pub")).unwrap();
-    std::fs::write(folder.path().join("known"), format!("[127.0.0.1]:{} {host}", sshd.port))
-        .unwrap();
+    sshd.know_by("host.pub");
     until("the nodes are back", || cluster.ask(&["status"]).is_some_and(|s| s["nodes_up"] == 3));
     assert!(cluster.run(&["down"]).status.success());
     until("nothing is left there", || !folder.path().join("home/.gridlive").exists());
-    sshd.child.kill().unwrap();
+    sshd.stop();
     record("ssh", "hosts", 3, jobs.len() as u64 + 1);
 }
 

@@ -8,6 +8,8 @@
     reason = "every test file takes what it needs, and a failure is the test's"
 )]
 
+pub(crate) mod sshd;
+
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::os::unix::process::CommandExt;
@@ -35,10 +37,10 @@ pub(crate) struct Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         self.kill_daemon();
+        for pid in holding(self.folder.path().to_str().unwrap()) {
+            signal(pid, "KILL");
+        }
         for node in &self.nodes {
-            for pid in self.processes_of(node) {
-                signal(pid, "KILL");
-            }
             self.groups(node).iter().for_each(|place| remove_group(place));
         }
     }
