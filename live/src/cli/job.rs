@@ -2,6 +2,7 @@
 
 use super::Asking;
 use super::run::{alloc, attached, logs, wait};
+use super::screen;
 use clap::{Args, Subcommand};
 use gridlive::client::Client;
 use serde_json::{Map, Value, json};
@@ -432,7 +433,7 @@ async fn submitted(
 ) -> anyhow::Result<ExitCode> {
     let answer = submit(&asking.client()?, job, array, command).await?;
     if asking.json {
-        println!("{answer}");
+        println!("{}", screen::json(&answer));
     } else {
         let jobs = answer["jobs"].as_array().into_iter().flatten();
         let jobs: Vec<u64> = jobs.filter_map(Value::as_u64).collect();

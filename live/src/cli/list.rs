@@ -1,7 +1,8 @@
 //! Lists: fetched, and printed as a table or for another program.
 
 use super::Asking;
-use super::show::{cell, escaped, words};
+use super::screen::{self, escaped};
+use super::show::{cell, words};
 use clap::{Args, ValueEnum};
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
@@ -77,9 +78,9 @@ impl Listing {
         let lines = |lines: Vec<String>| lines.iter().map(|line| format!("{line}\n")).collect();
         let all: Vec<&str> = list.columns.iter().chain(list.wide).copied().collect();
         match self.output {
-            _ if self.asking.json => format!("{found}\n"),
-            Output::Json => format!("{found}\n"),
-            Output::Jsonl => lines(rows.iter().map(ToString::to_string).collect()),
+            _ if self.asking.json => format!("{}\n", screen::json(found)),
+            Output::Json => format!("{}\n", screen::json(found)),
+            Output::Jsonl => lines(rows.iter().map(|row| screen::json(row)).collect()),
             Output::Name => {
                 let name = |row: &&Value| list.columns.first().map(|first| cell(&row[*first]));
                 lines(rows.iter().filter_map(name).collect())

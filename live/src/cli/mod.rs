@@ -4,6 +4,7 @@ mod demo;
 mod job;
 mod list;
 mod run;
+mod screen;
 mod show;
 mod trust;
 mod up;
@@ -280,7 +281,7 @@ pub(super) fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             let code = error.downcast_ref::<ClientError>().map_or(1, ClientError::code);
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", screen::lines(&format!("{error:#}")));
             ExitCode::from(code)
         }
     }
@@ -311,7 +312,8 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
             if detached {
                 gridlive::daemon::detach()?;
             }
-            runtime(2)?.block_on(serve(&place.place()?, |line| println!("{line}")))?;
+            runtime(2)?
+                .block_on(serve(&place.place()?, |line| println!("{}", screen::lines(line))))?;
             Ok(ExitCode::SUCCESS)
         }
         Verb::Trust(args) => {

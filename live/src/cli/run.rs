@@ -2,7 +2,8 @@
 
 use super::Asking;
 use super::job::{JobArgs, submit};
-use super::show::{cell, line_of, plain};
+use super::screen::{self, Stream};
+use super::show::{cell, line_of};
 use gridcore::units::Span;
 use gridlive::client::Client;
 use gridlive::clock::since_boot;
@@ -18,12 +19,13 @@ pub(super) async fn logs(
     follow: bool,
     errors: bool,
 ) -> anyhow::Result<ExitCode> {
-    let mut from = 0;
+    let (mut from, mut to) = (0, Stream::new(errors));
     loop {
         let part = client.log(&format!("{path}&from={from}")).await?;
         from += part.bytes.len() as u64;
-        plain(&part.bytes, errors)?;
+        to.print(&part.bytes)?;
         if part.over || (!follow && part.bytes.is_empty()) {
+            to.finish()?;
             return Ok(ExitCode::SUCCESS);
         }
         if part.bytes.is_empty() {
@@ -48,7 +50,7 @@ pub(super) async fn wait(client: &Client, jobs: &[u64], as_json: bool) -> anyhow
         let found = ended(client, *job).await?;
         all &= found["state"] == "completed";
         if as_json {
-            println!("{found}");
+            println!("{}", screen::json(&found));
         } else {
             println!("{}", line_of(&found));
         }
@@ -75,7 +77,7 @@ pub(super) async fn alloc(
         let found = client.get(&format!("/v1/jobs/{number}")).await?;
         if found["state"] == "running" {
             if asking.json {
-                println!("{found}");
+                println!("{}", screen::json(&found));
             } else {
                 println!("{number} {}", cell(&found["nodes"]));
             }
@@ -107,7 +109,7 @@ pub(super) async fn attached(
 ) -> anyhow::Result<ExitCode> {
     let job = submit_one(client, args, command).await?;
     let began = since_boot();
-    let mut from = [0_u64; 2];
+    let mut streams = [false, true].map(|errors| (errors, 0, Stream::new(errors)));
     let mut interrupted = false;
     // What is short is seen to end at once, what is long costs little.
     let mut rest = Duration::from_millis(5);
@@ -115,21 +117,24 @@ pub(super) async fn attached(
         let found = client.get(&format!("/v1/jobs/{job}")).await?;
         let over = found["finished"].is_u64();
         let started = found["attempts"].as_u64().unwrap_or(0) > 0;
-        for (stream, at) in [false, true].into_iter().zip(&mut from) {
+        for (errors, from, to) in &mut streams {
             if !started {
                 break;
             }
             loop {
-                let path = format!("/v1/jobs/{job}/log?errors={stream}&from={at}");
+                let path = format!("/v1/jobs/{job}/log?errors={errors}&from={from}");
                 let Ok(part) = client.log(&path).await else { break };
-                *at += part.bytes.len() as u64;
-                plain(&part.bytes, stream)?;
+                *from += part.bytes.len() as u64;
+                to.print(&part.bytes)?;
                 if part.bytes.is_empty() {
                     break;
                 }
             }
         }
         if over {
+            for (_, _, to) in streams {
+                to.finish()?;
+            }
             return Ok(code_of(&found));
         }
         let late = |seconds: &u64| !started && since_boot() >= began.after(Span::seconds(*seconds));

@@ -2,11 +2,11 @@
 
 use super::Asking;
 use super::list::{List, Listing, shown};
+use super::screen::{self, escaped};
 use clap::Subcommand;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use serde_json::Value;
-use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 /// Verbs that show.
@@ -216,7 +216,9 @@ const BUDGET: List<'_> = List {
 /// Runs a verb.
 pub(super) async fn run(verb: ShowVerb) -> anyhow::Result<ExitCode> {
     match verb {
-        ShowVerb::Metrics { asking } => print!("{}", asking.client()?.text("/metrics").await?),
+        ShowVerb::Metrics { asking } => {
+            print!("{}", screen::lines(&asking.client()?.text("/metrics").await?));
+        }
         ShowVerb::Price { listing } => listing.print(&PRICE).await?,
         ShowVerb::Status { asking } | ShowVerb::SharedStatus { asking } => {
             one(&asking, "/v1/status").await?
@@ -252,7 +254,7 @@ pub(super) async fn run(verb: ShowVerb) -> anyhow::Result<ExitCode> {
             asking.client()?.post(&path, &Value::Null).await?;
         }
         ShowVerb::Events { asking } => {
-            let print = |event: &str| println!("{}", escaped(event));
+            let print = |event: &str| println!("{}", screen::json(&event));
             asking.client()?.events(print).await?;
         }
         ShowVerb::Drain { node, reason, asking } => {
@@ -297,7 +299,7 @@ async fn one(asking: &Asking, path: &str) -> anyhow::Result<()> {
 /// Prints one object.
 pub(super) fn print(asking: &Asking, found: &Value) {
     if asking.json {
-        println!("{found}");
+        println!("{}", screen::json(found));
         return;
     }
     let mut table = Table::new();
@@ -330,7 +332,7 @@ async fn doctor(asking: &Asking, node: Option<String>) -> anyhow::Result<ExitCod
     for node in nodes {
         let found = client.get(&format!("/v1/nodes/{}/doctor", coded(&node))).await?;
         if asking.json {
-            println!("{found}");
+            println!("{}", screen::json(&found));
         } else {
             println!("{}", escaped(&node));
         }
@@ -348,7 +350,7 @@ async fn explain(asking: &Asking, job: u64) -> anyhow::Result<()> {
     let found = asking.client()?.get(&format!("/v1/jobs/{job}")).await?;
     let why = &found["why"];
     if asking.json {
-        println!("{why}");
+        println!("{}", screen::json(why));
         return Ok(());
     }
     let reasons: Vec<&str> =
@@ -397,7 +399,7 @@ pub(super) fn cell(value: &Value) -> String {
 
 /// Returns a key as words.
 pub(super) fn words(key: &str) -> String {
-    key.replace('_', " ")
+    escaped(&key.replace('_', " "))
 }
 
 /// Returns a job that has ended, as a line.
@@ -408,38 +410,4 @@ pub(super) fn line_of(found: &Value) -> String {
         (None, None) => String::new(),
     };
     format!("job {} {}{code}", found["job"], cell(&found["state"]))
-}
-
-/// Returns text that cannot steer a terminal.
-pub(super) fn escaped(text: &str) -> String {
-    let safe = |c: char| {
-        if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() }
-    };
-    text.chars().map(safe).collect()
-}
-
-/// Prints what a job printed: as it is into a file or pipe, and harmless on a terminal.
-pub(super) fn plain(bytes: &[u8], errors: bool) -> io::Result<()> {
-    let on_terminal = if errors { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
-    let kept: Vec<u8>;
-    let bytes = if on_terminal {
-        // Escape and the other controls but tab and line ends are shown, not sent.
-        kept = bytes
-            .iter()
-            .flat_map(|byte| match byte {
-                b'\t' | b'\n' | b'\r' => vec![*byte],
-                0..=31 | 127 => format!("\\x{byte:02x}").into_bytes(),
-                _ => vec![*byte],
-            })
-            .collect();
-        &kept
-    } else {
-        bytes
-    };
-    if errors {
-        io::stderr().write_all(bytes)
-    } else {
-        io::stdout().write_all(bytes)?;
-        io::stdout().flush()
-    }
 }

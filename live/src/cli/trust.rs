@@ -56,7 +56,7 @@ pub(super) fn run(args: &TrustArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     println!("{} says it is:", args.host);
-    print!("{}", fingerprints(&keys)?);
+    print!("{}", super::screen::lines(&fingerprints(&keys)?));
     if !args.yes {
         println!(
             "Compare with what its administrator sees: ssh-keygen -lf /etc/ssh/ssh_host_*.pub"

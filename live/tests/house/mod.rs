@@ -186,7 +186,8 @@ impl Cluster {
         std::fs::write(self.path("c.yaml"), config).unwrap();
     }
 
-    fn describe(nodes: &str, rules: &str) -> Self {
+    /// Describes a cluster that is not started yet.
+    pub(crate) fn describe(nodes: &str, rules: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("gl").tempdir_in("/tmp").unwrap();
         let (state, program) = (folder.path().join("state"), PathBuf::from(GRIDLIVE));
         let (names, env) = (Vec::new(), Vec::new());
