@@ -1,6 +1,7 @@
 //! What a job runs: kept by the daemon in a file of its own, synced before the journal names it,
 //! and sent to the node that is to run it. The core only carries its number.
 
+use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -63,6 +64,11 @@ impl Program {
             Some(_) | None => Ok(()),
         }
     }
+}
+
+/// Keeps what this process makes to its user, with whatever umask it was started.
+pub fn keep_private() {
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
 }
 
 /// Writes bytes to a file so that it is there whole or not at all, synced, for its owner only.

@@ -1,9 +1,9 @@
-//! A node behind a network that loses everything without a word, both ways or one: its jobs are dead
-//! before they start elsewhere, and it comes back (LIVE.md P5).
+//! A node behind a network that loses everything without a word, both ways or one: its jobs are
+//! dead before they start elsewhere, and it comes back (LIVE.md P5).
 //!
 //! The node is an sshd in a network namespace of its own behind a pair of virtual devices; what is
-//! sent to a hardware address that nobody has is lost there as on a bad switch. Needs root, `ip` and
-//! `sshd`. Without them this says so and does nothing.
+//! sent to a hardware address that nobody has is lost there as on a bad switch. Needs root, `ip`
+//! and `sshd`. Without them this says so and does nothing.
 
 #![allow(clippy::unwrap_used, reason = "a failure is the test's")]
 

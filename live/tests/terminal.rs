@@ -10,7 +10,7 @@ use house::{Cluster, record, until};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
-/// A title, colours by one byte and by two, a line that reads backwards, and text that is none of it.
+/// A title, colours in both ways, a line that reads backwards, and text that is none of it.
 const HOSTILE: &str =
     "evil\u{1b}]0;owned\u{7}\u{1b}[31m\u{9b}31m\u{202e}txet\u{2066}\u{7f}\u{85}\u{61c} ä😀";
 

@@ -20,6 +20,7 @@ const STARTS: Span = Span::seconds(10);
 /// # Errors
 /// When no agent can be reached or started.
 pub fn carry(root: &Path) -> io::Result<()> {
+    crate::program::keep_private();
     make_folder(root)?;
     let stream = reach(root)?;
     let mut up = stream.try_clone()?;

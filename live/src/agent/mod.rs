@@ -19,7 +19,7 @@ pub use measure::{build, hardware};
 
 use crate::clock::{since_boot, wait};
 use crate::frame::{Down, Hardware, Membership, Up};
-use crate::program::{Program, load, save};
+use crate::program::{Program, keep_private, load, save};
 use attempts::outcome;
 use cgroup::Cgroups;
 use connection::Connection;
@@ -95,6 +95,7 @@ pub struct Agent {
 /// When the folder cannot be used.
 pub fn serve(root: &Path) -> io::Result<()> {
     let _ = rustix::process::setsid();
+    keep_private();
     if let Some(why) = doctor::missing() {
         return Err(io::Error::other(why));
     }

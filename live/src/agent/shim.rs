@@ -12,6 +12,7 @@ use crate::frame::Exit;
 use crate::program::note;
 use gridcore::units::{Bytes, Span, Time};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::Mode;
 use rustix::process::{
     Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions, pidfd_open, set_child_subreaper,
     setrlimit, setsid, wait as reap,
@@ -402,6 +403,8 @@ pub fn exec(root: &Path, folder: &LeaseFolder) -> io::Result<std::convert::Infal
     let [program, args @ ..] = order.program.command.as_slice() else {
         return Err(io::Error::other("there is no command"));
     };
+    // Nobody else writes what it makes; who may read it, it says itself.
+    rustix::process::umask(Mode::WGRP | Mode::WOTH);
     let mut command = Command::new(program);
     command.args(args).env_clear();
     command.envs(std::env::vars_os().filter(|(key, _)| KEPT.iter().any(|kept| key == kept)));

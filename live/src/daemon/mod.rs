@@ -58,6 +58,7 @@ pub fn detach() -> std::io::Result<()> {
 /// # Errors
 /// When its configuration, its disk or its socket cannot be used, or the disk fails under way.
 pub async fn serve(place: &Place, say: impl Fn(&str)) -> anyhow::Result<()> {
+    crate::program::keep_private();
     crate::agent::order::make_folder(&place.state)?;
     let restarted = Store::exists(&place.state.join("journal"));
     let (store, grid, tos) =

@@ -1,6 +1,6 @@
 //! A disk that fails when it is told to: loaded before the C library (`LD_PRELOAD`), it answers
-//! `fsync` and `fdatasync` of what lies below the folder that `FAULTY_DISK` names with an error of
-//! the disk (`EIO`), as long as a file of the folder's name and `.broken` is there.
+//! `fsync` and `fdatasync` of what lies below the folder that `FAULTY_DISK` names with an error
+//! of the disk (`EIO`), as long as a file of the folder's name and `.broken` is there.
 //!
 //! Everything else goes where it always goes, so what was written can be read back, although no disk
 //! holds it: that is how Linux behaves after such an error.
