@@ -34,11 +34,8 @@ fn begin(place: &Path, umask: &str, accounts: &str) -> Cluster {
     let script = format!("#!/bin/sh\numask {umask}\nexec '{}' \"$@\"\n", house::GRIDLIVE);
     std::fs::write(&program, script).unwrap();
     std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
-    let node = format!(
-        "- {{ name: n1, cores: 2, memory_gb: 1, owner_use: none, ssh: {{ local: {} }} }}",
-        place.join("n1").display()
-    );
-    let mut cluster = Cluster::describe(&node, accounts);
+    let node = "- { name: n1, cores: 2, memory_gb: 1, owner_use: none, ssh: { local: HERE/n1 } }";
+    let mut cluster = Cluster::describe(node, accounts);
     cluster.set_program(program);
     cluster.start_daemon();
     until("the node is up", || {
@@ -57,7 +54,7 @@ fn what_daemon_and_agents_make_is_their_users_alone_under_any_umask() {
         let job = cluster.submit(&["-t", "10m"], script);
         until("it is there", || cluster.output(job).contains("ready"));
         assert_eq!(cluster.output(job), "0022\n644\nready\n");
-        let (state, node) = (cluster.path("state"), folder.path().join("n1"));
+        let (state, node) = (cluster.path("state"), cluster.path("n1"));
         assert!(check(&state, umask) > 5 && check(&node, umask) > 15);
         assert_eq!(mode(&cluster.path("sock")), Some(0o600));
         // Its notice is a file, too.

@@ -121,12 +121,8 @@ fn a_job_is_dead_before_it_starts_elsewhere(lost: Lost) {
         record("skipped", "partition: there is no sshd; install openssh-server", 0, 1);
         return;
     };
-    let place = folder.path().join("near");
-    let near = format!(
-        "- {{ name: near, cores: 2, memory_gb: 1, owner_use: none, \
-                        ssh: {{ local: {} }} }}\n",
-        place.display()
-    );
+    let near =
+        "- { name: near, cores: 2, memory_gb: 1, owner_use: none, ssh: { local: HERE/near } }";
     let rules = format!(
         "lease: {{ term_seconds: {TERM} }}\n\
          resource_sharing: {{ owner: {{ kill_seconds: {KILL} }} }}\n\

@@ -52,8 +52,7 @@ fn begin(place: &std::path::Path) -> Cluster {
     std::fs::set_permissions(&ssh, PermissionsExt::from_mode(0o755)).unwrap();
     let node = "cores: 2, memory_gb: 1, owner_use: none";
     let nodes = format!(
-        "- {{ name: bad, {node} }}\n- {{ name: good, {node}, ssh: {{ local: {} }} }}",
-        place.join("good").display()
+        "- {{ name: bad, {node} }}\n- {{ name: good, {node}, ssh: {{ local: HERE/good }} }}"
     );
     let mut cluster = Cluster::describe(&nodes, "");
     let path = std::env::var("PATH").unwrap();

@@ -114,7 +114,8 @@ pub(crate) fn with_words(words: &str) -> Vec<i32> {
 }
 
 impl Cluster {
-    /// Starts a cluster of nodes that a text describes, so many; `rules` are further keys.
+    /// Starts a cluster of nodes that a text describes as for [`Cluster::describe`], so many;
+    /// `rules` are further keys.
     pub(crate) fn of(nodes: &str, count: usize, rules: &str) -> Self {
         let mut cluster = Self::describe(nodes, rules);
         cluster.start_daemon();
@@ -183,10 +184,12 @@ impl Cluster {
         let accounts = if rules.contains("accounts:") { "" } else { accounts };
         let config =
             format!("name: test\natp: {{ enabled: false }}\n{accounts}\n{rules}\nnodes:\n{nodes}");
+        let config = config.replace("HERE", self.folder.path().to_str().unwrap());
         std::fs::write(self.path("c.yaml"), config).unwrap();
     }
 
-    /// Describes a cluster that is not started yet.
+    /// Describes a cluster that is not started yet; `HERE` stands for its folder, with which all
+    /// that names it ends.
     pub(crate) fn describe(nodes: &str, rules: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("gl").tempdir_in("/tmp").unwrap();
         let (state, program) = (folder.path().join("state"), PathBuf::from(GRIDLIVE));
