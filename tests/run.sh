@@ -92,6 +92,8 @@ echo "kills             $(sum kills 3) of real daemons and agents under load"
 echo "journal damage    $(sum damage 3) flipped bits"
 echo "who may do what   $(sum access 3) requests by several users"
 echo "on a terminal     $(sum terminal 3) answers with hostile text"
+echo "owners returned   $(awk '$1 == "owner" { printf "%s %d ms, ", $2, $3 }' "$GRID_COUNTS" |
+    sed 's/_ms / /g; s/_/ /g; s/, $//')"
 echo "hosts over SSH    $(sum ssh 3)"
 echo "partitions        $(span partition) from a job's death to its next start)"
 echo "validated cases   $validated ($(sum validate 4) entries, every invariant after each)"

@@ -6,35 +6,8 @@
 mod house;
 
 use gridlive::clock::since_boot;
+use house::gpus::{end, gpu, stranger, two, until_offered};
 use house::{Cluster, record, rest, until};
-use std::process::{Child, Command};
-
-/// A device: its flags, and who uses it, `pid:MiB`.
-fn gpu(name: &str, used: u64, flags: &str, processes: &str) -> String {
-    format!("GPU-{name}|Fake 9000|24576|{used}|0|{flags}|{processes}")
-}
-
-fn two() -> [String; 2] {
-    [gpu("a", 10, "", ""), gpu("b", 10, "", "")]
-}
-
-/// Waits until so many GPUs are on offer.
-fn until_offered(cluster: &Cluster, count: u64) {
-    until(&format!("{count} GPUs are on offer"), || {
-        let offered = cluster.ask(&["status"]).map(|status| status["offered"]["gpus"].to_string());
-        offered.is_some_and(|gpus| gpus == format!("{count}.0"))
-    });
-}
-
-/// A process that is nobody's job.
-fn stranger() -> Child {
-    Command::new("sleep").arg("600").spawn().unwrap()
-}
-
-fn end(mut child: Child) {
-    child.kill().unwrap();
-    child.wait().unwrap();
-}
 
 #[test]
 fn jobs_see_their_own_gpus_and_no_others() {

@@ -1,4 +1,4 @@
-//! Who may read what daemon and agents make: their user alone, with whatever umask they are started.
+//! Who may read what daemon and agents make: their user alone, with whatever umask they start.
 
 #![allow(clippy::unwrap_used, reason = "a failure is the test's")]
 

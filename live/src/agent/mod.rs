@@ -395,6 +395,8 @@ impl Agent {
         station.apply(&entry, &mut actions);
         if station.watch != self.watch {
             self.watch = station.watch.clone();
+            // Who is to look more often does not finish the old wait first.
+            self.look_at = self.look_at.min(at.after(self.watch.offering.poll));
             // Without it the next agent begins by the defaults, until it is welcomed.
             let _ = save(&self.root.join("watch"), &self.watch);
         }

@@ -8,6 +8,7 @@
     reason = "every test file takes what it needs, and a failure is the test's"
 )]
 
+pub(crate) mod gpus;
 pub(crate) mod sshd;
 
 use serde_json::Value;
