@@ -289,8 +289,15 @@ fn a_disk_that_fails_stops_the_daemon_and_takes_nothing_that_was_acknowledged() 
     cluster.start_daemon();
     assert!(!cluster.until_daemon_ends());
     std::fs::remove_file(&broken).unwrap();
+    // What it wrote last can be read, and no disk holds it: it is written again.
+    let segment = cluster.path("state/journal/00000000000000000000.log");
+    let synced = std::fs::read(&segment).unwrap()[16..24].try_into().unwrap();
+    let again = format!("{} {} ", segment.display(), u64::from_le_bytes(synced));
+    let writes = cluster.path("state.writes");
+    std::fs::write(&writes, "").unwrap();
     cluster.start_daemon();
     cluster.until_up_but_busy();
+    assert!(lines(&writes).iter().any(|line| line.starts_with(&again)), "{again}");
     let ended = cluster.until_state(running, "completed");
     assert_eq!(ended["attempts"], 1, "it was adopted");
     cluster.until_idle();
