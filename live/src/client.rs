@@ -67,7 +67,7 @@ impl Client {
         &self,
         method: Method,
         path: &str,
-        body: Option<&Value>,
+        body: Vec<u8>,
     ) -> Result<Response<Incoming>, ClientError> {
         let stream = UnixStream::connect(&self.socket).await;
         let stream = stream.map_err(|e| ClientError::Unreachable(self.socket.clone(), e))?;
@@ -75,13 +75,12 @@ impl Client {
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         tokio::spawn(connection);
-        let text = body.map(ToString::to_string).unwrap_or_default();
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", "gridlive")
             .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(text)));
+            .body(Full::new(Bytes::from(body)));
         let request = request.map_err(|e| ClientError::Broken(e.to_string()))?;
         let response = sender.send_request(request).await.map_err(broken)?;
         let status = response.status();
@@ -96,12 +95,7 @@ impl Client {
         Err(ClientError::Refused(status, what))
     }
 
-    async fn json(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<Value, ClientError> {
+    async fn json(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Value, ClientError> {
         let response = self.send(method, path, body).await?;
         let broken = |e: String| ClientError::Broken(e);
         let bytes = response.into_body().collect().await.map_err(|e| broken(e.to_string()))?;
@@ -113,7 +107,7 @@ impl Client {
     /// # Errors
     /// When there is no answer, or it is a refusal.
     pub async fn get(&self, path: &str) -> Result<Value, ClientError> {
-        self.json(Method::GET, path, None).await
+        self.json(Method::GET, path, Vec::new()).await
     }
 
     /// Asks for a change.
@@ -121,7 +115,15 @@ impl Client {
     /// # Errors
     /// When there is no answer, or it is a refusal.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
-        self.json(Method::POST, path, Some(body)).await
+        self.json(Method::POST, path, body.to_string().into_bytes()).await
+    }
+
+    /// Sends bytes.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is a refusal.
+    pub async fn put(&self, path: &str, bytes: &[u8]) -> Result<Value, ClientError> {
+        self.json(Method::POST, path, bytes.to_vec()).await
     }
 
     /// Takes something away.
@@ -129,7 +131,7 @@ impl Client {
     /// # Errors
     /// When there is no answer, or it is a refusal.
     pub async fn delete(&self, path: &str) -> Result<Value, ClientError> {
-        self.json(Method::DELETE, path, None).await
+        self.json(Method::DELETE, path, Vec::new()).await
     }
 
     /// Asks for text.
@@ -137,7 +139,7 @@ impl Client {
     /// # Errors
     /// When there is no answer, or it is a refusal.
     pub async fn text(&self, path: &str) -> Result<String, ClientError> {
-        let body = self.send(Method::GET, path, None).await?.into_body().collect().await;
+        let body = self.send(Method::GET, path, Vec::new()).await?.into_body().collect().await;
         let bytes = body.map_err(|e| ClientError::Broken(e.to_string()))?.to_bytes();
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
@@ -147,7 +149,7 @@ impl Client {
     /// # Errors
     /// When there is no answer, or it is a refusal.
     pub async fn log(&self, path: &str) -> Result<LogPart, ClientError> {
-        let response = self.send(Method::GET, path, None).await?;
+        let response = self.send(Method::GET, path, Vec::new()).await?;
         let over = response.headers().get("x-grid-over").is_some_and(|over| over == "1");
         let bytes = response.into_body().collect().await;
         let bytes = bytes.map_err(|e| ClientError::Broken(e.to_string()))?.to_bytes();
@@ -159,7 +161,7 @@ impl Client {
     /// # Errors
     /// When there is no answer.
     pub async fn events(&self, mut each: impl FnMut(&str)) -> Result<(), ClientError> {
-        let mut body = self.send(Method::GET, "/v1/events", None).await?.into_body();
+        let mut body = self.send(Method::GET, "/v1/events", Vec::new()).await?.into_body();
         let mut text = String::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|e| ClientError::Broken(e.to_string()))?;

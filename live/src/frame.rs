@@ -126,6 +126,21 @@ pub enum Down {
         /// From which byte on.
         from: u64,
     },
+    /// A part of what a job reads.
+    Input {
+        /// Comes back with the answer.
+        ask: u64,
+        /// The job.
+        job: JobId,
+        /// Which start of it.
+        epoch: Epoch,
+        /// Where the bytes begin in all there are.
+        from: u64,
+        /// The bytes.
+        bytes: Vec<u8>,
+        /// Whether none follow.
+        last: bool,
+    },
     /// What the owner says, and for how long where it is for a while.
     Owner(OwnerSays, Option<Span>),
     /// Go; what runs goes on, and another build of the agent takes it over.
@@ -172,6 +187,15 @@ pub enum Up {
         /// The bytes; none at the end, for now.
         bytes: Vec<u8>,
         /// Whether nothing more will come.
+        over: bool,
+    },
+    /// The answer to a part of what a job reads.
+    Taken {
+        /// Which part.
+        ask: u64,
+        /// How many bytes the job's pipe has taken so far.
+        at: u64,
+        /// Whether nobody reads: not yet, or not any more.
         over: bool,
     },
     /// It does not join, and why.

@@ -31,6 +31,9 @@ pub struct Program {
     /// Who submitted it, for people.
     #[serde(default)]
     pub user: String,
+    /// Whether somebody sends it what it reads; without that it reads nothing.
+    #[serde(default)]
+    pub input: bool,
 }
 
 impl Program {

@@ -5,6 +5,8 @@
 mod house;
 
 use house::{Cluster, rest, until};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Stdio};
 
 fn text(cluster: &Cluster, args: &[&str]) -> String {
     let output = cluster.run(args);
@@ -100,4 +102,76 @@ fn lists_are_printed_for_people_and_for_programs() {
         cluster.run(&["lend", "n1", "--until", "23:59", "--for", "1h"]).status.code(),
         Some(2)
     );
+}
+
+/// Starts `run` on a script, with a pipe to what it reads.
+fn run_piped(cluster: &Cluster, script: &str) -> Child {
+    let mut command = Command::new(house::GRIDLIVE);
+    command.env("GRIDLIVE_SOCKET", cluster.path("sock")).args(["run", "--", "sh", "-c", script]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+#[test]
+fn a_job_in_the_foreground_reads_what_its_command_reads() {
+    let cluster = Cluster::begin(1, "");
+    // Every byte, more than any pipe holds, and then the end.
+    let bytes: Vec<u8> =
+        (0..3_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let mut run = run_piped(&cluster, "sleep 0.3; cat; echo end");
+    let mut to = run.stdin.take().unwrap();
+    let sent = bytes.clone();
+    let sender = std::thread::spawn(move || to.write_all(&sent));
+    let output = run.wait_with_output().unwrap();
+    sender.join().unwrap().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stdout == [bytes.as_slice(), b"end\n"].concat(), "{}", output.stdout.len());
+    // One that reads no more than a line ends, whoever goes on sending.
+    let mut run = run_piped(&cluster, "read line; echo got $line; exit 7");
+    let mut to = run.stdin.take().unwrap();
+    to.write_all(b"one\ntwo\n").unwrap();
+    let output = run.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(7), &b"got one\n"[..]));
+    drop(to);
+    // Nothing to read is an end, too; and so it is where nothing is asked to be sent.
+    let output = cluster.run(&["run", "--no-stdin", "--", "cat"]);
+    assert!(output.status.success() && output.stdout.is_empty());
+    let mut run = run_piped(&cluster, "cat; echo over");
+    drop(run.stdin.take());
+    assert_eq!(run.wait_with_output().unwrap().stdout, b"over\n");
+    cluster.until_idle();
+}
+
+#[test]
+fn a_job_in_the_foreground_never_takes_a_part_for_the_whole_and_ends_with_its_command() {
+    let cluster = Cluster::begin(1, "");
+    let mut run = run_piped(&cluster, "cat; echo all");
+    let mut to = run.stdin.take().unwrap();
+    to.write_all(b"first\n").unwrap();
+    let mut from = BufReader::new(run.stdout.take().unwrap());
+    let mut line = String::new();
+    from.read_line(&mut line).unwrap();
+    assert_eq!(line, "first\n");
+    // Another agent does not know how much was read.
+    house::signal(cluster.agent("n1").unwrap(), "KILL");
+    until("its end is told", || {
+        let _ = to.write_all(b"more\n");
+        run.try_wait().unwrap().is_some()
+    });
+    let mut rest = String::new();
+    from.read_to_string(&mut rest).unwrap();
+    assert!(!rest.contains("all"), "{rest}");
+    assert_eq!(run.wait().unwrap().code(), Some(125));
+    cluster.until_idle();
+    // Who ends the command ends the job.
+    let mut run = run_piped(&cluster, "trap 'echo told; exit 0' TERM; echo here; sleep 60 & wait");
+    let mut from = BufReader::new(run.stdout.take().unwrap());
+    line.clear();
+    from.read_line(&mut line).unwrap();
+    house::signal(i32::try_from(run.id()).unwrap(), "TERM");
+    line.clear();
+    from.read_line(&mut line).unwrap();
+    assert_eq!(line, "told\n");
+    run.wait().unwrap();
+    cluster.until_idle();
 }

@@ -147,6 +147,7 @@ impl Agent {
         }
         self.shims.remove(&lease);
         self.processors.remove(&lease);
+        self.inputs.remove(&lease);
         self.used_before.remove(&lease);
         self.cgroups.remove(lease);
         let exit = end.map_or(Exit { signal: Some(9), ..Exit::default() }, |end| end.exit);
@@ -199,6 +200,7 @@ impl Agent {
         let _ = fs::remove_dir_all(LeaseFolder::of(&self.root, lease).path());
         self.shims.remove(&lease);
         self.processors.remove(&lease);
+        self.inputs.remove(&lease);
         self.used_before.remove(&lease);
         self.cgroups.remove(lease);
         for part in ["jobs", "work"] {

@@ -9,8 +9,10 @@ mod cgroup;
 mod connection;
 mod doctor;
 mod gpu;
+mod input;
 mod measure;
 pub mod order;
+mod owner;
 pub mod shim;
 mod tree;
 
@@ -31,7 +33,7 @@ use gridcore::station::ladder::OwnerSays;
 use gridcore::station::link::Identity;
 use gridcore::station::{Action, Event, Station};
 use gridcore::units::{Bytes, Span, Time};
-use gridcore::wire::{Outcome, Sample};
+use gridcore::wire::Outcome;
 use measure::Meter;
 use order::{LeaseFolder, Told, make_folder};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -74,6 +76,7 @@ pub struct Agent {
     programs: BTreeMap<u64, Program>,
     shims: BTreeMap<LeaseId, Shim>,
     processors: BTreeMap<LeaseId, Vec<u32>>,
+    inputs: BTreeMap<LeaseId, input::Input>,
     /// What was used of a lease's GPUs before it began.
     used_before: BTreeMap<LeaseId, Bytes>,
     watch: Watch,
@@ -152,6 +155,7 @@ impl Agent {
             programs: BTreeMap::new(),
             shims: BTreeMap::new(),
             processors: BTreeMap::new(),
+            inputs: BTreeMap::new(),
             used_before: BTreeMap::new(),
             watch,
             meter: Meter::default(),
@@ -346,6 +350,9 @@ impl Agent {
                 let (bytes, over) = self.read_log(job, epoch, errors, from);
                 self.say(&Up::Data { ask, bytes, over });
             }
+            Down::Input { ask, job, epoch, from, bytes, last } => {
+                self.put_input(&input::Part { ask, job, epoch, from, bytes, last });
+            }
             Down::Owner(mut says, lasts) => {
                 if let (OwnerSays::Lend { until, .. }, Some(lasts)) = (&mut says, lasts) {
                     *until = Some(since_boot().after(lasts));
@@ -446,55 +453,5 @@ impl Agent {
     fn tell(&self, lease: LeaseId, told: Told) {
         // A shim that has just been spawned is told when it is there.
         let _ = LeaseFolder::of(&self.root, lease).tell(told);
-    }
-
-    /// Looks at what the owner uses, when it is time and the GPUs have answered, or did not.
-    fn look_at_owner(&mut self) {
-        let now = since_boot();
-        if self.station.is_none() || (self.look_at > now && !self.looking) {
-            return;
-        }
-        if !self.looking {
-            self.looking = true;
-            self.look_at = now.after(self.watch.offering.poll);
-            self.gpus.ask();
-        }
-        if self.gpus.is_looking() {
-            return;
-        }
-        self.looking = false;
-        self.sample();
-    }
-
-    /// Tells the station what the owner uses, as far as it is known now.
-    fn sample(&mut self) {
-        let keepers: Vec<i32> = self.keepers().map(|(_, pid)| pid).collect();
-        let needed = !keepers.is_empty();
-        let rows = if needed { tree::all() } else { BTreeMap::new() };
-        let dedicated = self.station.as_ref().is_some_and(|station| station.machine.dedicated);
-        // Where nobody owns the processors, only the GPUs count.
-        let seen = self.meter.look(&keepers, &rows).or(dedicated.then(Sample::default));
-        let Some(mut sample) = seen else { return };
-        if !self.gpus.is_empty() {
-            let trees = keepers.iter().map(|keeper| tree::below(&rows, *keeper));
-            sample.gpus = self.gpus.sample(&trees.flatten().collect(), self.leased_devices());
-            let devices = self.gpus.devices().into_iter().flatten().cloned().collect();
-            self.say(&Up::Devices(devices));
-        }
-        self.happen(Event::Sample(sample));
-    }
-
-    /// Walks the shims that are there.
-    fn keepers(&self) -> impl Iterator<Item = (LeaseId, i32)> {
-        self.shims.iter().filter_map(|(lease, shim)| match shim {
-            Shim::There(_, pid) => Some((*lease, *pid)),
-            Shim::Spawned(_) | Shim::Lost(_) => None,
-        })
-    }
-
-    /// Returns the devices that leases hold, one bit each.
-    fn leased_devices(&self) -> u64 {
-        let held = self.station.iter().flat_map(|station| station.leases.values());
-        held.filter(|held| held.is_alive()).fold(0, |mask, held| mask | held.start.devices)
     }
 }

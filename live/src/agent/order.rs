@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! agent.sock  agent.log  lock  life  member  owner  watch  devices  cgroups
-//! leases/L/   marker  cgroup  order  shim  exit  lock  ctl  void  notice
+//! leases/L/   stdin  marker  cgroup  order  shim  exit  lock  ctl  void  notice
 //! jobs/J/     E.out  E.err          what an attempt printed
 //! work/J/                           where a job runs that names no folder
 //! ```
@@ -57,6 +57,8 @@ pub enum Told {
     Terminate(Time),
     /// Kill everything.
     Kill,
+    /// All that it is to read has come.
+    InputEnds,
 }
 
 /// How an attempt ended, as its shim saw it.

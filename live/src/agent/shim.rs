@@ -95,6 +95,8 @@ struct Keeper {
     folder: LeaseFolder,
     /// The control group of all that it keeps, where there is one.
     leaf: Option<Leaf>,
+    /// Keeps what its job reads from ending before all has come.
+    input: Option<File>,
     /// Whether there never was a command.
     empty: bool,
     job: Option<Child>,
@@ -149,11 +151,13 @@ impl Keeper {
             make_folder(parent)?;
         }
         let mut exit = Exit::default();
+        let (stdin, input) =
+            if order.program.input { pipe(&folder)? } else { (Stdio::null(), None) };
         let spawned = if order.program.command.is_empty() {
             None
         } else {
             let mut stage = Command::new("/proc/self/exe");
-            stage.arg("exec").arg(root).arg(folder.path()).stdin(Stdio::null());
+            stage.arg("exec").arg(root).arg(folder.path()).stdin(stdin);
             stage.stdout(Stdio::piped()).stderr(Stdio::piped());
             match stage.spawn() {
                 Ok(child) => Some(child),
@@ -174,6 +178,7 @@ impl Keeper {
         Ok(Self {
             leaf: folder.leaf(),
             folder,
+            input,
             empty: order.program.command.is_empty(),
             ends: job.as_ref().and_then(handle_of),
             job,
@@ -232,6 +237,7 @@ impl Keeper {
             Told::Resume => self.signal(Signal::CONT),
             Told::Terminate(at) => self.terminate(at),
             Told::Kill => self.kill_all(),
+            Told::InputEnds => self.input = None,
         }
     }
 
@@ -359,6 +365,21 @@ impl Keeper {
         let per_second = rustix::param::clock_ticks_per_second().max(1);
         self.exit.cpu_ms = ticks.saturating_mul(1_000) / per_second;
     }
+}
+
+/// Makes the pipe that a job reads; returns its far end, and a near end that keeps it open.
+fn pipe(folder: &LeaseFolder) -> io::Result<(Stdio, Option<File>)> {
+    let path = folder.file("stdin.new");
+    let mode = Mode::RUSR | Mode::WUSR;
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, mode)?;
+    // Neither end waits for the other to be opened; then the job waits for what it reads.
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
+    let far = File::options().read(true).custom_flags(flags).open(&path)?;
+    let near = File::options().write(true).custom_flags(flags).open(&path)?;
+    rustix::io::ioctl_fionbio(&far, false)?;
+    // Whoever finds it finds that somebody reads.
+    std::fs::rename(&path, folder.file("stdin"))?;
+    Ok((far.into(), Some(near)))
 }
 
 /// Returns a handle of a child that can be polled for its end.

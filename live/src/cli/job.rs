@@ -1,7 +1,7 @@
 //! Verbs about jobs.
 
 use super::Asking;
-use super::run::{alloc, attached, logs, wait};
+use super::run::{Here, alloc, attached, logs, wait};
 use super::screen;
 use clap::{Args, Subcommand};
 use gridlive::client::Client;
@@ -133,10 +133,14 @@ pub(super) enum JobVerb {
         #[command(flatten)]
         asking: Asking,
     },
-    /// Submit a job, show what it prints, and end with its exit code.
+    /// Submit a job as if it ran here: it reads what this command reads, and its output and exit
+    /// code are this command's.
     Run {
         #[command(flatten)]
         job: Box<JobArgs>,
+        /// Let it read nothing.
+        #[arg(long)]
+        no_stdin: bool,
         #[command(flatten)]
         command: CommandArgs,
         #[command(flatten)]
@@ -304,7 +308,7 @@ impl JobArgs {
     }
 
     /// Returns what is submitted.
-    fn body(&self, array: Option<u32>, command: &[String]) -> anyhow::Result<Value> {
+    fn body(&self, array: Option<u32>, command: &[String], input: bool) -> anyhow::Result<Value> {
         let mut env = Vec::new();
         for variable in &self.env {
             let (name, value) = match variable.split_once('=') {
@@ -324,6 +328,7 @@ impl JobArgs {
             "command": command,
             "env": env,
             "cwd": self.cwd,
+            "input": input,
         });
         // One command line is one client: asked again, it is answered again.
         let client = gridlive::clock::unique()? >> 1;
@@ -336,8 +341,9 @@ pub(super) async fn submit(
     job: &JobArgs,
     array: Option<u32>,
     command: &[String],
+    input: bool,
 ) -> anyhow::Result<Value> {
-    Ok(client.post("/v1/jobs", &job.body(array, command)?).await?)
+    Ok(client.post("/v1/jobs", &job.body(array, command, input)?).await?)
 }
 
 /// Runs a verb.
@@ -346,12 +352,14 @@ pub(super) async fn run(verb: JobVerb) -> anyhow::Result<ExitCode> {
         JobVerb::Submit { job, command, array, asking } => {
             submitted(&job, array, &command.command, &asking).await
         }
-        JobVerb::Run { job, command, asking } => {
-            attached(&asking.client()?, &job, &command.command, None).await
+        JobVerb::Run { job, no_stdin, command, asking } => {
+            let here = Here { wait: None, reads: !no_stdin && super::input::is_there() };
+            attached(&asking.client()?, &job, &command.command, here).await
         }
         JobVerb::RunShared { shared, wait_time, job_id, command, asking } => {
             let job = JobArgs { name: job_id, ..shared.job()? };
-            attached(&asking.client()?, &job, &command.command, wait_time).await
+            let here = Here { wait: wait_time, reads: super::input::is_there() };
+            attached(&asking.client()?, &job, &command.command, here).await
         }
         JobVerb::Alloc { shared, time, wait_time, asking } => {
             let name = Some("allocation".to_owned());
@@ -431,7 +439,7 @@ async fn submitted(
     command: &[String],
     asking: &Asking,
 ) -> anyhow::Result<ExitCode> {
-    let answer = submit(&asking.client()?, job, array, command).await?;
+    let answer = submit(&asking.client()?, job, array, command, false).await?;
     if asking.json {
         println!("{}", screen::json(&answer));
     } else {

@@ -80,7 +80,7 @@ impl Listing {
         match self.output {
             _ if self.asking.json => format!("{}\n", screen::json(found)),
             Output::Json => format!("{}\n", screen::json(found)),
-            Output::Jsonl => lines(rows.iter().map(|row| screen::json(row)).collect()),
+            Output::Jsonl => lines(rows.iter().map(screen::json).collect()),
             Output::Name => {
                 let name = |row: &&Value| list.columns.first().map(|first| cell(&row[*first]));
                 lines(rows.iter().filter_map(name).collect())

@@ -1,6 +1,7 @@
 //! The command line of the daemon, its agents and clients.
 
 mod demo;
+mod input;
 mod job;
 mod list;
 mod run;

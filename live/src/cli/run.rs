@@ -1,6 +1,7 @@
 //! Jobs in the foreground: followed, waited for, run as if they were here.
 
 use super::Asking;
+use super::input::feed;
 use super::job::{JobArgs, submit};
 use super::screen::{self, Stream};
 use super::show::{cell, line_of};
@@ -11,6 +12,8 @@ use serde_json::Value;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 /// Prints what a job has printed.
 pub(super) async fn logs(
@@ -59,8 +62,13 @@ pub(super) async fn wait(client: &Client, jobs: &[u64], as_json: bool) -> anyhow
 }
 
 /// Submits one job; returns its number.
-async fn submit_one(client: &Client, job: &JobArgs, command: &[String]) -> anyhow::Result<u64> {
-    let answer = submit(client, job, None, command).await?;
+async fn submit_one(
+    client: &Client,
+    job: &JobArgs,
+    command: &[String],
+    input: bool,
+) -> anyhow::Result<u64> {
+    let answer = submit(client, job, None, command, input).await?;
     answer["jobs"][0].as_u64().ok_or_else(|| anyhow::anyhow!("no number came back"))
 }
 
@@ -71,7 +79,7 @@ pub(super) async fn alloc(
     seconds: u64,
 ) -> anyhow::Result<ExitCode> {
     let client = asking.client()?;
-    let number = submit_one(&client, job, &[]).await?;
+    let number = submit_one(&client, job, &[], false).await?;
     let until = since_boot().after(Span::seconds(seconds));
     loop {
         let found = client.get(&format!("/v1/jobs/{number}")).await?;
@@ -100,35 +108,41 @@ async fn give_up(client: &Client, job: u64, seconds: u64) -> anyhow::Result<Exit
     Ok(ExitCode::from(6))
 }
 
-/// Runs a job as if it were here; one that does not start within so many seconds is taken back.
+/// How a job is run as if it were here.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Here {
+    /// Taken back when it has not started within so many seconds.
+    pub(super) wait: Option<u64>,
+    /// Whether it reads what this command reads.
+    pub(super) reads: bool,
+}
+
+/// Runs a job as if it were here.
 pub(super) async fn attached(
     client: &Client,
     args: &JobArgs,
     command: &[String],
-    wait: Option<u64>,
+    here: Here,
 ) -> anyhow::Result<ExitCode> {
-    let job = submit_one(client, args, command).await?;
+    let job = submit_one(client, args, command, here.reads).await?;
     let began = since_boot();
     let mut streams = [false, true].map(|errors| (errors, 0, Stream::new(errors)));
     let mut interrupted = false;
+    let (attempt, attempts) = watch::channel(0);
+    let mut feeding = here.reads.then(|| tokio::spawn(feed(client.clone(), job, attempts)));
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
     // What is short is seen to end at once, what is long costs little.
     let mut rest = Duration::from_millis(5);
     loop {
         let found = client.get(&format!("/v1/jobs/{job}")).await?;
         let over = found["finished"].is_u64();
-        let started = found["attempts"].as_u64().unwrap_or(0) > 0;
+        let attempts = found["attempts"].as_u64().unwrap_or(0);
+        let started = attempts > 0;
+        attempt.send_replace(u32::try_from(attempts).unwrap_or(u32::MAX));
         for (errors, from, to) in &mut streams {
-            if !started {
-                break;
-            }
-            loop {
-                let path = format!("/v1/jobs/{job}/log?errors={errors}&from={from}");
-                let Ok(part) = client.log(&path).await else { break };
-                *from += part.bytes.len() as u64;
-                to.print(&part.bytes)?;
-                if part.bytes.is_empty() {
-                    break;
-                }
+            if started {
+                copy(client, job, (*errors, from, to)).await?;
             }
         }
         if over {
@@ -138,20 +152,51 @@ pub(super) async fn attached(
             return Ok(code_of(&found));
         }
         let late = |seconds: &u64| !started && since_boot() >= began.after(Span::seconds(*seconds));
-        if let Some(seconds) = wait.filter(late) {
+        if let Some(seconds) = here.wait.filter(late) {
             return give_up(client, job, seconds).await;
         }
         tokio::select! {
             () = tokio::time::sleep(rest) => rest = (rest * 2).min(Duration::from_millis(100)),
+            fed = async { feeding.as_mut()?.await.ok() }, if feeding.is_some() => {
+                feeding = None;
+                if let Some(Err(lost)) = fed {
+                    client.delete(&format!("/v1/jobs/{job}")).await?;
+                    eprintln!("gridlive: job {job} is cancelled: {lost}");
+                }
+            }
+            _ = terminate.recv() => end(client, job).await,
+            _ = hang_up.recv() => end(client, job).await,
             _ = tokio::signal::ctrl_c() => {
                 if interrupted {
-                    let _ = client.delete(&format!("/v1/jobs/{job}")).await;
-                    eprintln!("gridlive: job {job} is cancelled");
+                    end(client, job).await;
                 } else {
                     eprintln!("gridlive: job {job} goes on; Ctrl-C again cancels it");
                 }
                 interrupted = true;
             }
+        }
+    }
+}
+
+/// Takes a job back because somebody ends this command; it is followed until it has left.
+async fn end(client: &Client, job: u64) {
+    let _ = client.delete(&format!("/v1/jobs/{job}")).await;
+    eprintln!("gridlive: job {job} is cancelled");
+}
+
+/// Prints what a job has printed since.
+async fn copy(
+    client: &Client,
+    job: u64,
+    (errors, from, to): (bool, &mut u64, &mut Stream),
+) -> anyhow::Result<()> {
+    loop {
+        let path = format!("/v1/jobs/{job}/log?errors={errors}&from={from}");
+        let Ok(part) = client.log(&path).await else { return Ok(()) };
+        *from += part.bytes.len() as u64;
+        to.print(&part.bytes)?;
+        if part.bytes.is_empty() {
+            return Ok(());
         }
     }
 }

@@ -57,15 +57,21 @@ pub struct LineState {
     pub begun: u64,
 }
 
-/// A part of what a job printed, and whether nothing more will come.
-type Data = (Vec<u8>, bool);
+/// What an agent answers a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// A part of what a job printed, and whether nothing more will come.
+    Data(Vec<u8>, bool),
+    /// How many bytes of its input a job has taken so far, and whether nobody reads there.
+    Taken(u64, bool),
+}
 
 /// A line that others may use.
 #[derive(Clone)]
 pub struct Line {
     downs: mpsc::UnboundedSender<Down>,
     state: Arc<Mutex<LineState>>,
-    asks: Arc<Mutex<BTreeMap<u64, oneshot::Sender<Data>>>>,
+    asks: Arc<Mutex<BTreeMap<u64, oneshot::Sender<Told>>>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -84,8 +90,15 @@ impl Line {
         let _ = self.downs.send(down);
     }
 
-    /// Asks for a part of what a job printed; `None` when the node does not answer in time.
-    pub async fn read(&self, make: impl FnOnce(u64) -> Down) -> Option<Data> {
+    /// Hands an answer to whoever asked.
+    fn answer(&self, ask: u64, told: Told) {
+        if let Some(answer) = locked(&self.asks).remove(&ask) {
+            let _ = answer.send(told);
+        }
+    }
+
+    /// Asks the node's agent something; `None` when it does not answer in time.
+    pub async fn ask(&self, make: impl FnOnce(u64) -> Down) -> Option<Told> {
         let (answer, answered) = oneshot::channel();
         let ask = {
             let mut asks = locked(&self.asks);
@@ -199,11 +212,8 @@ fn hear(up: Up, handle: &Handle, line: &Line) -> io::Result<()> {
         }
         Up::Core(message) => handle.report(Report::Message(message)),
         Up::Exited { job, epoch, exit, .. } => handle.exited(job, epoch, exit),
-        Up::Data { ask, bytes, over } => {
-            if let Some(answer) = locked(&line.asks).remove(&ask) {
-                let _ = answer.send((bytes, over));
-            }
-        }
+        Up::Data { ask, bytes, over } => line.answer(ask, Told::Data(bytes, over)),
+        Up::Taken { ask, at, over } => line.answer(ask, Told::Taken(at, over)),
         Up::Refused(why) => return Err(io::Error::other(why)),
     }
     Ok(())
@@ -335,9 +345,11 @@ async fn greet(wire: &mut Wire) -> io::Result<Hardware> {
     match timeout(ANSWERS, wire.next()).await.map_err(slow)?? {
         Up::Hardware(hardware) => Ok(hardware),
         Up::Refused(why) => Err(io::Error::other(why)),
-        up @ (Up::Core(_) | Up::Devices(_) | Up::Exited { .. } | Up::Data { .. }) => {
-            Err(io::Error::other(format!("it does not greet: {up:?}")))
-        }
+        up @ (Up::Core(_)
+        | Up::Devices(_)
+        | Up::Exited { .. }
+        | Up::Data { .. }
+        | Up::Taken { .. }) => Err(io::Error::other(format!("it does not greet: {up:?}"))),
     }
 }
 

@@ -1,10 +1,12 @@
 //! Jobs: looked at, taken back, read. How they are submitted stands beside.
 
-use super::{Answered, Operation, Shared, Wrong, forbidden, node_named, not_found, submit};
+use super::{Answered, Operation, Shared, Wrong, bad, forbidden, node_named, not_found, submit};
 use crate::daemon::access::Who;
 use crate::daemon::history::History;
+use crate::daemon::nodes::{Line, Told};
 use crate::daemon::views;
-use crate::frame::Down;
+use crate::frame::{DATA_MAX, Down};
+use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -55,6 +57,7 @@ pub(super) fn operations() -> Vec<Operation> {
         ("post", "/v1/jobs/{job}/resume", "resume_job", "Let them go on", post(resume)),
         ("get", "/v1/jobs/{job}/wait", "wait_for_job", "Its end, or it after 30 s", get(wait)),
         ("get", "/v1/jobs/{job}/log", "read_log", "A part of what it printed", get(log)),
+        ("post", "/v1/jobs/{job}/input", "write_input", "A part of what it reads", post(input)),
     ]
 }
 
@@ -193,12 +196,14 @@ pub(super) struct LogPart {
     attempt: Option<u32>,
 }
 
-pub(super) async fn log(
-    State(shared): State<Shared>,
-    Extension(who): Extension<Who>,
-    Path(job): Path<u64>,
-    Query(part): Query<LogPart>,
-) -> Result<Response, Wrong> {
+/// Where an attempt of a job runs, or ran: its node, its last attempt, and its account.
+struct Place {
+    line: Line,
+    attempt: u32,
+}
+
+/// Finds an attempt's node for somebody who acts for the job's account.
+async fn place_of(shared: &Shared, who: &Who, job: u64) -> Result<Place, Wrong> {
     let id = JobId::new(job);
     let found = shared.handle.look(move |grid, history| {
         let memory = history.get(id)?;
@@ -208,21 +213,61 @@ pub(super) async fn log(
     });
     let found = found.await?.ok_or_else(|| not_found(format!("job {job} not found")))?;
     if !found.2.as_ref().is_some_and(|account| who.acts_for(account)) {
-        return Err(forbidden(format!("job {job} is not yours to read")));
+        return Err(forbidden(format!("job {job} is not yours")));
     }
-    let (Some(node), last, _) = found else {
+    let (Some(node), attempt, _) = found else {
         return Err(Wrong(StatusCode::CONFLICT, format!("job {job} has not started yet")));
     };
     let index = usize::try_from(node.get()).unwrap_or(usize::MAX);
     let line = shared.lines.get(index).ok_or_else(|| not_found("that node is gone"))?;
-    let epoch = Epoch::new(part.attempt.unwrap_or(last));
-    let (errors, from) = (part.errors, part.from);
-    let data = line.read(move |ask| Down::Read { ask, job: id, epoch, errors, from }).await;
-    let unreachable = || {
-        let what = format!("the node of job {job} does not answer: try again when it is back");
-        Wrong(StatusCode::GATEWAY_TIMEOUT, what)
-    };
-    let (bytes, over) = data.ok_or_else(unreachable)?;
+    Ok(Place { line: line.clone(), attempt })
+}
+
+fn unreachable(job: u64) -> Wrong {
+    let what = format!("the node of job {job} does not answer: try again when it is back");
+    Wrong(StatusCode::GATEWAY_TIMEOUT, what)
+}
+
+pub(super) async fn log(
+    State(shared): State<Shared>,
+    Extension(who): Extension<Who>,
+    Path(job): Path<u64>,
+    Query(part): Query<LogPart>,
+) -> Result<Response, Wrong> {
+    let place = place_of(&shared, &who, job).await?;
+    let epoch = Epoch::new(part.attempt.unwrap_or(place.attempt));
+    let (errors, from, id) = (part.errors, part.from, JobId::new(job));
+    let told = place.line.ask(move |ask| Down::Read { ask, job: id, epoch, errors, from }).await;
+    let Some(Told::Data(bytes, over)) = told else { return Err(unreachable(job)) };
     let over = if over { "1" } else { "0" };
     Ok(([("x-grid-over", over)], bytes).into_response())
+}
+
+/// Which part of what a job reads.
+#[derive(Deserialize)]
+pub(super) struct InputPart {
+    attempt: u32,
+    from: u64,
+    #[serde(default)]
+    last: bool,
+}
+
+pub(super) async fn input(
+    State(shared): State<Shared>,
+    Extension(who): Extension<Who>,
+    Path(job): Path<u64>,
+    Query(part): Query<InputPart>,
+    bytes: Bytes,
+) -> Answered {
+    if bytes.len() > DATA_MAX {
+        return Err(bad(format!("{} bytes: at most {DATA_MAX} are taken at once", bytes.len())));
+    }
+    let place = place_of(&shared, &who, job).await?;
+    let (id, epoch, bytes) = (JobId::new(job), Epoch::new(part.attempt), bytes.to_vec());
+    let (from, last) = (part.from, part.last);
+    let put = move |ask| Down::Input { ask, job: id, epoch, from, bytes, last };
+    match place.line.ask(put).await {
+        Some(Told::Taken(at, over)) => Ok(Json(json!({ "at": at, "over": over }))),
+        Some(Told::Data(..)) | None => Err(unreachable(job)),
+    }
 }
