@@ -1,4 +1,4 @@
-//! A client of the daemon: requests over its Unix socket.
+//! A client of the daemon: requests over its Unix socket, or over TLS from another machine.
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -7,14 +7,25 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use tokio::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+/// How long another machine may take to answer at all.
+const CONNECTS: Duration = Duration::from_secs(10);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens there.
     #[error("no daemon answers on {0} ({1}): start one with `gridlive daemon CONFIG`")]
-    Unreachable(PathBuf, std::io::Error),
+    Unreachable(String, std::io::Error),
     /// The connection broke.
     #[error("the daemon went away: {0}")]
     Broken(String),
@@ -41,10 +52,57 @@ impl ClientError {
     }
 }
 
-/// A client of the daemon behind a socket.
+/// A client of a daemon.
 #[derive(Clone, Debug)]
-pub struct Client {
-    socket: PathBuf,
+pub struct Client(To);
+
+/// The way to a daemon.
+#[derive(Clone, Debug)]
+enum To {
+    Socket(PathBuf),
+    Tls(Arc<Server>),
+}
+
+/// A daemon on another machine.
+struct Server {
+    host: String,
+    port: u16,
+    name: ServerName<'static>,
+    tls: TlsConnector,
+    token: String,
+}
+
+/// Without its token.
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "https://{}:{}", self.host, self.port)
+    }
+}
+
+/// A connection of either kind.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+impl To {
+    async fn connect(&self) -> std::io::Result<Box<dyn Stream>> {
+        match self {
+            Self::Socket(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+            Self::Tls(server) => {
+                let place = (server.host.as_str(), server.port);
+                let stream = timeout(CONNECTS, TcpStream::connect(place)).await;
+                let stream = stream.map_err(|_| std::io::ErrorKind::TimedOut)??;
+                let stream = timeout(CONNECTS, server.tls.connect(server.name.clone(), stream));
+                Ok(Box::new(stream.await.map_err(|_| std::io::ErrorKind::TimedOut)??))
+            }
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Socket(path) => path.display().to_string(),
+            Self::Tls(server) => format!("{server:?}"),
+        }
+    }
 }
 
 /// A part of what a job printed.
@@ -60,7 +118,35 @@ impl Client {
     /// Makes a client of the daemon behind a socket.
     #[must_use]
     pub fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned() }
+        Self(To::Socket(socket.to_owned()))
+    }
+
+    /// Makes a client of a daemon on another machine: `https://HOST:PORT`, whose certificate is
+    /// one of those in a file, or signed by one.
+    ///
+    /// # Errors
+    /// When the address is none, or the file holds no certificate.
+    pub fn of_server(url: &str, authority: &Path, token: &str) -> Result<Self, String> {
+        let wrong = || format!("{url:?} is no server: write https://HOST:PORT");
+        let place = url.strip_prefix("https://").map(|rest| rest.trim_end_matches('/'));
+        let (host, port) = place.and_then(|place| place.rsplit_once(':')).ok_or_else(wrong)?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(host.clone()).map_err(|_| wrong())?;
+        let port = port.parse().map_err(|_| wrong())?;
+        let none = |why: &dyn std::fmt::Display| {
+            format!("{} holds no certificate ({why}): copy the server's", authority.display())
+        };
+        let mut roots = RootCertStore::empty();
+        for found in CertificateDer::pem_file_iter(authority).map_err(|e| none(&e))? {
+            roots.add(found.map_err(|e| none(&e))?).map_err(|e| none(&e))?;
+        }
+        if roots.is_empty() {
+            return Err(none(&"it is empty"));
+        }
+        let config = ClientConfig::builder().with_root_certificates(roots);
+        let tls = TlsConnector::from(Arc::new(config.with_no_client_auth()));
+        let token = token.trim().to_owned();
+        Ok(Self(To::Tls(Arc::new(Server { host, port, name, tls, token }))))
     }
 
     async fn send(
@@ -69,18 +155,21 @@ impl Client {
         path: &str,
         body: Vec<u8>,
     ) -> Result<Response<Incoming>, ClientError> {
-        let stream = UnixStream::connect(&self.socket).await;
-        let stream = stream.map_err(|e| ClientError::Unreachable(self.socket.clone(), e))?;
+        let stream = self.0.connect().await;
+        let stream = stream.map_err(|e| ClientError::Unreachable(self.0.name(), e))?;
         let broken = |e: hyper::Error| ClientError::Broken(e.to_string());
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         tokio::spawn(connection);
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", "gridlive")
-            .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(body)));
+            .header("content-type", "application/json");
+        if let To::Tls(server) = &self.0 {
+            request = request.header("authorization", format!("Bearer {}", server.token));
+        }
+        let request = request.body(Full::new(Bytes::from(body)));
         let request = request.map_err(|e| ClientError::Broken(e.to_string()))?;
         let response = sender.send_request(request).await.map_err(broken)?;
         let status = response.status();

@@ -21,6 +21,8 @@ const MATRIX: &[(&[&str], [i32; 4])] = &[
     (&["logs", "JOB"], [0, 7, 0, 7]),
     (&["hold", "WAITING"], [0, 7, 0, 7]),
     (&["release", "WAITING"], [0, 7, 0, 7]),
+    (&["suspend", "JOB"], [0, 7, 0, 7]),
+    (&["resume", "JOB"], [0, 7, 0, 7]),
     (&["requeue", "JOB"], [0, 7, 0, 7]),
     (&["cancel", "WAITING"], [0, 7, 0, 7]),
     (&["cancel", "JOB"], [0, 7, 0, 7]),

@@ -10,13 +10,16 @@ mod show;
 mod trust;
 mod up;
 
+use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use gridcore::grid::Grid;
 use gridcore::units::Time;
 use gridlive::agent::order::LeaseFolder;
 use gridlive::client::{Client, ClientError};
+use gridlive::daemon::remote::{Remote, Tokens};
 use gridlive::daemon::{Place, serve};
 use gridsim::journal::Reader;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -34,6 +37,15 @@ pub(super) struct Asking {
     /// The daemon's socket [default: gridlive/daemon.sock in `XDG_RUNTIME_DIR` or ~/.gridlive].
     #[arg(long, env = "GRIDLIVE_SOCKET", global = true)]
     socket: Option<PathBuf>,
+    /// A daemon on another machine, https://HOST:PORT, instead; it needs --ca and a token.
+    #[arg(long, env = "GRIDLIVE_SERVER", global = true)]
+    server: Option<String>,
+    /// Its certificate, or who signs it, as PEM.
+    #[arg(long, env = "GRIDLIVE_CA", global = true)]
+    ca: Option<PathBuf>,
+    /// The file of your token there [default: the variable `GRIDLIVE_TOKEN`].
+    #[arg(long, env = "GRIDLIVE_TOKEN_FILE", global = true)]
+    token_file: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,
@@ -41,7 +53,21 @@ pub(super) struct Asking {
 
 impl Asking {
     pub(super) fn client(&self) -> anyhow::Result<Client> {
-        Ok(Client::new(&socket(self.socket.clone())?))
+        let Some(server) = &self.server else {
+            return Ok(Client::new(&socket(self.socket.clone())?));
+        };
+        let ca = self.ca.as_ref();
+        let ca = ca.context("--server needs --ca FILE: the server's certificate")?;
+        let token = match &self.token_file {
+            Some(file) => {
+                std::fs::read_to_string(file).with_context(|| file.display().to_string())?
+            }
+            None => {
+                let token = std::env::var("GRIDLIVE_TOKEN");
+                token.context("--server needs --token-file, or a token in GRIDLIVE_TOKEN")?
+            }
+        };
+        Client::of_server(server, ca, &token).map_err(anyhow::Error::msg)
     }
 }
 
@@ -57,12 +83,26 @@ struct PlaceArgs {
     /// The socket to listen on [default: as for clients].
     #[arg(long, env = "GRIDLIVE_SOCKET")]
     socket: Option<PathBuf>,
+    /// Take requests of other machines here, such as 0.0.0.0:7443: over TLS, and with a token.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// The certificate to show them, as PEM [default: one of its own in the folder].
+    #[arg(long, requires = "tls_key", requires = "listen")]
+    tls_cert: Option<PathBuf>,
+    /// Its key, as PEM.
+    #[arg(long, requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
 }
 
 impl PlaceArgs {
     fn place(self) -> anyhow::Result<Place> {
         let config = std::path::absolute(self.config)?;
-        Ok(Place { config, state: state_folder(self.state)?, socket: socket(self.socket)? })
+        let tls = match self.tls_cert.zip(self.tls_key) {
+            Some((cert, key)) => Some((std::path::absolute(cert)?, std::path::absolute(key)?)),
+            None => None,
+        };
+        let remote = self.listen.map(|listen| Remote { listen, tls });
+        Ok(Place { config, state: state_folder(self.state)?, socket: socket(self.socket)?, remote })
     }
 }
 
@@ -93,6 +133,17 @@ enum Verb {
     },
     /// Show a host's keys, and trust it from now on: nodes are only reached by keys that are known.
     Trust(trust::TrustArgs),
+    /// Make a token for a user, by which other machines ask in his name; it is shown once.
+    Token {
+        /// The user, by name.
+        user: String,
+        /// Take all tokens of the user back instead.
+        #[arg(long)]
+        revoke: bool,
+        /// The daemon's folder [default: as for the daemon].
+        #[arg(long)]
+        state: Option<PathBuf>,
+    },
     /// Print a unit for systemd that runs the daemon; `systemctl --user` takes it, or the system's.
     Unit {
         #[command(flatten)]
@@ -190,6 +241,14 @@ fn unit(place: &Place) -> anyhow::Result<String> {
     let program = quoted(&std::env::current_exe()?)?;
     let (config, state) = (quoted(&place.config)?, quoted(&place.state)?);
     let socket = quoted(&place.socket)?;
+    let mut remote = String::new();
+    if let Some(Remote { listen, tls }) = &place.remote {
+        remote = format!(" --listen {listen}");
+        if let Some((cert, key)) = tls {
+            let (cert, key) = (quoted(cert)?, quoted(key)?);
+            remote = format!("{remote} --tls-cert {cert} --tls-key {key}");
+        }
+    }
     Ok(format!(
         "[Unit]\n\
          Description=gridlive: lends idle machines\n\
@@ -198,7 +257,7 @@ fn unit(place: &Place) -> anyhow::Result<String> {
          \n\
          [Service]\n\
          Type=notify\n\
-         ExecStart={program} daemon {config} --state {state} --socket {socket}\n\
+         ExecStart={program} daemon {config} --state {state} --socket {socket}{remote}\n\
          ExecReload=/bin/kill -HUP $MAINPID\n\
          # Agents of this machine outlive the daemon, as those of other machines do.\n\
          KillMode=process\n\
@@ -258,6 +317,7 @@ fn node_part(verb: &Verb) -> Option<std::io::Result<()>> {
         | Verb::Demo
         | Verb::Trust(_)
         | Verb::Unit { .. }
+        | Verb::Token { .. }
         | Verb::Journal { .. }
         | Verb::Completions { .. }
         | Verb::Man { .. }
@@ -319,6 +379,15 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         }
         Verb::Trust(args) => {
             trust::run(&args)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Token { user, revoke, state } => {
+            let tokens = Tokens::of(&state_folder(state)?);
+            if revoke {
+                println!("{} tokens of {user} taken back", tokens.revoke(&user)?);
+            } else {
+                println!("{}", tokens.make(&user)?);
+            }
             Ok(ExitCode::SUCCESS)
         }
         Verb::Unit { place } => {

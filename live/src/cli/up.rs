@@ -20,6 +20,12 @@ fn start(place: &Place) -> anyhow::Result<Child> {
     let mut command = Command::new("/proc/self/exe");
     command.arg("daemon").arg("--detached").arg(&place.config);
     command.arg("--state").arg(&place.state).arg("--socket").arg(&place.socket);
+    if let Some(remote) = &place.remote {
+        command.arg("--listen").arg(remote.listen.to_string());
+        if let Some((cert, key)) = &remote.tls {
+            command.arg("--tls-cert").arg(cert).arg("--tls-key").arg(key);
+        }
+    }
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     command.spawn().context("the daemon does not start")
 }

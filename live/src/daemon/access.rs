@@ -4,6 +4,7 @@
 //! name, and cancels, holds and reads what is its own; the core refuses everything else. The
 //! members of a node's owner lend it and take it back. Who is listed nowhere sees nothing.
 
+use super::remote::Guests;
 use crate::agent::user_name;
 use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
@@ -11,13 +12,24 @@ use gridsim::scenario::schema::Scenario;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::net::UnixListener;
 
-/// The user at the other end of a connection.
+/// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug)]
-pub struct Peer(pub Option<u32>);
+pub enum Peer {
+    /// A user of this machine, by the kernel's word.
+    Here(Option<u32>),
+    /// Somebody on another machine: a token says who.
+    Elsewhere,
+}
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self(stream.io().peer_cred().ok().map(|cred| cred.uid()))
+        Self::Here(stream.io().peer_cred().ok().map(|cred| cred.uid()))
+    }
+}
+
+impl Connected<IncomingStream<'_, Guests>> for Peer {
+    fn connect_info(_: IncomingStream<'_, Guests>) -> Self {
+        Self::Elsewhere
     }
 }
 
@@ -83,10 +95,19 @@ impl Access {
     /// who could read its files anyway, are administrators.
     #[must_use]
     pub fn who(&self, uid: u32) -> Option<Who> {
-        let user = user_name(uid);
-        let mine = |name: &String| *name == user || name.parse() == Ok(uid);
-        let own = rustix::process::geteuid().as_raw();
-        let admin = uid == own || uid == 0 || self.admins.iter().any(mine);
+        self.known(user_name(uid), Some(uid))
+    }
+
+    /// Returns who a user is by name; see [`Access::who`].
+    #[must_use]
+    pub fn named(&self, user: &str) -> Option<Who> {
+        self.known(user.to_owned(), user.parse().ok())
+    }
+
+    fn known(&self, user: String, uid: Option<u32>) -> Option<Who> {
+        let mine = |name: &String| *name == user || uid.is_some() && name.parse().ok() == uid;
+        let own = [rustix::process::geteuid().as_raw(), 0].map(user_name);
+        let admin = own.contains(&user) || self.admins.iter().any(mine);
         let of = |(account, users): (&String, &Vec<String>)| {
             users.iter().any(mine).then(|| account.clone())
         };
@@ -113,6 +134,11 @@ mod tests {
         assert_eq!(who(2), Some((true, vec![])));
         assert_eq!(who(4711), Some((false, vec!["a".to_owned()])));
         assert_eq!(who(4712), None);
+        assert_eq!(access.named("daemon").map(|who| who.accounts), Some(vec!["a".to_owned()]));
+        assert_eq!(
+            (access.named("root").map(|who| who.admin), access.named("x")),
+            (Some(true), None)
+        );
         assert!(access.is_shared() && !Access::default().is_shared());
         let member = access.who(1).unwrap();
         assert!(member.acts_for("a") && !member.acts_for("b"));

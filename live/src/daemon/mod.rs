@@ -7,6 +7,7 @@ pub mod keeper;
 pub mod metrics;
 pub mod nodes;
 pub mod plan;
+pub mod remote;
 pub mod store;
 pub mod views;
 
@@ -14,6 +15,7 @@ use crate::frame::{Hardware, Membership};
 use access::{Access, Peer};
 use anyhow::Context;
 use api::Shared;
+use axum::serve::Listener;
 use gridcore::bundle::GPUS_MAX;
 use gridcore::command::{Command, Report, Request};
 use gridcore::config::{Config, NodeSpec};
@@ -25,6 +27,7 @@ use gridsim::scenario::schema::Ssh;
 use history::History;
 use keeper::{Handle, Keeper};
 use nodes::{Measured, Plan, Way};
+use remote::{Remote, Tokens};
 use std::collections::BTreeMap;
 use std::future::IntoFuture;
 use std::os::unix::fs::PermissionsExt;
@@ -42,6 +45,8 @@ pub struct Place {
     pub state: PathBuf,
     /// Its socket.
     pub socket: PathBuf,
+    /// Where other machines ask, if they may.
+    pub remote: Option<Remote>,
 }
 
 /// Begins a session of this process's own: no terminal that goes away ends it.
@@ -86,6 +91,7 @@ pub async fn serve(place: &Place, say: impl Fn(&str)) -> anyhow::Result<()> {
         lines: Arc::new(lines),
         down: Arc::clone(&down),
         access: Arc::clone(&access),
+        tokens: Tokens::of(&place.state),
     };
     say(&format!("listening on {}", place.socket.display()));
     // Where systemd waits for it; elsewhere nobody hears.
@@ -93,7 +99,9 @@ pub async fn serve(place: &Place, say: impl Fn(&str)) -> anyhow::Result<()> {
     if restarted {
         say(&reload(&handle, place, &access).await);
     }
-    let routes = api::routes(shared).into_make_service_with_connect_info::<Peer>();
+    let routes = api::routes(shared);
+    welcome(place, routes.clone(), &say).await?;
+    let routes = routes.into_make_service_with_connect_info::<Peer>();
     let mut server = std::pin::pin!(axum::serve(listener, routes).into_future());
     let mut has_ended = std::pin::pin!(has_ended);
     let mut terminate = signal(SignalKind::terminate())?;
@@ -135,6 +143,16 @@ fn lost(state: &Path) -> String {
          it goes on where it was, and what runs goes on until its permission ends",
         state.display()
     )
+}
+
+/// Takes requests of other machines, where they may come.
+async fn welcome(place: &Place, routes: axum::Router, say: &impl Fn(&str)) -> anyhow::Result<()> {
+    let Some(remote) = &place.remote else { return Ok(()) };
+    let guests = remote.listen(&place.state).await?;
+    say(&format!("listening on https://{}", guests.local_addr()?));
+    let routes = routes.into_make_service_with_connect_info::<Peer>();
+    tokio::spawn(axum::serve(guests, routes).into_future());
+    Ok(())
 }
 
 /// The way to a node, and the line to it where one stands already.

@@ -31,6 +31,7 @@ pub(crate) struct Cluster {
     daemon: Option<Child>,
     nodes: Vec<String>,
     env: Vec<(&'static str, PathBuf)>,
+    args: Vec<String>,
     state: PathBuf,
     program: PathBuf,
 }
@@ -174,6 +175,11 @@ impl Cluster {
         self.env.push((name, value));
     }
 
+    /// Adds to the daemon's command line, from its next start on.
+    pub(crate) fn add_args(&mut self, args: &[&str]) {
+        self.args.extend(args.iter().map(ToString::to_string));
+    }
+
     /// Lets the machine's GPUs be these from now on.
     pub(crate) fn set_gpus(&self, gpus: &[String]) {
         std::fs::write(self.path("gpus.new"), gpus.join("\n")).unwrap();
@@ -194,8 +200,8 @@ impl Cluster {
     pub(crate) fn describe(nodes: &str, rules: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("gl").tempdir_in("/tmp").unwrap();
         let (state, program) = (folder.path().join("state"), PathBuf::from(GRIDLIVE));
-        let (names, env) = (Vec::new(), Vec::new());
-        let cluster = Self { folder, daemon: None, nodes: names, env, state, program };
+        let (names, env, args) = (Vec::new(), Vec::new(), Vec::new());
+        let cluster = Self { folder, daemon: None, nodes: names, env, args, state, program };
         cluster.write(nodes, rules);
         cluster
     }
@@ -248,6 +254,7 @@ impl Cluster {
         let mut command = Command::new(&self.program);
         command.arg("daemon").arg(self.path("c.yaml")).arg("--state").arg(&self.state);
         command.arg("--socket").arg(self.path("sock")).stdin(Stdio::null());
+        command.args(&self.args);
         command.envs(self.env.iter().map(|(key, value)| (key, value)));
         command.stdout(log.try_clone().unwrap()).stderr(log);
         self.daemon = Some(command.process_group(0).spawn().unwrap());

@@ -1,4 +1,4 @@
-//! The API: HTTP and JSON over a Unix socket.
+//! The API: HTTP and JSON over a Unix socket, and over TLS for other machines.
 //!
 //! Every operation stands in one table, from which both the routes and the description of the API
 //! (`/v1/openapi.json`) are made.
@@ -11,6 +11,7 @@ use super::access::{Access, Peer, Who};
 use super::history::History;
 use super::keeper::{Handle, Refusal};
 use super::nodes::{Line, LineState};
+use super::remote::Tokens;
 use super::views;
 use crate::frame::Down;
 use axum::body::Body;
@@ -43,6 +44,8 @@ pub struct Shared {
     pub down: Arc<tokio::sync::Notify>,
     /// Who may do what.
     pub access: Arc<RwLock<Access>>,
+    /// Who is who on other machines.
+    pub tokens: Tokens,
 }
 
 /// A refusal, as the API says it.
@@ -161,12 +164,27 @@ async fn admit(
     mut request: Request<Body>,
     next: Next,
 ) -> Result<Response, Wrong> {
-    let found = peer.0.and_then(|uid| read(&shared.access).who(uid));
+    let found = match peer {
+        Peer::Here(uid) => uid.and_then(|uid| read(&shared.access).who(uid)),
+        Peer::Elsewhere => {
+            let user = token(&request).and_then(|token| shared.tokens.user(token));
+            let user = user.ok_or_else(|| {
+                forbidden("no token that is known here: an administrator makes one for you")
+            })?;
+            read(&shared.access).named(&user)
+        }
+    };
     let who = found.ok_or_else(|| {
         forbidden("you are listed at no account: ask an administrator to add you to its `users`")
     })?;
     request.extensions_mut().insert(who);
     Ok(next.run(request).await)
+}
+
+/// Returns the token that a request carries.
+fn token(request: &Request<Body>) -> Option<&str> {
+    let header = request.headers().get(axum::http::header::AUTHORIZATION)?;
+    header.to_str().ok()?.strip_prefix("Bearer ")
 }
 
 fn read(access: &RwLock<Access>) -> RwLockReadGuard<'_, Access> {
