@@ -310,8 +310,8 @@ impl State {
         (-self.nodes[node].spec.priority.max(-i32::MAX), self.tie_rank[node])
     }
 
-    /// Returns the jobs that are neither waiting nor running nor held nor claimed, or that are while
-    /// they depend on others: none, ever.
+    /// Returns the jobs that are neither waiting nor running nor held nor claimed, or that are so
+    /// while they depend on others: none, ever.
     #[must_use]
     pub fn strays(&self) -> Vec<JobId> {
         let stray = |(id, job): (JobId, &Job)| {

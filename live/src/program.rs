@@ -2,6 +2,7 @@
 //! and sent to the node that is to run it. The core only carries its number.
 
 use rustix::fs::Mode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -12,7 +13,7 @@ use std::path::Path;
 pub const PROGRAM_MAX: usize = 512 << 10;
 
 /// What a job runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Program {
     /// The job's name, for people.

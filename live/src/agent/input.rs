@@ -1,7 +1,7 @@
 //! What a job reads: a pipe in its lease's folder, which its shim keeps open until all has come.
 //!
-//! The bytes are counted. An agent that starts again counts anew, which whoever sends them sees: a job
-//! never takes a part of what it was sent for the whole.
+//! The bytes are counted. An agent that starts again counts anew, which whoever sends them sees: a
+//! job never takes a part of what it was sent for the whole.
 
 use super::Agent;
 use super::order::{LeaseFolder, Told};

@@ -4,8 +4,10 @@ use super::Asking;
 use super::run::{Here, alloc, attached, logs, wait};
 use super::screen;
 use clap::{Args, Subcommand};
-use gridlive::client::Client;
-use serde_json::{Map, Value, json};
+use gridlive::client::types::{
+    CheckpointRequest, GangRequest, JobRequest, NeedsRequest, Submission, Word,
+};
+use gridlive::program::Program;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -261,54 +263,42 @@ pub(super) enum JobVerb {
 }
 
 impl JobArgs {
-    /// Returns the keys of the job, as in a scenario.
-    fn keys(&self, array: Option<u32>) -> anyhow::Result<Value> {
-        let mut keys = Map::new();
-        let mut set = |key: &str, value: Value| keys.insert(key.to_owned(), value);
-        set("priority", json!(self.priority));
-        let mut needs =
-            json!({ "cpu_cores": self.cpus, "memory_gb": self.memory, "gpus": self.gpus });
-        let parts = [("gpu_share", &self.gpu_share), ("gpu_memory_gb", &self.gpu_memory)];
-        for (key, value) in parts {
-            if let Some(value) = value {
-                needs[key] = json!(value);
-            }
-        }
-        set("needs", needs);
-        if !self.gpu_model.is_empty() {
-            set("labels", json!({ "gpu_model": self.gpu_model }));
-        }
-        let texts = [
-            ("account", &self.account),
-            ("pool", &self.pool),
-            ("limit", &self.limit),
-            ("vacate_seconds", &self.vacate),
-            ("budget_atp", &self.budget),
-        ];
-        for (key, value) in texts {
-            if let Some(value) = value {
-                set(key, json!(value));
-            }
-        }
-        if let Some(interval) = &self.checkpoint {
-            set("checkpoint", json!({ "interval": interval }));
-        }
-        if let Some(count) = self.gang {
-            set("gang", json!({ "count": count }));
-        }
-        if let Some(count) = array {
-            set("array", json!(count));
-        }
-        if self.now {
-            set("if_busy", json!("refuse"));
-        }
-        set("preferred_nodes", json!(self.preferred_nodes));
-        set("after", json!(numbers(&self.after)?));
-        Ok(Value::Object(keys))
+    /// Returns what the job needs.
+    fn request(&self, array: Option<u32>) -> anyhow::Result<JobRequest> {
+        let model = [("gpu_model".to_owned(), self.gpu_model.clone())];
+        let labels = model.into_iter().filter(|(_, models)| !models.is_empty()).collect();
+        Ok(JobRequest {
+            array,
+            account: self.account.clone(),
+            pool: self.pool.clone(),
+            priority: Some(self.priority.clone()),
+            needs: NeedsRequest {
+                cpu_cores: self.cpus.clone(),
+                memory_gb: self.memory.clone(),
+                gpus: self.gpus,
+                gpu_share: self.gpu_share.clone(),
+                gpu_memory_gb: self.gpu_memory.clone(),
+            },
+            limit: self.limit.clone(),
+            checkpoint: self.checkpoint.clone().map(|interval| CheckpointRequest { interval }),
+            labels,
+            preferred_nodes: self.preferred_nodes.clone(),
+            gang: self.gang.map(|count| GangRequest { count }),
+            budget_atp: self.budget.clone(),
+            vacate_seconds: self.vacate.clone(),
+            if_busy: self.now.then(|| "refuse".to_owned()),
+            after: numbers(&self.after)?,
+            ..JobRequest::default()
+        })
     }
 
     /// Returns what is submitted.
-    fn body(&self, array: Option<u32>, command: &[String], input: bool) -> anyhow::Result<Value> {
+    pub(super) fn submission(
+        &self,
+        array: Option<u32>,
+        command: &[String],
+        input: bool,
+    ) -> anyhow::Result<Submission> {
         let mut env = Vec::new();
         for variable in &self.env {
             let (name, value) = match variable.split_once('=') {
@@ -323,27 +313,12 @@ impl JobArgs {
         }
         let default = || command.first().map(|c| c.rsplit('/').next().unwrap_or(c).to_owned());
         let name = self.name.clone().or_else(default).unwrap_or_default();
-        let program = json!({
-            "name": name,
-            "command": command,
-            "env": env,
-            "cwd": self.cwd,
-            "input": input,
-        });
+        let (command, cwd) = (command.to_vec(), self.cwd.clone());
+        let program = Program { name, command, env, cwd, input, ..Program::default() };
         // One command line is one client: asked again, it is answered again.
         let client = gridlive::clock::unique()? >> 1;
-        Ok(json!({ "client": client, "number": 1, "job": self.keys(array)?, "program": program }))
+        Ok(Submission { client, number: 1, job: self.request(array)?, program })
     }
-}
-
-pub(super) async fn submit(
-    client: &Client,
-    job: &JobArgs,
-    array: Option<u32>,
-    command: &[String],
-    input: bool,
-) -> anyhow::Result<Value> {
-    Ok(client.post("/v1/jobs", &job.body(array, command, input)?).await?)
 }
 
 /// Runs a verb.
@@ -366,28 +341,26 @@ pub(super) async fn run(verb: JobVerb) -> anyhow::Result<ExitCode> {
             alloc(&asking, &JobArgs { name, limit: Some(time), ..shared.job()? }, wait_time).await
         }
         JobVerb::Dealloc { job, asking } => {
-            asking.client()?.delete(&format!("/v1/jobs/{job}")).await?;
+            asking.client()?.cancel(job).await?;
             Ok(ExitCode::SUCCESS)
         }
         JobVerb::Plan { job, asking } => {
-            super::show::print(
-                &asking,
-                &asking.client()?.post("/v1/plan", &job.keys(None)?).await?,
-            );
+            let keys = serde_json::to_value(job.request(None)?)?;
+            super::show::print(&asking, &asking.client()?.post("/v1/plan", &keys).await?);
             Ok(ExitCode::SUCCESS)
         }
         JobVerb::Cancel { jobs, asking } => {
             let client = asking.client()?;
             for job in jobs {
-                client.delete(&format!("/v1/jobs/{job}")).await?;
+                client.cancel(job).await?;
             }
             Ok(ExitCode::SUCCESS)
         }
-        JobVerb::Hold { job, asking } => tell(&asking, job, "hold").await,
-        JobVerb::Release { job, asking } => tell(&asking, job, "release").await,
-        JobVerb::Requeue { job, asking } => tell(&asking, job, "requeue").await,
-        JobVerb::Suspend { job, asking } => tell(&asking, job, "suspend").await,
-        JobVerb::Resume { job, asking } => tell(&asking, job, "resume").await,
+        JobVerb::Hold { job, asking } => tell(&asking, job, Word::Hold).await,
+        JobVerb::Release { job, asking } => tell(&asking, job, Word::Release).await,
+        JobVerb::Requeue { job, asking } => tell(&asking, job, Word::Requeue).await,
+        JobVerb::Suspend { job, asking } => tell(&asking, job, Word::Suspend).await,
+        JobVerb::Resume { job, asking } => tell(&asking, job, Word::Resume).await,
         JobVerb::Wait { jobs, timeout, asking } => {
             let client = asking.client()?;
             let waited = wait(&client, &jobs, asking.json);
@@ -413,8 +386,8 @@ pub(super) async fn run(verb: JobVerb) -> anyhow::Result<ExitCode> {
 }
 
 /// Says one word about a job.
-async fn tell(asking: &Asking, job: u64, word: &str) -> anyhow::Result<ExitCode> {
-    asking.client()?.post(&format!("/v1/jobs/{job}/{word}"), &Value::Null).await?;
+async fn tell(asking: &Asking, job: u64, word: Word) -> anyhow::Result<ExitCode> {
+    asking.client()?.tell(job, word).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -439,19 +412,18 @@ async fn submitted(
     command: &[String],
     asking: &Asking,
 ) -> anyhow::Result<ExitCode> {
-    let answer = submit(&asking.client()?, job, array, command, false).await?;
+    let submission = job.submission(array, command, false)?;
+    let answer = asking.client()?.submit(&submission).await?;
     if asking.json {
-        println!("{}", screen::json(&answer));
+        println!("{}", screen::json(&serde_json::to_value(&answer)?));
     } else {
-        let jobs = answer["jobs"].as_array().into_iter().flatten();
-        let jobs: Vec<u64> = jobs.filter_map(Value::as_u64).collect();
-        match jobs.as_slice() {
+        match answer.jobs.as_slice() {
             [one] => println!("{one}"),
             [first, .., last] => println!("{first}-{last}"),
             [] => {}
         }
     }
-    match answer["refused"].as_str() {
+    match answer.refused {
         Some(why) => anyhow::bail!("not all were accepted: {why}"),
         None => Ok(ExitCode::SUCCESS),
     }

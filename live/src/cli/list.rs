@@ -113,7 +113,7 @@ fn table(columns: &[&str], rows: &[&Value], found: &Value) -> String {
     format!("{table}\n{cut}")
 }
 
-/// Returns the lines of a table for other programs (RFC 4180): what has parts has a column for each.
+/// Returns the lines of a table for other programs (RFC 4180): each part has a column.
 fn csv(columns: &[&str], rows: &[&Value]) -> Vec<String> {
     let mut names: Vec<(&str, Option<&String>)> = Vec::new();
     for column in columns {

@@ -2,13 +2,13 @@
 
 use super::Asking;
 use super::input::feed;
-use super::job::{JobArgs, submit};
+use super::job::JobArgs;
 use super::screen::{self, Stream};
-use super::show::{cell, line_of};
+use super::show::line_of;
 use gridcore::units::Span;
 use gridlive::client::Client;
+use gridlive::client::types::Job;
 use gridlive::clock::since_boot;
-use serde_json::Value;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -37,23 +37,13 @@ pub(super) async fn logs(
     }
 }
 
-/// Waits until a job has ended.
-async fn ended(client: &Client, job: u64) -> anyhow::Result<Value> {
-    loop {
-        let found = client.get(&format!("/v1/jobs/{job}/wait")).await?;
-        if found["finished"].is_u64() {
-            return Ok(found);
-        }
-    }
-}
-
 pub(super) async fn wait(client: &Client, jobs: &[u64], as_json: bool) -> anyhow::Result<ExitCode> {
     let mut all = true;
     for job in jobs {
-        let found = ended(client, *job).await?;
-        all &= found["state"] == "completed";
+        let found = client.wait(*job).await?;
+        all &= found.state == "completed";
         if as_json {
-            println!("{}", screen::json(&found));
+            println!("{}", screen::json(&serde_json::to_value(&found)?));
         } else {
             println!("{}", line_of(&found));
         }
@@ -68,8 +58,8 @@ async fn submit_one(
     command: &[String],
     input: bool,
 ) -> anyhow::Result<u64> {
-    let answer = submit(client, job, None, command, input).await?;
-    answer["jobs"][0].as_u64().ok_or_else(|| anyhow::anyhow!("no number came back"))
+    let answer = client.submit(&job.submission(None, command, input)?).await?;
+    answer.jobs.first().copied().ok_or_else(|| anyhow::anyhow!("no number came back"))
 }
 
 /// Takes capacity and waits until it is there.
@@ -82,17 +72,17 @@ pub(super) async fn alloc(
     let number = submit_one(&client, job, &[], false).await?;
     let until = since_boot().after(Span::seconds(seconds));
     loop {
-        let found = client.get(&format!("/v1/jobs/{number}")).await?;
-        if found["state"] == "running" {
+        let found = client.job(number).await?;
+        if found.state == "running" {
             if asking.json {
-                println!("{}", screen::json(&found));
+                println!("{}", screen::json(&serde_json::to_value(&found)?));
             } else {
-                println!("{number} {}", cell(&found["nodes"]));
+                println!("{number} {}", screen::escaped(&found.nodes.join(", ")));
             }
             return Ok(ExitCode::SUCCESS);
         }
-        if found["finished"].is_u64() {
-            anyhow::bail!("allocation {number} is {}", cell(&found["state"]));
+        if found.finished.is_some() {
+            anyhow::bail!("allocation {number} is {}", found.state);
         }
         if since_boot() >= until {
             return give_up(&client, number, seconds).await;
@@ -103,7 +93,7 @@ pub(super) async fn alloc(
 
 /// Takes a job back that has not started in time.
 async fn give_up(client: &Client, job: u64, seconds: u64) -> anyhow::Result<ExitCode> {
-    client.delete(&format!("/v1/jobs/{job}")).await?;
+    client.cancel(job).await?;
     eprintln!("error: job {job} has not started after {seconds} s; it is cancelled");
     Ok(ExitCode::from(6))
 }
@@ -135,11 +125,10 @@ pub(super) async fn attached(
     // What is short is seen to end at once, what is long costs little.
     let mut rest = Duration::from_millis(5);
     loop {
-        let found = client.get(&format!("/v1/jobs/{job}")).await?;
-        let over = found["finished"].is_u64();
-        let attempts = found["attempts"].as_u64().unwrap_or(0);
-        let started = attempts > 0;
-        attempt.send_replace(u32::try_from(attempts).unwrap_or(u32::MAX));
+        let found = client.job(job).await?;
+        let over = found.finished.is_some();
+        let started = found.attempts > 0;
+        attempt.send_replace(found.attempts);
         for (errors, from, to) in &mut streams {
             if started {
                 copy(client, job, (*errors, from, to)).await?;
@@ -160,7 +149,7 @@ pub(super) async fn attached(
             fed = async { feeding.as_mut()?.await.ok() }, if feeding.is_some() => {
                 feeding = None;
                 if let Some(Err(lost)) = fed {
-                    client.delete(&format!("/v1/jobs/{job}")).await?;
+                    client.cancel(job).await?;
                     eprintln!("gridlive: job {job} is cancelled: {lost}");
                 }
             }
@@ -180,7 +169,7 @@ pub(super) async fn attached(
 
 /// Takes a job back because somebody ends this command; it is followed until it has left.
 async fn end(client: &Client, job: u64) {
-    let _ = client.delete(&format!("/v1/jobs/{job}")).await;
+    let _ = client.cancel(job).await;
     eprintln!("gridlive: job {job} is cancelled");
 }
 
@@ -202,15 +191,14 @@ async fn copy(
 }
 
 /// Returns the exit code of a job that has ended: its own, 128 and its signal, or 125.
-fn code_of(found: &Value) -> ExitCode {
-    let byte = |n: i64| u8::try_from(n & 0xff).unwrap_or(125);
-    let state = found["state"].as_str().unwrap_or_default();
-    let own = matches!(state, "completed" | "failed");
-    let code = match (found["exit_code"].as_i64(), found["signal"].as_i64()) {
+fn code_of(found: &Job) -> ExitCode {
+    let byte = |n: i32| u8::try_from(n & 0xff).unwrap_or(125);
+    let own = matches!(found.state.as_str(), "completed" | "failed");
+    let code = match (found.exit_code, found.signal) {
         (Some(code), _) if own => byte(code),
         (_, Some(signal)) if own => byte(128 + signal),
         _ => {
-            eprintln!("gridlive: the job is {state}");
+            eprintln!("gridlive: the job is {}", found.state);
             125
         }
     };

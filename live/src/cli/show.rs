@@ -6,6 +6,7 @@ use super::screen::{self, escaped};
 use clap::Subcommand;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
+use gridlive::client::types::Job;
 use serde_json::Value;
 use std::process::ExitCode;
 
@@ -403,11 +404,11 @@ pub(super) fn words(key: &str) -> String {
 }
 
 /// Returns a job that has ended, as a line.
-pub(super) fn line_of(found: &Value) -> String {
-    let code = match (found["exit_code"].as_i64(), found["signal"].as_i64()) {
+pub(super) fn line_of(found: &Job) -> String {
+    let code = match (found.exit_code, found.signal) {
         (Some(code), _) => format!(", exit code {code}"),
         (None, Some(signal)) => format!(", signal {signal}"),
         (None, None) => String::new(),
     };
-    format!("job {} {}{code}", found["job"], cell(&found["state"]))
+    format!("job {} {}{code}", found.job, escaped(&found.state))
 }

@@ -1,7 +1,7 @@
 //! Requests from other machines: over TCP, always with TLS and a token.
 //!
-//! A token stands for a user of this machine. It is shown once, when it is made; the daemon's folder
-//! holds its SHA-256 only, which is enough for 256 random bits.
+//! A token stands for a user of this machine. It is shown once, when it is made; the daemon's
+//! folder holds its SHA-256 only, which is enough for 256 random bits.
 
 use crate::program::write_whole;
 use anyhow::Context;

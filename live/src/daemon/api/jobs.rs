@@ -64,7 +64,7 @@ pub(super) fn operations() -> Vec<Operation> {
 /// How many rows are wanted.
 #[derive(Deserialize)]
 pub(super) struct Most {
-    most: Option<usize>,
+    pub(super) most: Option<usize>,
 }
 
 pub(super) async fn queue(State(shared): State<Shared>, Query(most): Query<Most>) -> Answered {
@@ -190,16 +190,16 @@ pub(super) async fn wait(State(shared): State<Shared>, Path(job): Path<u64>) -> 
 #[derive(Deserialize)]
 pub(super) struct LogPart {
     #[serde(default)]
-    errors: bool,
+    pub(super) errors: bool,
     #[serde(default)]
-    from: u64,
-    attempt: Option<u32>,
+    pub(super) from: u64,
+    pub(super) attempt: Option<u32>,
 }
 
 /// Where an attempt of a job runs, or ran: its node, its last attempt, and its account.
 struct Place {
     line: Line,
-    attempt: u32,
+    pub(super) attempt: u32,
 }
 
 /// Finds an attempt's node for somebody who acts for the job's account.
@@ -246,10 +246,10 @@ pub(super) async fn log(
 /// Which part of what a job reads.
 #[derive(Deserialize)]
 pub(super) struct InputPart {
-    attempt: u32,
-    from: u64,
+    pub(super) attempt: u32,
+    pub(super) from: u64,
     #[serde(default)]
-    last: bool,
+    pub(super) last: bool,
 }
 
 pub(super) async fn input(

@@ -3,6 +3,7 @@
 //! Every operation stands in one table, from which both the routes and the description of the API
 //! (`/v1/openapi.json`) are made.
 
+mod describe;
 mod jobs;
 mod nodes;
 mod submit;
@@ -27,7 +28,7 @@ use gridcore::deny::Denied;
 use gridcore::grid::Grid;
 use gridcore::ids::NodeId;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use tokio_stream::StreamExt;
@@ -104,7 +105,7 @@ fn operations() -> Vec<Operation> {
             post(take_down),
         ),
         ("get", "/metrics", "get_metrics", "For Prometheus, as text", get(metrics)),
-        ("get", "/v1/openapi.json", "get_api", "This description", get(description)),
+        ("get", "/v1/openapi.json", "get_api", "This description", get(describe::description)),
     ];
     one.into_iter().chain(jobs::operations()).chain(nodes::operations()).collect()
 }
@@ -121,40 +122,6 @@ pub fn routes(shared: Shared) -> Router {
         .fallback(|| async { not_found("there is no such path") })
         .layer(from_fn_with_state(shared.clone(), admit))
         .with_state(shared)
-}
-
-/// Describes the API (OpenAPI 3.1).
-async fn description() -> Json<Value> {
-    let mut paths: Map<String, Value> = Map::new();
-    for (method, path, id, about, _) in operations() {
-        let parts = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-        let parameter = |name: &str| {
-            let kind = if name == "job" { "integer" } else { "string" };
-            json!({ "name": name, "in": "path", "required": true, "schema": { "type": kind } })
-        };
-        let parameters: Vec<Value> = parts.map(parameter).collect();
-        let refused = json!({
-            "description": "refused, and why",
-            "content": { "application/json": { "schema": {
-                "type": "object",
-                "required": ["error"],
-                "properties": { "error": { "type": "string" } },
-            } } },
-        });
-        let operation = json!({
-            "operationId": id,
-            "summary": about,
-            "parameters": parameters,
-            "responses": { "200": { "description": "done" }, "default": refused },
-        });
-        let entry = paths.entry(path).or_insert_with(|| json!({}));
-        entry[method] = operation;
-    }
-    Json(json!({
-        "openapi": "3.1.0",
-        "info": { "title": "gridlive", "version": env!("CARGO_PKG_VERSION") },
-        "paths": paths,
-    }))
 }
 
 /// Lets in who is listed, and notes who it is.

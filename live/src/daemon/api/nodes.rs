@@ -69,12 +69,12 @@ pub(super) async fn examine(Of(shared): Of<Shared>, Path(name): Path<String>) ->
 /// What a verb about a node may say.
 #[derive(Deserialize, Default)]
 pub(super) struct NodeWords {
-    reason: Option<String>,
-    gpus: Option<u8>,
+    pub(super) reason: Option<String>,
+    pub(super) gpus: Option<u8>,
     /// For how long, as a scenario writes spans.
-    lasts: Option<String>,
+    pub(super) lasts: Option<String>,
     #[serde(default)]
-    now: bool,
+    pub(super) now: bool,
 }
 
 pub(super) async fn node_verb(

@@ -1,10 +1,13 @@
 //! A client of the daemon: requests over its Unix socket, or over TLS from another machine.
 
+pub mod types;
+
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +19,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use types::{Job, Jobs, Nodes, Status, Submission, Submitted, Word};
 
 /// How long another machine may take to answer at all.
 const CONNECTS: Duration = Duration::from_secs(10);
@@ -189,6 +193,91 @@ impl Client {
         let broken = |e: String| ClientError::Broken(e);
         let bytes = response.into_body().collect().await.map_err(|e| broken(e.to_string()))?;
         serde_json::from_slice(&bytes.to_bytes()).map_err(|e| broken(e.to_string()))
+    }
+
+    async fn typed<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let found = self.get(path).await?;
+        serde_json::from_value(found).map_err(|e| ClientError::Broken(e.to_string()))
+    }
+
+    /// Submits a job, or an array; its program comes with it.
+    ///
+    /// # Errors
+    /// When there is no answer, or none of it was accepted.
+    pub async fn submit(&self, submission: &Submission) -> Result<Submitted, ClientError> {
+        let broken = |e: serde_json::Error| ClientError::Broken(e.to_string());
+        let body = serde_json::to_value(submission).map_err(broken)?;
+        serde_json::from_value(self.post("/v1/jobs", &body).await?).map_err(broken)
+    }
+
+    /// Looks at a job.
+    ///
+    /// # Errors
+    /// When there is no answer, or no such job.
+    pub async fn job(&self, job: u64) -> Result<Job, ClientError> {
+        self.typed(&format!("/v1/jobs/{job}")).await
+    }
+
+    /// Waits until a job has ended.
+    ///
+    /// # Errors
+    /// When there is no answer, or no such job.
+    pub async fn wait(&self, job: u64) -> Result<Job, ClientError> {
+        loop {
+            let found: Job = self.typed(&format!("/v1/jobs/{job}/wait")).await?;
+            if found.finished.is_some() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Says a word about a job.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is a refusal.
+    pub async fn tell(&self, job: u64, word: Word) -> Result<(), ClientError> {
+        let path = format!("/v1/jobs/{job}/{}", word.name());
+        self.post(&path, &Value::Null).await.map(drop)
+    }
+
+    /// Takes a job back, waiting or running.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is a refusal.
+    pub async fn cancel(&self, job: u64) -> Result<(), ClientError> {
+        self.delete(&format!("/v1/jobs/{job}")).await.map(drop)
+    }
+
+    /// Lists the jobs that wait or run.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn queue(&self, most: usize) -> Result<Jobs, ClientError> {
+        self.typed(&format!("/v1/jobs?most={most}")).await
+    }
+
+    /// Lists the jobs that have ended, the newest first.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn history(&self, most: usize) -> Result<Jobs, ClientError> {
+        self.typed(&format!("/v1/history?most={most}")).await
+    }
+
+    /// Looks at the cluster.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.typed("/v1/status").await
+    }
+
+    /// Lists the nodes.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn nodes(&self) -> Result<Nodes, ClientError> {
+        self.typed("/v1/nodes").await
     }
 
     /// Asks for something that changes nothing.

@@ -1,0 +1,228 @@
+//! What is asked and answered, in types: the API's description is made of them.
+//!
+//! Amounts are decimals as text, spans as scenarios write them (`90`, `30m`). An answer may hold
+//! more than its type names: what is not named here is in `more`, and may change.
+
+use crate::program::Program;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// Jobs to be run: one, or an array of them.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct Submission {
+    /// A number that no other client has; see [`crate::clock::unique`].
+    pub client: u64,
+    /// Counts the client's requests. Asked again, it is answered again, and nothing runs twice.
+    pub number: u64,
+    /// What the job needs, and under which conditions.
+    pub job: JobRequest,
+    /// What it runs.
+    pub program: Program,
+}
+
+/// What a job needs, and under which conditions: the keys of a job in a scenario.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct JobRequest {
+    /// How many alike; each finds its place in `GRID_ARRAY_INDEX`, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub array: Option<u32>,
+    /// Who pays; the first account that the user acts for, where none is named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// The pool; the first where none is named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// low, medium, high, urgent, or 0 to 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<String>,
+    /// What each member needs.
+    pub needs: NeedsRequest,
+    /// Custom resources each member needs.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub resources: BTreeMap<String, u64>,
+    /// Longest run of an attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<String>,
+    /// Work between two checkpoints.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<CheckpointRequest>,
+    /// Labels the node must have, each with the values allowed.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, Vec<String>>,
+    /// Nodes to take before any other.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub preferred_nodes: Vec<String>,
+    /// Several members that start together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gang: Option<GangRequest>,
+    /// Most it may cost, in ATP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget_atp: Option<String>,
+    /// Longest notice it asks for when its node's owner returns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vacate_seconds: Option<String>,
+    /// wait or refuse: what happens when it cannot start at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub if_busy: Option<String>,
+    /// Numbers of jobs that must complete first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<String>,
+}
+
+/// What each member of a job needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct NeedsRequest {
+    /// Cores.
+    pub cpu_cores: String,
+    /// Memory in GiB.
+    pub memory_gb: String,
+    /// GPUs.
+    pub gpus: u8,
+    /// The part of each GPU, above 0 up to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_share: Option<String>,
+    /// Memory on each GPU in GiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_memory_gb: Option<String>,
+}
+
+/// Checkpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct CheckpointRequest {
+    /// Work between two.
+    pub interval: String,
+}
+
+/// Members that start together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct GangRequest {
+    /// How many.
+    pub count: u16,
+}
+
+/// What has become of a submission.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Submitted {
+    /// The numbers of the jobs that were accepted.
+    pub jobs: Vec<u64>,
+    /// Why the others were not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+/// A job that waits, runs or has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Job {
+    /// Its number.
+    pub job: u64,
+    /// Its name.
+    pub name: String,
+    /// Who pays.
+    pub account: Option<String>,
+    /// pending, held, dependent, reserved, running, paused, suspended, leaving, completed, failed,
+    /// timeout, cancelled, preempted, `node_fail` or `out_of_budget`.
+    pub state: String,
+    /// How often it was started.
+    pub attempts: u32,
+    /// Where its last attempt runs, or ran.
+    pub nodes: Vec<String>,
+    /// The code with which it ended, if it ended by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// The signal that ended it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// When it ended, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished: Option<u64>,
+    /// Why it waits.
+    #[serde(default)]
+    pub why: Vec<String>,
+    /// What else there is.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
+}
+
+/// The cluster in a few numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Status {
+    /// The version of the answers.
+    pub schema: u32,
+    /// Nodes of the configuration.
+    pub nodes: usize,
+    /// Those whose agents answer.
+    pub nodes_up: usize,
+    /// Entries of the journal so far.
+    pub entries: u64,
+    /// The digest of the state after the last one.
+    pub digest: String,
+    /// What else there is.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
+}
+
+/// One node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Node {
+    /// Its name.
+    pub node: String,
+    /// up, unreachable, silent, reclaimed, or draining and why.
+    pub state: String,
+    /// Why it is not reached.
+    pub error: Option<String>,
+    /// The account that earns.
+    pub owner: String,
+    /// The leases on it.
+    pub leases: usize,
+    /// What else there is.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
+}
+
+/// Jobs, and how many there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Jobs {
+    /// As many as were asked for.
+    pub jobs: Vec<Job>,
+    /// How many there are, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all: Option<usize>,
+}
+
+/// All nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Nodes {
+    /// In their order.
+    pub nodes: Vec<Node>,
+}
+
+/// A word about a job, to which the answer is that it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// Keep it from starting.
+    Hold,
+    /// Let it start again.
+    Release,
+    /// End its attempt; it waits again.
+    Requeue,
+    /// Stop its processes; it keeps what it holds.
+    Suspend,
+    /// Let them go on.
+    Resume,
+}
+
+impl Word {
+    /// Returns its name in a path.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::Release => "release",
+            Self::Requeue => "requeue",
+            Self::Suspend => "suspend",
+            Self::Resume => "resume",
+        }
+    }
+}
