@@ -103,6 +103,10 @@ canaries! {
     SkipDeadline,
     /// A station that starts again does not do what its disk says and its processes may not know.
     TrustProcesses,
+    /// A job starts although others must complete first.
+    StartDependent,
+    /// A new session lets go on what its account has suspended.
+    ForgetSuspension,
 }
 
 #[cfg(feature = "canaries")]

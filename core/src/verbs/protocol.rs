@@ -208,7 +208,7 @@ impl Work<'_> {
         let Some(lease) = self.state.leases.get_mut(&id) else { return };
         lease.proof = now;
         let (epoch, active) = (lease.epoch, lease.state == LeaseState::Active);
-        let suspended = lease.suspended.is_some();
+        let suspended = lease.suspended.is_some() && !planted(Canary::ForgetSuspension);
         let (kill_at, reason) = (lease.kill_at, lease.reason);
         if anew && active {
             self.order(node, Order::Extend { lease: id, epoch, suspended });

@@ -7,6 +7,7 @@ use gridcore::canary::{Canary, planted};
 use gridcore::effect::{FinalState, JobEnd};
 use gridcore::explain::{Blocker, explain};
 use gridcore::ids::{LeaseId, NodeId};
+use gridcore::leases::LeaseState;
 use gridcore::station::held::{Held, Phase};
 use gridcore::units::{Span, Time};
 use gridcore::wire::EvictionReason;
@@ -210,6 +211,26 @@ impl World {
         };
         let found = station.leases.values().find_map(wrong);
         self.broken.extend(found);
+        let found = self.check_suspended(node);
+        self.broken.extend(found);
+    }
+
+    /// Checks that a node whose coordinator has nothing more to say to it knows what is suspended.
+    fn check_suspended(&self, node: NodeId) -> Option<String> {
+        let (station, state) = (self.station(node)?, self.grid.state());
+        let ours = &state.links[node];
+        let theirs = station.link.as_ref()?;
+        if ours.session == 0 || ours.session != theirs.session {
+            return None;
+        }
+        station.leases.values().find_map(|held| {
+            let (lease, epoch) = held.name();
+            let open = state.leases.get(&lease)?;
+            let same = open.epoch == epoch && open.state == LeaseState::Active;
+            let settled = same && held.is_staying() && !ours.is_ordering(lease);
+            (settled && held.suspended != open.suspended.is_some())
+                .then(|| format!("[P9] {lease} on {node} is suspended at one end only"))
+        })
     }
 
     /// Checks that nothing runs any more of a job that is over.
