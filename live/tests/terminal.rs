@@ -75,7 +75,7 @@ fn nothing_that_others_wrote_steers_a_terminal() {
     let cluster = begin(folder.path());
     let heard = cluster.path("heard");
     let to = std::fs::File::create(&heard).unwrap();
-    let mut listens = shell(&cluster, &["events"], to.into()).spawn().unwrap();
+    let mut listens = shell(&cluster, &["events", "-f"], to.into()).spawn().unwrap();
     let prints = format!("printf %s '{HOSTILE}'; printf '\\233' >&2; printf %s '{HOSTILE}' >&2");
     let number = |args: &[&str]| {
         let output = cluster.run(args);

@@ -95,6 +95,17 @@ fn lists_are_printed_for_people_and_for_programs() {
     assert_eq!(row["job"], job);
     let whole: serde_json::Value = serde_json::from_str(&list(&["-o", "json"])).unwrap();
     assert_eq!((whole["schema"].as_u64(), whole["jobs"][0]["job"].as_u64()), (Some(1), Some(job)));
+    // What has happened lately, each thing once.
+    let events = text(&cluster, &["events"]);
+    let of = |what: &str| {
+        let found = events.lines().filter(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["event"] == what && line["job"] == job
+        });
+        assert_eq!(found.count(), 1, "{what} in {events}");
+    };
+    of("submitted");
+    of("started");
     // A node is lent until a time of the day, and only such a time.
     text(&cluster, &["lend", "n1", "--until", "23:59"]);
     assert_eq!(cluster.run(&["lend", "n1", "--until", "25:00"]).status.code(), Some(1));

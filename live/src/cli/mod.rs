@@ -71,12 +71,37 @@ impl Asking {
     }
 }
 
+/// The configuration file.
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// The configuration file: the nodes, how they are reached, and the rules [default:
+    /// gridlive.yaml here, in gridlive/ of `XDG_CONFIG_HOME` or ~/.config, or in /etc/gridlive].
+    #[arg(env = "GRIDLIVE_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigArgs {
+    fn find(self) -> anyhow::Result<PathBuf> {
+        if let Some(config) = self.config {
+            return Ok(config);
+        }
+        let own = folder("XDG_CONFIG_HOME", ".config").map(|own| own.join("gridlive"));
+        let folders = [Some(PathBuf::from(".")), own.ok(), Some(PathBuf::from("/etc/gridlive"))];
+        let files = folders.into_iter().flatten().map(|folder| folder.join("gridlive.yaml"));
+        let places: Vec<PathBuf> = files.collect();
+        let found = places.iter().find(|file| file.exists()).cloned();
+        found.with_context(|| {
+            let names: Vec<String> = places.iter().map(|file| file.display().to_string()).collect();
+            format!("there is no configuration: name one, or write {}", names.join(" or "))
+        })
+    }
+}
+
 /// Where a daemon is.
 #[derive(Debug, Args)]
 struct PlaceArgs {
-    /// The configuration file: the nodes, how they are reached, and the rules.
-    #[arg(env = "GRIDLIVE_CONFIG")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// The folder of the journal [default: gridlive in `XDG_STATE_HOME` or ~/.local/state].
     #[arg(long)]
     state: Option<PathBuf>,
@@ -96,7 +121,7 @@ struct PlaceArgs {
 
 impl PlaceArgs {
     fn place(self) -> anyhow::Result<Place> {
-        let config = std::path::absolute(self.config)?;
+        let config = std::path::absolute(self.config.find()?)?;
         let tls = match self.tls_cert.zip(self.tls_key) {
             Some((cert, key)) => Some((std::path::absolute(cert)?, std::path::absolute(key)?)),
             None => None,
@@ -111,9 +136,8 @@ impl PlaceArgs {
 enum Verb {
     /// Check a configuration without starting anything.
     Check {
-        /// The configuration file.
-        #[arg(env = "GRIDLIVE_CONFIG")]
-        config: PathBuf,
+        #[command(flatten)]
+        config: ConfigArgs,
     },
     /// Run the coordinator; it goes on with its journal where there is one.
     Daemon {
@@ -355,6 +379,7 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
     };
     match verb {
         Verb::Check { config } => {
+            let config = config.find()?;
             let found = gridlive::check(&config)?;
             println!(
                 "{}: ok ({} nodes, {} pools, {} accounts)",

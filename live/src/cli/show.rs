@@ -106,8 +106,11 @@ pub(super) enum ShowVerb {
         #[command(flatten)]
         asking: Asking,
     },
-    /// Print what happens, one JSON line each, until interrupted.
+    /// Print what has happened lately, one JSON line each.
     Events {
+        /// Go on with what happens, until interrupted.
+        #[arg(long, short)]
+        follow: bool,
         #[command(flatten)]
         asking: Asking,
     },
@@ -254,9 +257,15 @@ pub(super) async fn run(verb: ShowVerb) -> anyhow::Result<ExitCode> {
             let path = format!("/v1/accounts/{}/deposit?atp={}", coded(&account), coded(&atp));
             asking.client()?.post(&path, &Value::Null).await?;
         }
-        ShowVerb::Events { asking } => {
+        ShowVerb::Events { follow: true, asking } => {
             let print = |event: &str| println!("{}", screen::json(&event));
             asking.client()?.events(print).await?;
+        }
+        ShowVerb::Events { follow: false, asking } => {
+            let found = asking.client()?.get("/v1/events/recent").await?;
+            for event in found["events"].as_array().into_iter().flatten() {
+                println!("{}", screen::json(event));
+            }
         }
         ShowVerb::Drain { node, reason, asking } => {
             let words = format!("drain?reason={}", coded(&reason));

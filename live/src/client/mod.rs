@@ -334,12 +334,13 @@ impl Client {
         Ok(LogPart { bytes: bytes.to_vec(), over })
     }
 
-    /// Hands every event to `each` from now on, as long as the daemon is there.
+    /// Hands the last events and every one from now on to `each`, as long as the daemon is there.
     ///
     /// # Errors
     /// When there is no answer.
     pub async fn events(&self, mut each: impl FnMut(&str)) -> Result<(), ClientError> {
-        let mut body = self.send(Method::GET, "/v1/events", Vec::new()).await?.into_body();
+        let mut body =
+            self.send(Method::GET, "/v1/events?recent=true", Vec::new()).await?.into_body();
         let mut text = String::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|e| ClientError::Broken(e.to_string()))?;

@@ -10,7 +10,8 @@ use gridcore::ids::{Epoch, JobId};
 use gridcore::jobs::Job;
 use gridcore::state::State;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -18,6 +19,18 @@ use std::path::{Path, PathBuf};
 
 /// Ended jobs that are remembered; older ones are only in the file.
 const KEPT: usize = 20_000;
+
+/// Events that are remembered.
+const EVENTS: usize = 1_000;
+
+/// Something that has happened.
+#[derive(Clone, Debug)]
+pub struct Happening {
+    /// Counts what has happened since this start.
+    pub number: u64,
+    /// What it was, as JSON.
+    pub text: String,
+}
 
 /// How a job ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +77,9 @@ pub struct History {
     folder: PathBuf,
     file: Option<File>,
     jobs: BTreeMap<JobId, Memory>,
+    /// What has happened lately since this start.
+    events: VecDeque<Happening>,
+    told: u64,
     /// How many live jobs run each program.
     users: BTreeMap<u64, u32>,
     next_program: u64,
@@ -84,6 +100,8 @@ impl History {
             folder: programs,
             file: None,
             jobs: BTreeMap::new(),
+            events: VecDeque::new(),
+            told: 0,
             users: BTreeMap::new(),
             next_program: 1,
         };
@@ -129,6 +147,26 @@ impl History {
             let Some(id) = oldest.map(|(id, _)| *id) else { return };
             self.jobs.remove(&id);
         }
+    }
+
+    /// Remembers something that has happened for a while.
+    pub fn happened(&mut self, mut about: Value) -> Happening {
+        self.told += 1;
+        if let Some(about) = about.as_object_mut() {
+            about.insert("number".to_owned(), json!(self.told));
+        }
+        let happening = Happening { number: self.told, text: about.to_string() };
+        self.events.push_back(happening.clone());
+        if self.events.len() > EVENTS {
+            self.events.pop_front();
+        }
+        happening
+    }
+
+    /// Returns what has happened lately.
+    #[must_use]
+    pub fn events(&self) -> Vec<Happening> {
+        self.events.iter().cloned().collect()
     }
 
     /// Returns a number for a program that none has had, and the folder of programs. The program

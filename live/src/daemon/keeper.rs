@@ -3,7 +3,7 @@
 //! What has come is stamped, appended and synced as one group; only then is it applied, and only
 //! then does anything follow: replies, messages to nodes, what people are told.
 
-use super::history::{Ended, History};
+use super::history::{Ended, Happening, History};
 use super::metrics::Counters;
 use super::store::Store;
 use crate::clock::{micros, since_boot};
@@ -81,7 +81,7 @@ enum Input {
 #[derive(Clone)]
 pub struct Handle {
     inputs: SyncSender<Input>,
-    events: broadcast::Sender<String>,
+    events: broadcast::Sender<Happening>,
 }
 
 impl Handle {
@@ -155,7 +155,7 @@ impl Handle {
 
     /// Listens to what happens from now on.
     #[must_use]
-    pub fn listen(&self) -> broadcast::Receiver<String> {
+    pub fn listen(&self) -> broadcast::Receiver<Happening> {
         self.events.subscribe()
     }
 
@@ -175,7 +175,7 @@ pub struct Keeper {
     history: History,
     inputs: Receiver<Input>,
     nodes: Vec<mpsc::UnboundedSender<Down>>,
-    events: broadcast::Sender<String>,
+    events: broadcast::Sender<Happening>,
     /// What the clock showed when this start began, and what the history's time was then.
     began: (Time, Time),
     effects: Vec<Effect>,
@@ -323,15 +323,12 @@ impl Keeper {
     }
 
     /// Tells whoever listens.
-    fn tell(&self, what: &str, mut about: Value) {
-        if self.events.receiver_count() == 0 {
-            return;
-        }
+    fn tell(&mut self, what: &str, mut about: Value) {
         if let Some(about) = about.as_object_mut() {
             about.insert("event".to_owned(), json!(what));
             about.insert("at_s".to_owned(), super::views::seconds(self.grid.state().now));
         }
-        let _ = self.events.send(about.to_string());
+        let _ = self.events.send(self.history.happened(about));
     }
 
     /// Does what follows from an entry.

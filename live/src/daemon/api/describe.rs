@@ -22,6 +22,7 @@ fn query(id: &str) -> &'static [Parameter] {
             ("lasts", "string", "lend: for how long, such as 2h; then it is taken back"),
             ("now", "boolean", "reclaim: without a notice"),
         ],
+        "follow_events" => &[("recent", "boolean", "Whether the last 1,000 come first")],
         "read_log" => &[
             ("errors", "boolean", "What it printed as errors"),
             ("from", "integer", "From which byte on"),

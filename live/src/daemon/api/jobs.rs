@@ -2,7 +2,7 @@
 
 use super::{Answered, Operation, Shared, Wrong, bad, forbidden, node_named, not_found, submit};
 use crate::daemon::access::Who;
-use crate::daemon::history::History;
+use crate::daemon::history::{Happening, History};
 use crate::daemon::nodes::{Line, Told};
 use crate::daemon::views;
 use crate::frame::{DATA_MAX, Down};
@@ -176,7 +176,8 @@ pub(super) async fn wait(State(shared): State<Shared>, Path(job): Path<u64>) -> 
         let heard = async {
             loop {
                 match events.recv().await {
-                    Ok(event) if !event.contains(&ends) || !event.contains("\"ended\"") => {}
+                    Ok(Happening { text, .. })
+                        if !text.contains(&ends) || !text.contains("\"ended\"") => {}
                     // What was missed may have been it.
                     Ok(_) | Err(_) => return,
                 }

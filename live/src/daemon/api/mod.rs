@@ -97,6 +97,7 @@ fn operations() -> Vec<Operation> {
         ("get", "/v1/price", "get_prices", "What an hour costs, by class", get(price)),
         ("post", "/v1/accounts/{account}/deposit", "deposit", "Pay credit in", post(deposit)),
         ("get", "/v1/events", "follow_events", "What happens, as server-sent events", get(events)),
+        ("get", "/v1/events/recent", "get_events", "The last 1,000 events", get(recent)),
         (
             "post",
             "/v1/down",
@@ -263,11 +264,32 @@ async fn metrics(State(shared): State<Shared>) -> Result<String, Wrong> {
     Ok(shared.handle.look(look).await?)
 }
 
+/// Whether what has happened lately comes first.
+#[derive(Deserialize)]
+struct Lately {
+    #[serde(default)]
+    recent: bool,
+}
+
 async fn events(
     State(shared): State<Shared>,
-) -> Sse<impl tokio_stream::Stream<Item = Result<Event, Infallible>>> {
-    let events = BroadcastStream::new(shared.handle.listen());
-    // A listener that is too slow misses some; it is not told which.
-    let events = events.filter_map(|event| Some(Ok(Event::default().data(event.ok()?))));
-    Sse::new(events).keep_alive(KeepAlive::default())
+    Query(lately): Query<Lately>,
+) -> Result<Sse<impl tokio_stream::Stream<Item = Result<Event, Infallible>>>, Wrong> {
+    // Listened to before it is looked back: nothing is missed between, and nothing comes twice.
+    let now = BroadcastStream::new(shared.handle.listen());
+    let before = shared.handle.look(|_, history| history.events()).await?;
+    let last = before.last().map_or(0, |event| event.number);
+    let before = if lately.recent { before } else { Vec::new() };
+    // A listener that is too slow misses some; the numbers tell.
+    let now = now.filter_map(move |event| event.ok().filter(|event| event.number > last));
+    let events = tokio_stream::iter(before).chain(now);
+    let events = events.map(|event| Ok(Event::default().data(event.text)));
+    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+}
+
+async fn recent(State(shared): State<Shared>) -> Answered {
+    let events = shared.handle.look(|_, history| history.events()).await?;
+    let events = events.iter().filter_map(|event| serde_json::from_str(&event.text).ok());
+    let events: Vec<Value> = events.collect();
+    Ok(Json(json!({ "schema": views::SCHEMA, "events": events })))
 }
