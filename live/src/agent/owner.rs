@@ -30,8 +30,10 @@ impl Agent {
     /// Tells the station what the owner uses, as far as it is known now.
     pub(super) fn sample(&mut self) {
         let keepers: Vec<i32> = self.keepers().map(|(_, pid)| pid).collect();
-        let needed = !keepers.is_empty();
-        let rows = if needed { tree::all() } else { BTreeMap::new() };
+        // The trees of our own attempts, not all that run: the owner pays for looking.
+        let tree =
+            |pid: &i32| tree::family(*pid).into_iter().chain(Some(*pid).zip(tree::row(*pid)));
+        let rows: BTreeMap<i32, tree::Row> = keepers.iter().flat_map(tree).collect();
         let dedicated = self.station.as_ref().is_some_and(|station| station.machine.dedicated);
         // Where nobody owns the processors, only the GPUs count.
         let seen = self.meter.look(&keepers, &rows).or(dedicated.then(Sample::default));
