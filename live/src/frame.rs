@@ -93,6 +93,22 @@ pub struct Device {
     pub sick: Option<String>,
 }
 
+impl Device {
+    /// Says what there is to say of it: whether it is of use, as it was at the last look.
+    #[must_use]
+    pub fn note(&self) -> Note {
+        let name = format!("{} {}", self.model, self.uuid);
+        let (warns, what) = match (&self.sick, self.busy) {
+            (Some(why), _) => (true, format!("{name} is not lent: {why}")),
+            (None, None) => {
+                (true, format!("{name} does not say how busy it is: only lent when free"))
+            }
+            (None, Some(_)) => (false, format!("{name}, {} MiB", self.memory.get() >> 20)),
+        };
+        Note { warns, what }
+    }
+}
+
 /// A process that computes on a GPU.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceProcess {

@@ -84,6 +84,10 @@ fn a_broken_gpu_is_not_lent() {
     assert_eq!(cluster.job(both)["state"], "pending");
     let sick = &cluster.ask(&["show", "n1"]).unwrap()["gpus"][1]["sick"];
     assert_eq!(sick, "the driver reported XID 79");
+    until("doctor says so, too", || {
+        let doctor = cluster.run(&["doctor", "n1"]);
+        String::from_utf8_lossy(&doctor.stdout).contains("is not lent: the driver reported XID 79")
+    });
     let doctor = cluster.run(&["doctor", "n1"]);
     let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
     assert!(doctor.status.success() && said.contains("its agent answers"), "{said}");

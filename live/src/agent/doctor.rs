@@ -25,7 +25,6 @@ pub(super) fn notes(root: &Path, gpus: &[Device], groups: Result<Bounds, &str>) 
         notes.push(warn("the kernel tells no pressure (PSI): /proc/pressure is missing"));
     }
     notes.extend(space(root));
-    notes.extend(gpus.iter().map(gpu));
     if gpus.is_empty() {
         notes.push(ok("no GPUs: neither NVML nor nvidia-smi shows one"));
     } else {
@@ -78,15 +77,6 @@ fn space(root: &Path) -> Option<Note> {
     let free = found.f_bavail.saturating_mul(found.f_frsize);
     let text = format!("{} MiB are free where jobs print and work", free >> 20);
     Some(if free < SPACE { warn(text) } else { ok(text) })
-}
-
-fn gpu(device: &Device) -> Note {
-    let name = format!("{} {}", device.model, device.uuid);
-    match (&device.sick, device.busy) {
-        (Some(why), _) => warn(format!("{name} is not lent: {why}")),
-        (None, None) => warn(format!("{name} does not say how busy it is: only lent when free")),
-        (None, Some(_)) => ok(format!("{name}, {} MiB", device.memory.get() >> 20)),
-    }
 }
 
 /// Returns the kernel's own words on whether it can do what is needed, for a machine that cannot.

@@ -2,7 +2,7 @@
 
 use super::history::{History, Memory};
 use super::nodes::{Line, LineState};
-use crate::frame::Device;
+use crate::frame::{Device, Note};
 use gridcore::bundle::{Bundle, GpuNeed, Needs};
 use gridcore::explain::explain;
 use gridcore::ids::{JobId, LeaseId, NodeId};
@@ -242,7 +242,9 @@ pub fn doctor(state: &State, id: NodeId, line: &LineState) -> Option<Value> {
             checks.push(note("warn", what));
         }
         let level = |warns: bool| if warns { "warn" } else { "ok" };
-        checks.extend(hardware.notes.iter().map(|n| note(level(n.warns), n.what.clone())));
+        let devices: Vec<Note> = hardware.gpus.iter().map(Device::note).collect();
+        let notes = hardware.notes.iter().chain(&devices);
+        checks.extend(notes.map(|n| note(level(n.warns), n.what.clone())));
     }
     Some(json!({ "schema": SCHEMA, "node": node.spec.name, "checks": checks }))
 }
