@@ -80,7 +80,7 @@ impl Rules {
         range("resource_sharing.check_interval", check, check >= 1_000, "at least 1 s")?;
         let expiry = offering.offer_expiry.get();
         let enough = expiry >= check.saturating_mul(3);
-        range("resource_sharing.offer_expiry", expiry, enough, "at least 3 x check_interval (ms)")?;
+        range("resource_sharing.offer_expiry", expiry, enough, "at least 3 x check_interval, in ms")?;
         let offers = u64::from(offering.offers_max);
         range("resource_sharing.max_offers_per_node", offers, offers >= 1, "at least 1")?;
         let monitor = self.balance.monitoring_interval.get();
@@ -97,19 +97,19 @@ impl Rules {
         }
         let term = self.term.0.get();
         let ok = (10_000..=300_000).contains(&term);
-        range("lease.term_seconds", term, ok, "between 10 and 300 s (ms)")?;
+        range("lease.term_seconds", term, ok, "between 10,000 and 300,000 ms")?;
         let stop = self.stop.0.get();
-        range("lease.stop_seconds", stop, stop <= 86_400_000, "at most 24 h (ms)")?;
+        range("lease.stop_seconds", stop, stop <= 86_400_000, "at most 86,400,000 ms")?;
         let drift = u64::from(self.drift.0.get());
         range("lease.clock_drift", drift, drift < 500_000, "below 0.5 (ppm)")?;
         let fee = u64::from(self.atp.fee.get());
         range("atp.fee", fee, fee <= 1_000_000, "between 0 and 1 (ppm)")?;
         let half_life = self.fair_share.half_life.get();
-        range("fair_share.half_life", half_life, half_life >= 60_000, "at least 60 s (ms)")?;
+        range("fair_share.half_life", half_life, half_life >= 60_000, "at least 60,000 ms")?;
         let p = &self.preemption;
         let hold = p.hold.get();
         let least = p.grace.get().saturating_add(offering.kill.get());
-        range("preemption.hold_seconds", hold, hold >= least, "at least grace + kill (ms)")?;
+        range("preemption.hold_seconds", hold, hold >= least, "at least grace + kill, in ms")?;
         let classes = self.scheduling.fgd_classes.len();
         let ok = classes <= FGD_CLASSES_MAX;
         range("scheduling.fgd_classes", classes as u64, ok, "at most 64 classes")

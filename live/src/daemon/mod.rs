@@ -291,6 +291,8 @@ fn ways(path: &Path, names: &[String], cluster: u64) -> anyhow::Result<Vec<Way>>
 
 /// Makes the first configuration of a cluster; machines whose hardware nobody states are measured.
 async fn first(path: &Path, say: &impl Fn(&str)) -> anyhow::Result<(Config, Vec<To>)> {
+    // Whatever is wrong in it is said before any machine hears of it.
+    crate::check(path)?;
     let cluster = crate::clock::unique()?;
     let loaded = crate::read(path, &[])?;
     let names: Vec<String> = loaded.scenario.nodes.iter().map(|node| node.name.clone()).collect();
