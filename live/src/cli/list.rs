@@ -101,7 +101,8 @@ pub(super) fn shown(column: &str, value: &Value) -> String {
     }
 }
 
-fn table(columns: &[&str], rows: &[&Value], found: &Value) -> String {
+/// Returns a table for people.
+pub(super) fn table(columns: &[&str], rows: &[&Value], found: &Value) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING);
     table.set_header(columns.iter().map(|column| words(column).to_uppercase()));

@@ -1,8 +1,10 @@
 //! The command line of the daemon, its agents and clients.
 
+mod books;
 mod demo;
 mod input;
 mod job;
+mod journal;
 mod list;
 mod run;
 mod screen;
@@ -12,13 +14,10 @@ mod up;
 
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use gridcore::grid::Grid;
-use gridcore::units::Time;
 use gridlive::agent::order::LeaseFolder;
 use gridlive::client::{Client, ClientError};
 use gridlive::daemon::remote::{Remote, Tokens};
 use gridlive::daemon::{Place, serve};
-use gridsim::journal::Reader;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -182,8 +181,11 @@ enum Verb {
     /// Look at a daemon's journal.
     Journal {
         #[command(subcommand)]
-        verb: JournalVerb,
+        verb: journal::JournalVerb,
     },
+    /// Recompute every balance from the journal's transfers alone, and hold them against the
+    /// ledger, and the whole against a running daemon; ends with 1 where they differ.
+    Audit(journal::AuditArgs),
     /// Print completions for a shell.
     Completions {
         /// The shell.
@@ -213,46 +215,6 @@ enum Verb {
     /// Becomes a job; started by a shim.
     #[command(hide = true)]
     Exec { root: PathBuf, folder: PathBuf },
-}
-
-/// Verbs about a journal.
-#[derive(Debug, Subcommand)]
-enum JournalVerb {
-    /// Read all of it and apply every entry: is it whole, and what does it come to?
-    Verify {
-        /// The daemon's folder [default: as for the daemon].
-        #[arg(long)]
-        state: Option<PathBuf>,
-    },
-}
-
-/// Reads a journal from its beginning.
-fn verify(state: Option<PathBuf>) -> anyhow::Result<()> {
-    let folder = state_folder(state)?.join("journal");
-    let (mut reader, config) = Reader::open(&folder)?;
-    let mut grid = Grid::new(config, Time::ZERO)?;
-    let mut effects = Vec::new();
-    loop {
-        match reader.next_entry() {
-            Ok(Some(entry)) => {
-                let _ = grid.apply(&entry, &mut effects);
-                effects.clear();
-            }
-            Ok(None) => break,
-            Err(error) => {
-                let whole = grid.state().seq.get();
-                let end = if reader.is_torn_end() {
-                    "only a torn end that was never synced follows: the daemon cuts it off"
-                } else {
-                    "what was synced is damaged: put a copy of that file back"
-                };
-                anyhow::bail!("{error}\nwhole up to entry {whole}; {end}");
-            }
-        }
-    }
-    let (entries, digest) = (grid.state().seq.get(), grid.digest());
-    println!("{}: whole, {entries} entries, digest {digest}", folder.display());
-    Ok(())
 }
 
 /// Returns a unit for systemd (systemd.service(5)).
@@ -343,6 +305,7 @@ fn node_part(verb: &Verb) -> Option<std::io::Result<()>> {
         | Verb::Unit { .. }
         | Verb::Token { .. }
         | Verb::Journal { .. }
+        | Verb::Audit(_)
         | Verb::Completions { .. }
         | Verb::Man { .. }
         | Verb::Job(_)
@@ -423,10 +386,11 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
             runtime(1)?.block_on(demo::run())?;
             Ok(ExitCode::SUCCESS)
         }
-        Verb::Journal { verb: JournalVerb::Verify { state } } => {
-            verify(state)?;
+        Verb::Journal { verb } => {
+            journal::run(verb)?;
             Ok(ExitCode::SUCCESS)
         }
+        Verb::Audit(args) => runtime(1)?.block_on(journal::audit(args)),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "gridlive", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

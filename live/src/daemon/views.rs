@@ -31,10 +31,12 @@ fn thousandths(amount: u64) -> Value {
     serde_json::from_str(&text).unwrap_or(Value::Null)
 }
 
-/// Returns credit as ATP with six decimals.
+/// Returns credit, in micro-ATP, as ATP with six decimals.
 #[must_use]
-pub fn atp(amount: u64) -> Value {
-    let text = format!("{}.{:06}", amount / 1_000_000, amount % 1_000_000);
+pub fn atp(amount: impl Into<i128>) -> Value {
+    let amount: i128 = amount.into();
+    let (sign, amount) = (if amount < 0 { "-" } else { "" }, amount.unsigned_abs());
+    let text = format!("{sign}{}.{:06}", amount / 1_000_000, amount % 1_000_000);
     serde_json::from_str(&text).unwrap_or(Value::Null)
 }
 
@@ -389,6 +391,7 @@ pub fn status(state: &State, digest: &str, lines: &[Line]) -> Value {
     json!({
         "schema": SCHEMA,
         "version": env!("CARGO_PKG_VERSION"),
+        "cluster": format!("{:016x}", state.cluster),
         "nodes": state.nodes.len(),
         "nodes_up": up,
         "jobs": state.jobs.len(),

@@ -189,8 +189,9 @@ impl Cluster {
     fn write(&self, nodes: &str, rules: &str) {
         let accounts = "accounts: [{ name: lab }]";
         let accounts = if rules.contains("accounts:") { "" } else { accounts };
-        let config =
-            format!("name: test\natp: {{ enabled: false }}\n{accounts}\n{rules}\nnodes:\n{nodes}");
+        let money = "atp: { enabled: false }";
+        let money = if rules.contains("atp:") { "" } else { money };
+        let config = format!("name: test\n{money}\n{accounts}\n{rules}\nnodes:\n{nodes}");
         let config = config.replace("HERE", self.folder.path().to_str().unwrap());
         std::fs::write(self.path("c.yaml"), config).unwrap();
     }
