@@ -4,6 +4,11 @@
 
 mod house;
 
+use gridcore::command::Entry;
+use gridcore::effect::Effect;
+use gridcore::grid::Grid;
+use gridcore::ids::Seq;
+use gridcore::units::Time;
 use house::Cluster;
 use serde_json::Value;
 use std::path::Path;
@@ -106,4 +111,76 @@ fn an_audit_of_a_journal_that_is_not_the_daemons_whole_one_says_where_they_part(
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains("byte") && said.contains("whole up to entry "), "{said}");
     }
+}
+
+/// Names of all kinds; nothing else of a journal holds the letter z twice.
+const NAMES: [&str; 9] = [
+    "zznode",
+    "zzaccount",
+    "zzother",
+    "zzpool",
+    "zzkey",
+    "zzvalue",
+    "zzresource",
+    "zzmodel",
+    "zz reason",
+];
+
+/// Replays an export; returns the digest at its end, and all that has moved or become of jobs.
+fn replay(export: &str) -> (String, Vec<Effect>) {
+    let mut lines = export.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let config = serde_json::from_value(lines.next().unwrap()["config"].take()).unwrap();
+    let mut grid = Grid::new(config, Time::ZERO).unwrap();
+    let mut effects = Vec::new();
+    for mut line in lines {
+        let command = serde_json::from_value(line["command"].take()).unwrap();
+        let number = |key: &str| line[key].as_u64().unwrap();
+        let (seq, at) = (Seq::new(number("seq")), Time::from_ms(number("at_ms")));
+        let _ = grid.apply(&Entry { seq, at, command }, &mut effects);
+    }
+    assert!(gridcore::invariants::check(grid.state()).is_empty());
+    effects.retain(|effect| !matches!(effect, Effect::Send { .. }));
+    (grid.digest().to_string(), effects)
+}
+
+#[test]
+fn an_export_is_the_whole_history_and_holds_no_name_that_was_not_asked_for() {
+    let rules = "atp: { enabled: true }\nresources: [zzresource]\npools: [{ name: zzpool, nodes: all }]\n\
+        accounts: [{ name: zzaccount, deposit_atp: 900 }, { name: zzother, deposit_atp: 800 }]";
+    let node = "- { name: zznode, owner: zzother, cores: 2, memory_gb: 1, owner_use: none, \
+        gpu_model: zzmodel, labels: { zzkey: zzvalue }, resources: { zzresource: 5 }, \
+        ssh: { local: HERE/n1 } }\n";
+    let cluster = Cluster::of(node, 1, rules);
+    let submit = ["-A", "zzaccount", "-t", "1m", "--gpu-model", "zzmodel", "--pool", "zzpool"];
+    let job = cluster.submit(&[&submit[..], &["-n", "zznode"]].concat(), "echo zzcommand");
+    cluster.until_state(job, "completed");
+    assert!(cluster.run(&["drain", "zznode", "--reason", "zz reason"]).status.success());
+    // Rules are in it, too.
+    let config = std::fs::read_to_string(cluster.path("c.yaml")).unwrap();
+    let more = "preemption: { min_gap: 11 }\n";
+    let changed = format!("{config}\nexecution:\n  {more}");
+    std::fs::write(cluster.path("c.yaml"), changed).unwrap();
+    cluster.hang_up();
+    house::until("the rules are read", || cluster.log().contains("hold from now on"));
+    assert!(cluster.run(&["down"]).status.success());
+    let state = cluster.path("state");
+    let export = |more: &[&str]| {
+        let args = [&["journal", "export", "--state", state.to_str().unwrap()], more].concat();
+        let (code, text, said) = beside(&cluster.path("none"), &args);
+        assert_eq!((code, said.as_str()), (Some(0), ""));
+        text
+    };
+    let raw = export(&["--raw"]);
+    NAMES.iter().for_each(|name| assert!(raw.contains(name), "{name} is not in {raw}"));
+    assert!(!raw.contains("zzcommand"), "commands are in no journal");
+    let hidden = export(&[]);
+    assert!(!hidden.to_lowercase().contains("zz"), "{hidden}");
+    assert_eq!(hidden.lines().count(), raw.lines().count());
+    assert_ne!(hidden, export(&[]), "each has a key of its own");
+    // What was done is the same, whatever the names are; only they make another digest.
+    let verified =
+        beside(&cluster.path("none"), &["journal", "verify", "--state", state.to_str().unwrap()]).1;
+    let ((digest, effects), (other, same)) = (replay(&raw), replay(&hidden));
+    assert!(verified.contains(&digest) && digest != other, "{verified}");
+    assert!(effects == same && effects.iter().any(|effect| matches!(effect, Effect::Moved(_))));
 }

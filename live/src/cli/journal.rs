@@ -1,15 +1,19 @@
 //! Verbs that read a daemon's journal, also beside one that runs: they change nothing.
 
 use super::books::Books;
+use super::hide::{Key, hidden};
 use super::{Asking, list, screen, state_folder};
 use clap::{Args, Subcommand};
 use gridcore::command::{Command, Entry};
 use gridcore::effect::{Effect, Transfer};
+use gridcore::encode::RULES_VERSION;
 use gridcore::grid::Grid;
 use gridcore::units::Time;
 use gridlive::client::ClientError;
+use gridlive::daemon::views::SCHEMA;
 use gridsim::journal::{JournalError, Reader};
 use serde_json::{Value, json};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -21,6 +25,19 @@ pub(super) enum JournalVerb {
         /// The daemon's folder [default: as for the daemon].
         #[arg(long)]
         state: Option<PathBuf>,
+    },
+    /// Print all of it as JSON lines: the configuration, then every entry.
+    ///
+    /// Names of nodes, accounts, pools, resources, labels and GPU models and the reasons of drains
+    /// are replaced by hashes, whose key is drawn anew each time and not kept: the same name has
+    /// the same hash in one export. Commands are in no journal.
+    Export {
+        /// The daemon's folder [default: as for the daemon].
+        #[arg(long)]
+        state: Option<PathBuf>,
+        /// With all names, as they are.
+        #[arg(long)]
+        raw: bool,
     },
 }
 
@@ -38,6 +55,7 @@ pub(super) struct AuditArgs {
 pub(super) fn run(verb: JournalVerb) -> anyhow::Result<()> {
     match verb {
         JournalVerb::Verify { state } => verify(&journal_of(state)?),
+        JournalVerb::Export { state, raw } => export(&journal_of(state)?, raw),
     }
 }
 
@@ -82,6 +100,33 @@ fn verify(folder: &Path) -> anyhow::Result<()> {
     }
     println!("{}: whole, {entries} entries, digest {}", folder.display(), grid.digest());
     Ok(())
+}
+
+/// Prints a journal as JSON lines, with names or with hashes in their place.
+fn export(folder: &Path, raw: bool) -> anyhow::Result<()> {
+    let (mut reader, config) = Reader::open(folder)?;
+    let key = if raw { None } else { Some(Key::draw()?) };
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let config = shown(&config, key.as_ref())?;
+    let first = json!({ "schema": SCHEMA, "rules": RULES_VERSION, "config": config });
+    writeln!(out, "{}", screen::json(&first))?;
+    let torn = each_entry(&mut reader, |entry| {
+        let command = shown(&entry.command, key.as_ref())?;
+        let line = json!({ "seq": entry.seq.get(), "at_ms": entry.at.ms(), "command": command });
+        Ok(writeln!(out, "{}", screen::json(&line))?)
+    })?;
+    out.flush()?;
+    if let Some(torn) = torn {
+        eprintln!("gridlive: only a torn end that was never synced follows: {torn}");
+    }
+    Ok(())
+}
+
+fn shown(value: &impl serde::Serialize, key: Option<&Key>) -> serde_json::Result<Value> {
+    match key {
+        Some(key) => hidden(value, key),
+        None => serde_json::to_value(value),
+    }
 }
 
 /// What a daemon tells of itself.
@@ -214,7 +259,7 @@ pub(super) async fn audit(args: AuditArgs) -> anyhow::Result<ExitCode> {
     let mut found = audit.books.shown(&state.ledger);
     if let Some(keys) = found.as_object_mut() {
         let mut add = |key: &str, value: Value| drop(keys.insert(key.to_owned(), value));
-        add("schema", json!(gridlive::daemon::views::SCHEMA));
+        add("schema", json!(SCHEMA));
         add("agrees", json!(audit.differs.is_none()));
         add("difference", json!(audit.differs));
         add("entries", json!(state.seq.get()));

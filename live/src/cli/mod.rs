@@ -2,6 +2,7 @@
 
 mod books;
 mod demo;
+mod hide;
 mod input;
 mod job;
 mod journal;
