@@ -33,6 +33,10 @@ const MATRIX: &[(&[&str], [i32; 4])] = &[
     (&["lend", "n1"], [7, 0, 0, 7]),
     (&["drain", "n1"], [7, 7, 0, 7]),
     (&["undrain", "n1"], [7, 7, 0, 7]),
+    (&["statement"], [0, 0, 0, 7]),
+    (&["statement", "lab"], [0, 7, 0, 7]),
+    (&["statement", "owners"], [7, 0, 0, 7]),
+    (&["statement", "nobodys"], [7, 7, 4, 7]),
     (&["deposit", "lab", "1"], [7, 7, 0, 7]),
     (&["down"], [7, 7, 0, 7]),
 ];

@@ -113,6 +113,86 @@ fn an_audit_of_a_journal_that_is_not_the_daemons_whole_one_says_where_they_part(
     }
 }
 
+#[test]
+fn a_statement_tells_what_an_account_has_earned_and_paid_and_for_which_jobs() {
+    let mut cluster = with_money_moved();
+    let running = cluster.submit(&["-A", "lab", "--name", "long"], "sleep 600");
+    cluster.until_state(running, "running");
+    let of = |cluster: &Cluster, account: &str| cluster.ask(&["statement", account]).unwrap();
+    let lab = of(&cluster, "lab");
+    let has = |row: &Value| {
+        let came: f64 =
+            ["deposited_atp", "earned_atp", "refunded_atp"].iter().map(|k| amount(row, k)).sum();
+        let left = amount(row, "available_atp") + amount(row, "held_atp");
+        (came - amount(row, "paid_atp") - left).abs() < 1e-6
+    };
+    assert!(has(&lab) && amount(&lab, "deposited_atp") == 5_000.0, "{lab}");
+    let jobs = lab["jobs"].as_array().unwrap();
+    let states: Vec<&Value> = jobs.iter().map(|job| &job["state"]).collect();
+    assert_eq!(states, ["running", "failed", "completed"], "the newest first, and no other's");
+    assert_eq!(jobs[0]["held_atp"], lab["held_atp"]);
+    assert!(amount(&lab, "held_atp") > 0.0);
+    let charged: f64 = jobs.iter().map(|job| amount(job, "charged_atp")).sum();
+    assert!((charged - amount(&lab, "paid_atp")).abs() < 1e-6 && charged > 0.0, "{lab}");
+    assert!(jobs.iter().all(|job| amount(job, "refunded_atp") == 0.0));
+    let owners = of(&cluster, "owners");
+    assert!(has(&owners) && amount(&owners, "earned_atp") > 0.0, "{owners}");
+    assert_eq!(amount(&owners, "paid_atp"), 0.0, "its own node costs it nothing");
+    // All forms of lists, of one account and of all of them.
+    let text = |args: &[&str]| {
+        let output = cluster.run(&[&["statement"], args].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(text(&["lab", "-n", "2", "-o", "name"]), format!("{running}\n{}\n", running - 2));
+    assert_eq!(text(&["-o", "name"]).lines().count(), 4);
+    let table = text(&["-n", "1"]);
+    assert!(table.starts_with(" ACCOUNT") && table.contains("owners"), "{table}");
+    assert!(table.contains("long") && table.ends_with("1 of 4\n"), "{table}");
+    let csv = text(&["lab", "-o", "csv"]);
+    assert!(csv.starts_with("job,account,name,state,runs_s,charged_atp,refunded_atp,held_atp,"));
+    assert_eq!(text(&["--json"]).lines().count(), 2, "each account's answer on a line");
+    assert_eq!(cluster.run(&["statement", "nobodys"]).status.code(), Some(4));
+    // What has ended is remembered.
+    cluster.kill_daemon();
+    cluster.start_daemon();
+    cluster.until_up_but_busy();
+    let again = of(&cluster, "lab");
+    assert_eq!(again["jobs"].as_array().unwrap()[1..], jobs[1..]);
+    assert_eq!((&again["paid_atp"], has(&again)), (&lab["paid_atp"], true));
+}
+
+#[test]
+fn what_a_preemptor_destroyed_comes_back_and_all_books_say_who_gave_it() {
+    let rules = "atp: { enabled: true }\n\
+        execution: { preemption: { min_runtime: 0, grace_seconds: 1 } }\n\
+        accounts: [{ name: lab, deposit_atp: 5000 }, { name: owners }, \
+        { name: rush, deposit_atp: 5000 }]";
+    let cluster = Cluster::begin_owned(rules, "owners");
+    let job = cluster.submit(&["-A", "lab", "-c", "2", "-p", "low", "-t", "1h"], "sleep 600");
+    cluster.until_state(job, "running");
+    house::rest(1_200);
+    let urgent = ["-A", "rush", "-c", "2", "-p", "urgent", "-t", "1m"];
+    let urgent = cluster.submit(&urgent, "sleep 0.5");
+    cluster.until_state(urgent, "completed");
+    cluster.until_state(job, "running");
+    let of = |account: &str| cluster.ask(&["statement", account]).unwrap();
+    let (lab, rush) = (of("lab"), of("rush"));
+    let row = &lab["jobs"][0];
+    let (charged, refunded) = (amount(row, "charged_atp"), amount(row, "refunded_atp"));
+    assert!(refunded > 0.0 && refunded <= charged, "{lab}");
+    assert_eq!(amount(&lab, "refunded_atp"), refunded);
+    assert_eq!(amount(&rush, "refunded_atp"), -amount(&lab, "refunded_atp"));
+    assert_eq!(amount(&lab, "paid_atp"), charged);
+    let state = cluster.path("state");
+    let args = ["audit", "--json", "--state", state.to_str().unwrap()];
+    let (code, text, _) = beside(&cluster.path("sock"), &args);
+    let found: Value = serde_json::from_str(&text).unwrap();
+    let rows = found["accounts"].as_array().unwrap();
+    assert!(code == Some(0) && rows.iter().all(sums), "{text}");
+    assert_eq!(rows[2]["compensated_atp"], lab["refunded_atp"]);
+}
+
 /// Names of all kinds; nothing else of a journal holds the letter z twice.
 const NAMES: [&str; 9] = [
     "zznode",

@@ -6,6 +6,7 @@ use super::show::{cell, words};
 use clap::{Args, ValueEnum};
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
+use gridlive::client::Client;
 use serde_json::Value;
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -55,12 +56,29 @@ pub(super) struct List<'a> {
 }
 
 impl Listing {
+    /// Returns whether JSON as it was answered is wanted.
+    pub(super) fn is_json(&self) -> bool {
+        self.asking.json || self.output == Output::Json
+    }
+
+    /// Returns whether people read it.
+    pub(super) fn is_for_people(&self) -> bool {
+        !self.asking.json && matches!(self.output, Output::Table | Output::Wide)
+    }
+
     /// Prints a list, once or until interrupted.
     pub(super) async fn print(&self, list: &List<'_>) -> anyhow::Result<()> {
+        self.repeat(async |client| Ok(self.text(list, &client.get(list.path).await?))).await
+    }
+
+    /// Prints what is made of answers, once or until interrupted.
+    pub(super) async fn repeat(
+        &self,
+        make: impl AsyncFn(&Client) -> anyhow::Result<String>,
+    ) -> anyhow::Result<()> {
         let client = self.asking.client()?;
         loop {
-            let found = client.get(list.path).await?;
-            let text = self.text(list, &found);
+            let text = make(&client).await?;
             if self.watch.is_some() && std::io::stdout().is_terminal() {
                 print!("\u{1b}[H\u{1b}[2J");
             }
@@ -73,12 +91,13 @@ impl Listing {
         }
     }
 
-    fn text(&self, list: &List<'_>, found: &Value) -> String {
+    /// Returns an answer as it is to be printed.
+    pub(super) fn text(&self, list: &List<'_>, found: &Value) -> String {
         let rows: Vec<&Value> = found[list.rows].as_array().into_iter().flatten().collect();
         let lines = |lines: Vec<String>| lines.iter().map(|line| format!("{line}\n")).collect();
         let all: Vec<&str> = list.columns.iter().chain(list.wide).copied().collect();
         match self.output {
-            _ if self.asking.json => format!("{}\n", screen::json(found)),
+            _ if self.is_json() => format!("{}\n", screen::json(found)),
             Output::Json => format!("{}\n", screen::json(found)),
             Output::Jsonl => lines(rows.iter().map(screen::json).collect()),
             Output::Name => {

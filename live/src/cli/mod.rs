@@ -10,6 +10,7 @@ mod list;
 mod run;
 mod screen;
 mod show;
+mod statement;
 mod trust;
 mod up;
 

@@ -3,6 +3,7 @@
 use super::Asking;
 use super::list::{List, Listing, shown};
 use super::screen::{self, escaped};
+use super::statement::{self, StatementArgs};
 use clap::Subcommand;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
@@ -97,6 +98,8 @@ pub(super) enum ShowVerb {
         #[command(flatten)]
         listing: Listing,
     },
+    /// Show what accounts have, earned and paid, and for which jobs, the newest first.
+    Statement(StatementArgs),
     /// Put credit into an account.
     Deposit {
         /// The account.
@@ -253,6 +256,7 @@ pub(super) async fn run(verb: ShowVerb) -> anyhow::Result<ExitCode> {
         ShowVerb::Leases { listing } => listing.print(&LEASES).await?,
         ShowVerb::Pools { listing } => listing.print(&POOLS).await?,
         ShowVerb::Budget { listing } => listing.print(&BUDGET).await?,
+        ShowVerb::Statement(args) => statement::run(&args).await?,
         ShowVerb::Deposit { account, atp, asking } => {
             let path = format!("/v1/accounts/{}/deposit?atp={}", coded(&account), coded(&atp));
             asking.client()?.post(&path, &Value::Null).await?;
@@ -293,7 +297,7 @@ async fn node_verb(asking: &Asking, node: &str, words: &str) -> anyhow::Result<(
 }
 
 /// Returns a word as a part of a path.
-fn coded(word: &str) -> String {
+pub(super) fn coded(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     word.bytes()
         .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })

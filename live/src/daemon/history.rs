@@ -6,7 +6,7 @@
 use crate::clock::wall_seconds;
 use crate::frame::Exit;
 use crate::program::{Program, load, save};
-use gridcore::ids::{Epoch, JobId};
+use gridcore::ids::{AccountId, Epoch, JobId};
 use gridcore::jobs::Job;
 use gridcore::state::State;
 use serde::{Deserialize, Serialize};
@@ -270,6 +270,11 @@ impl History {
     #[must_use]
     pub fn name(&self, job: JobId) -> String {
         self.jobs.get(&job).map(|memory| memory.name.clone()).unwrap_or_default()
+    }
+
+    /// Walks the jobs of an account, the newest first.
+    pub fn of(&self, account: AccountId) -> impl Iterator<Item = &Memory> {
+        self.jobs.values().rev().filter(move |memory| memory.account == account.get())
     }
 
     /// Walks the jobs that have ended, the newest first.

@@ -97,6 +97,7 @@ fn live_job(state: &State, job: &Job, memory: Option<&Memory>) -> Value {
         "waits_s": began.is_none().then(|| thousandths(state.now.since(job.submitted).get())),
         "runs_s": began.map(thousandths),
         "charged_atp": atp(job.charged.get()),
+        "refunded_atp": atp(job.refunded.get()),
         "submitted": memory.submitted,
         "after": job.after.iter().map(|job| job.get()).collect::<Vec<u64>>(),
         "why": if began.is_none() { why(state, job.id) } else { Vec::new() },
@@ -353,6 +354,54 @@ pub fn accounts(state: &State, may: impl Fn(&str) -> bool) -> Value {
     });
     let enabled = state.rules.atp.enabled;
     json!({ "schema": SCHEMA, "money": enabled, "accounts": rows.collect::<Vec<Value>>() })
+}
+
+/// Returns what an account has, earned and paid, and its jobs, the newest first; `None` when there
+/// is no such account.
+///
+/// Deposited, earned and refunded less paid is what it has, to the micro-ATP. What a lender gave
+/// back lowers what was paid; refunded is what those who preempted its jobs gave, less what it gave
+/// so itself.
+#[must_use]
+pub fn statement(state: &State, history: &History, name: &str, most: usize) -> Option<Value> {
+    let mut accounts = state.ledger.accounts.iter();
+    let (id, account) = accounts.find(|(_, account)| account.spec.name == name)?;
+    let total = |amount: u128| i128::try_from(amount).unwrap_or(i128::MAX);
+    let [deposited, earned, paid] = [account.granted, account.earned, account.spent].map(total);
+    let (available, held) = (account.available.get(), account.held.get());
+    let has = i128::from(available) + i128::from(held);
+    let jobs = history.of(id).take(most).map(|memory| {
+        let Some(job) = state.jobs.get(&JobId::new(memory.job)) else {
+            return past_job(state, memory);
+        };
+        let mut row = live_job(state, job, Some(memory));
+        if let Some(keys) = row.as_object_mut() {
+            keys.insert("held_atp".to_owned(), atp(held_for(state, job).get()));
+        }
+        row
+    });
+    Some(json!({
+        "schema": SCHEMA,
+        "money": state.rules.atp.enabled,
+        "account": name,
+        "available_atp": atp(available),
+        "held_atp": atp(held),
+        "deposited_atp": atp(deposited),
+        "earned_atp": atp(earned),
+        "paid_atp": atp(paid),
+        "refunded_atp": atp(has - deposited - earned + paid),
+        "jobs": jobs.collect::<Vec<Value>>(),
+        "all": history.of(id).count(),
+    }))
+}
+
+/// Returns what is set aside for the terms of a job that runs.
+fn held_for(state: &State, job: &Job) -> MicroAtp {
+    let JobState::Running(lease) = job.state else { return MicroAtp::ZERO };
+    let Some(lease) = state.leases.get(&lease) else { return MicroAtp::ZERO };
+    let holds = [lease.hold, lease.next_hold].into_iter().flatten();
+    let holds = holds.filter_map(|hold| state.ledger.holds.get(&hold));
+    holds.fold(MicroAtp::ZERO, |sum, hold| sum.saturating_add(hold.amount))
 }
 
 /// Returns what an hour of each resource costs, by class.

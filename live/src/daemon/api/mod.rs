@@ -6,6 +6,7 @@
 mod describe;
 mod jobs;
 mod nodes;
+mod statement;
 mod submit;
 
 use super::access::{Access, Peer, Who};
@@ -108,7 +109,8 @@ fn operations() -> Vec<Operation> {
         ("get", "/metrics", "get_metrics", "For Prometheus, as text", get(metrics)),
         ("get", "/v1/openapi.json", "get_api", "This description", get(describe::description)),
     ];
-    one.into_iter().chain(jobs::operations()).chain(nodes::operations()).collect()
+    let one = one.into_iter().chain(statement::operations());
+    one.chain(jobs::operations()).chain(nodes::operations()).collect()
 }
 
 /// Returns the routes.
