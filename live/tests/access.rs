@@ -24,6 +24,11 @@ const MATRIX: &[(&[&str], [i32; 4])] = &[
     (&["suspend", "JOB"], [0, 7, 0, 7]),
     (&["resume", "JOB"], [0, 7, 0, 7]),
     (&["requeue", "JOB"], [0, 7, 0, 7]),
+    (&["ssh", "WAITING"], [5, 7, 5, 7]),
+    // Whose own keys, or user, do not reach the node gets no further than to know where it is.
+    (&["ssh", "JOB", "--json"], [0, 7, 0, 7]),
+    (&["ssh", "JOB"], [1, 7, 1, 7]),
+    (&["ssh", "4711"], [4, 4, 4, 7]),
     (&["cancel", "WAITING"], [0, 7, 0, 7]),
     (&["cancel", "JOB"], [0, 7, 0, 7]),
     (&["submit", "--", "true"], [0, 0, 0, 7]),

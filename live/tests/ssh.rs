@@ -34,6 +34,27 @@ fn nodes_over_ssh_are_brought_their_agent_measured_and_adopted() {
     for (n, job) in (0..).zip(&jobs) {
         assert!(cluster.output(*job).starts_with(&format!("{n} on host")));
     }
+    // A shell beside a job goes the daemon's way, with a terminal where it is started on one.
+    let job = cluster.submit(&["-c", "1"], "sleep 600");
+    cluster.until_state(job, "running");
+    let node = cluster.job(job)["nodes"][0].as_str().unwrap().to_owned();
+    let words = "echo on $GRID_NODE of $GRID_JOB_ID; tty; pwd; exit 7\n";
+    let (code, said) = house::shell_beside(&cluster, &[&job.to_string()], words);
+    assert_eq!(code, Some(7), "{said}");
+    assert!(said.contains(&format!("on {node} of {job}\nnot a tty\n")), "{said}");
+    assert!(said.contains("/home/.gridlive/nodes/") && !said.contains("no part"), "{said}");
+    if let Some((code, said)) = house::shell_on_terminal(&cluster, &[&job.to_string()], words) {
+        assert_eq!(code, Some(7), "{said}");
+        assert!(said.contains("it is no part of the job") && said.contains("/dev/pts/"), "{said}");
+        assert!(said.contains(&format!("on {node} of {job}\r\n")), "{said}");
+    }
+    // Strict keys hold for it, too.
+    sshd.know_by("user.pub");
+    let (code, said) = house::shell_beside(&cluster, &[&job.to_string()], words);
+    assert!(code == Some(255) && !said.contains(&format!("of {job}")), "{said}");
+    sshd.know_by("host.pub");
+    assert!(cluster.run(&["cancel", &job.to_string()]).status.success());
+    cluster.until_idle();
     // The lines break; what runs goes on, and is adopted.
     let job = cluster.submit(&[], "sleep 2; echo through");
     cluster.until_state(job, "running");

@@ -8,6 +8,7 @@ pub mod bridge;
 mod cgroup;
 mod connection;
 mod doctor;
+pub mod exec;
 mod gpu;
 mod input;
 mod measure;

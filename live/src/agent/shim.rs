@@ -5,7 +5,7 @@
 //! has no child any more, nothing is left, and only then it says so and ends.
 
 use super::cgroup::Leaf;
-use super::order::{End, LeaseFolder, Order, Told, log_file, make_folder, work_folder};
+use super::order::{End, LeaseFolder, Order, Told, log_file, make_folder};
 use super::tree::{ProcessId, family, memory_of, signal_all};
 use crate::clock::{since_boot, wait, wall_seconds};
 use crate::frame::Exit;
@@ -14,16 +14,13 @@ use gridcore::units::{Bytes, Span, Time};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Mode;
 use rustix::process::{
-    Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions, pidfd_open, set_child_subreaper,
-    setrlimit, setsid, wait as reap,
+    Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, set_child_subreaper, setsid, wait as reap,
 };
-use rustix::thread::{CpuSet, sched_setaffinity};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -35,9 +32,6 @@ const LOOK: Span = Span::seconds(1);
 const PROCESSES_MAX: usize = 4_096;
 /// How often it kills what is still there.
 const AGAIN: Span = Span::new(50);
-/// Variables that a job keeps of its machine's.
-const KEPT: [&str; 8] = ["HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TZ", "USER"];
-
 /// One of the two streams of a job.
 struct Stream {
     pipe: Option<Box<dyn ReadFd>>,
@@ -386,59 +380,4 @@ fn pipe(folder: &LeaseFolder) -> io::Result<(Stdio, Option<File>)> {
 fn handle_of(child: &Child) -> Option<OwnedFd> {
     let pid = Pid::from_raw(i32::try_from(child.id()).ok()?)?;
     pidfd_open(pid, PidfdFlags::empty()).ok()
-}
-
-/// Becomes the job: its own session, its processors, its environment, its folder.
-///
-/// # Errors
-/// Only when it could not.
-pub fn exec(root: &Path, folder: &LeaseFolder) -> io::Result<std::convert::Infallible> {
-    let order = folder.order()?;
-    if let Some(Err(error)) = folder.leaf().map(|leaf| leaf.enter()) {
-        // All else holds without it.
-        let _ = writeln!(io::stderr(), "[gridlive: it runs outside of its cgroup: {error}]");
-    }
-    let _ = setsid();
-    let core = Rlimit { current: Some(0), maximum: Some(0) };
-    let _ = setrlimit(Resource::Core, core);
-    let mut set = CpuSet::new();
-    for processor in &order.processors {
-        let index = usize::try_from(*processor).unwrap_or(usize::MAX);
-        if index < CpuSet::MAX_CPU {
-            set.set(index);
-        }
-    }
-    if set.count() > 0 {
-        // Where an administrator has set others apart, those stay.
-        let _ = sched_setaffinity(None, &set);
-    }
-    let work = order.program.cwd.as_ref().map(std::path::PathBuf::from);
-    let work = match work {
-        Some(work) => work,
-        None => {
-            let work = work_folder(root, order.job);
-            make_folder(&work)?;
-            work
-        }
-    };
-    let [program, args @ ..] = order.program.command.as_slice() else {
-        return Err(io::Error::other("there is no command"));
-    };
-    // Nobody else writes what it makes; who may read it, it says itself.
-    rustix::process::umask(Mode::WGRP | Mode::WOTH);
-    let mut command = Command::new(program);
-    command.args(args).env_clear();
-    command.envs(std::env::vars_os().filter(|(key, _)| KEPT.iter().any(|kept| key == kept)));
-    command.envs(order.program.env.iter().map(|(key, value)| (key, value)));
-    command.envs(order.env.iter().map(|(key, value)| (key, value)));
-    std::env::set_current_dir(&work)
-        .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", work.display())))?;
-    let error = command.exec();
-    Err(io::Error::new(error.kind(), format!("{program}: {error}")))
-}
-
-/// Returns the code that a shell would give for a command that could not be started.
-#[must_use]
-pub fn code_of(error: &io::Error) -> i32 {
-    if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 }
 }

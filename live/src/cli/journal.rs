@@ -52,11 +52,12 @@ pub(super) struct AuditArgs {
 }
 
 /// Runs a verb.
-pub(super) fn run(verb: JournalVerb) -> anyhow::Result<()> {
+pub(super) fn run(verb: JournalVerb) -> anyhow::Result<ExitCode> {
     match verb {
-        JournalVerb::Verify { state } => verify(&journal_of(state)?),
-        JournalVerb::Export { state, raw } => export(&journal_of(state)?, raw),
+        JournalVerb::Verify { state } => verify(&journal_of(state)?)?,
+        JournalVerb::Export { state, raw } => export(&journal_of(state)?, raw)?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn journal_of(state: Option<PathBuf>) -> anyhow::Result<PathBuf> {

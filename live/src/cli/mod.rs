@@ -10,6 +10,7 @@ mod list;
 mod run;
 mod screen;
 mod show;
+mod ssh;
 mod statement;
 mod trust;
 mod up;
@@ -180,6 +181,13 @@ enum Verb {
     Job(job::JobVerb),
     #[command(flatten)]
     Show(show::ShowVerb),
+    /// Open a shell where a job runs: in its folder, on its processors, with its environment.
+    ///
+    /// It goes over SSH as the daemon does, with your own keys: it works only where those open the
+    /// node for the user that the daemon uses there (on this machine: only for that user). Where
+    /// its input is no terminal, as in `echo pwd | gridlive ssh 7`, none is asked for there. The
+    /// shell is no part of the job: it is not counted, and does not end with it.
+    Ssh(ssh::SshArgs),
     /// Look at a daemon's journal.
     Journal {
         #[command(subcommand)]
@@ -217,6 +225,15 @@ enum Verb {
     /// Becomes a job; started by a shim.
     #[command(hide = true)]
     Exec { root: PathBuf, folder: PathBuf },
+    /// Becomes a shell beside a job; started by `ssh`.
+    #[command(hide = true)]
+    Enter {
+        /// The folder of the node's agent.
+        #[arg(long)]
+        dir: PathBuf,
+        /// The job's lease.
+        lease: u64,
+    },
 }
 
 /// Returns a unit for systemd (systemd.service(5)).
@@ -294,10 +311,15 @@ fn node_part(verb: &Verb) -> Option<std::io::Result<()>> {
             Some(gridlive::agent::shim::keep(root, LeaseFolder::at(folder.clone())))
         }
         Verb::Exec { root, folder } => {
-            let failed = gridlive::agent::shim::exec(root, &LeaseFolder::at(folder.clone()));
+            let failed = gridlive::agent::exec::exec(root, &LeaseFolder::at(folder.clone()));
             let error = failed.err().unwrap_or_else(|| std::io::Error::other("it came back"));
             eprintln!("gridlive: {error}");
-            std::process::exit(gridlive::agent::shim::code_of(&error));
+            std::process::exit(gridlive::agent::exec::code_of(&error));
+        }
+        Verb::Enter { dir, lease } => {
+            let lease = gridcore::ids::LeaseId::new(*lease);
+            let entered = absolute(dir).and_then(|dir| gridlive::agent::exec::enter(&dir, lease));
+            Some(entered.map(drop))
         }
         Verb::Check { .. }
         | Verb::Daemon { .. }
@@ -308,6 +330,7 @@ fn node_part(verb: &Verb) -> Option<std::io::Result<()>> {
         | Verb::Token { .. }
         | Verb::Journal { .. }
         | Verb::Audit(_)
+        | Verb::Ssh(_)
         | Verb::Completions { .. }
         | Verb::Man { .. }
         | Verb::Job(_)
@@ -388,10 +411,7 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
             runtime(1)?.block_on(demo::run())?;
             Ok(ExitCode::SUCCESS)
         }
-        Verb::Journal { verb } => {
-            journal::run(verb)?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Verb::Journal { verb } => journal::run(verb),
         Verb::Audit(args) => runtime(1)?.block_on(journal::audit(args)),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "gridlive", &mut std::io::stdout());
@@ -404,6 +424,9 @@ fn dispatch(verb: Verb) -> anyhow::Result<ExitCode> {
         }
         Verb::Job(verb) => runtime(1)?.block_on(job::run(verb)),
         Verb::Show(verb) => runtime(1)?.block_on(show::run(verb)),
-        Verb::Agent { .. } | Verb::Shim { .. } | Verb::Exec { .. } => Ok(ExitCode::SUCCESS),
+        Verb::Ssh(args) => runtime(1)?.block_on(ssh::run(&args)),
+        Verb::Agent { .. } | Verb::Shim { .. } | Verb::Exec { .. } | Verb::Enter { .. } => {
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }

@@ -10,6 +10,7 @@ pub mod plan;
 pub mod remote;
 pub mod store;
 pub mod views;
+pub mod way;
 
 use crate::frame::{Hardware, Membership};
 use access::{Access, Peer};
@@ -280,13 +281,13 @@ fn members(grid: &Grid) -> Vec<Membership> {
 /// Returns how the nodes of a configuration file are reached, by these names.
 fn ways(path: &Path, names: &[String], cluster: u64) -> anyhow::Result<Vec<Way>> {
     let loaded = crate::read(path, &[])?;
-    let way = |(number, name): (usize, &String)| {
+    let way = |(number, name): (u32, &String)| {
         let listed = loaded.scenario.nodes.iter().find(|node| node.name == *name);
         let ssh = listed.and_then(|node| node.ssh.clone()).unwrap_or_default();
-        let place = format!(".gridlive/nodes/{cluster:016x}-{number}");
+        let place = way::place(cluster, gridcore::ids::NodeId::new(number));
         Way { name: name.clone(), ssh, place }
     };
-    Ok(names.iter().enumerate().map(way).collect())
+    Ok((0..).zip(names).map(way).collect())
 }
 
 /// Makes the first configuration of a cluster; machines whose hardware nobody states are measured.

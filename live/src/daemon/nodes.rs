@@ -5,12 +5,12 @@
 
 use super::history::program_file;
 use super::keeper::Handle;
+pub use super::way::Way;
+use super::way::{MISSING, own_binary};
 use crate::frame::{Down, Frames, Hardware, MAGIC, Membership, Up, frame};
 use crate::program::{Program, load};
 use gridcore::command::Report;
 use gridcore::wire::{Order, ToBody};
-use gridsim::scenario::schema::Ssh;
-use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,20 +30,6 @@ const UPLOADS: Duration = Duration::from_secs(300);
 const SILENCE: Duration = Duration::from_secs(60);
 /// The first and the longest wait before a line is begun anew.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(15));
-/// What the remote command prints where the agent is missing.
-const MISSING: &str = "GRIDLIVE-AGENT-MISSING";
-
-/// The way to a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Way {
-    /// The node's name, for people.
-    pub name: String,
-    /// How it is reached.
-    pub ssh: Ssh,
-    /// Where its agent's folder is, from the home directory there: numbers of ours.
-    pub place: String,
-}
-
 /// What is known of a line, for people.
 #[derive(Clone, Debug, Default)]
 pub struct LineState {
@@ -69,6 +55,7 @@ pub enum Told {
 /// A line that others may use.
 #[derive(Clone)]
 pub struct Line {
+    way: Arc<Way>,
     downs: mpsc::UnboundedSender<Down>,
     state: Arc<Mutex<LineState>>,
     asks: Arc<Mutex<BTreeMap<u64, oneshot::Sender<Told>>>>,
@@ -79,6 +66,12 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Line {
+    /// Returns the way to its node.
+    #[must_use]
+    pub fn way(&self) -> &Way {
+        &self.way
+    }
+
     /// Returns what is known of it.
     #[must_use]
     pub fn state(&self) -> LineState {
@@ -129,7 +122,8 @@ pub struct Plan {
 #[must_use]
 pub fn begin(mut plan: Plan, handle: Handle) -> (Line, mpsc::UnboundedSender<Down>) {
     let (downs, mut from) = mpsc::unbounded_channel();
-    let line = Line { downs: downs.clone(), state: Arc::default(), asks: Arc::default() };
+    let way = Arc::new(plan.way.clone());
+    let line = Line { way, downs: downs.clone(), state: Arc::default(), asks: Arc::default() };
     let ours = line.clone();
     tokio::spawn(async move {
         let mut again = AGAIN.0;
@@ -289,7 +283,11 @@ async fn open(way: &Way) -> io::Result<(Wire, Hardware)> {
             command.args(["agent", "--stdio", "--dir"]).arg(folder);
             command
         }
-        None => ssh(way, &script(&way.place)?),
+        None => {
+            let mut command = Command::new("ssh");
+            command.args(way.ssh(false, &way.line_script()?));
+            command
+        }
     };
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.kill_on_drop(true).spawn()?;
@@ -314,19 +312,6 @@ async fn open(way: &Way) -> io::Result<(Wire, Hardware)> {
             Err(io::Error::other(if said.is_empty() { error.to_string() } else { said.to_owned() }))
         }
     }
-}
-
-/// Returns what the remote shell runs: the agent of this build, which it takes from its input first
-/// where it is missing, whole or not at all. Made of numbers of ours: no word of a user is in it.
-fn script(place: &str) -> io::Result<String> {
-    let (hash, size) = (own_hash()?, own_binary()?.metadata()?.len());
-    let folder = format!(".gridlive/agents/{hash}");
-    let (new, agent) = (format!("{folder}/new.$$"), format!("{folder}/gridlive"));
-    Ok(format!(
-        "cd && if [ ! -x {agent} ]; then echo {MISSING} && umask 077 && mkdir -p {folder} && \
-         head -c {size} > {new} && echo {hash}  {new} | sha256sum -c - >/dev/null && \
-         chmod 700 {new} && mv {new} {agent}; fi && exec {agent} agent --stdio --dir {place}"
-    ))
 }
 
 /// Waits until an agent answers, which it may have to be brought for.
@@ -381,47 +366,4 @@ pub struct Measured {
 pub async fn measure(way: &Way) -> io::Result<Measured> {
     let (wire, hardware) = open(way).await?;
     Ok(Measured { wire, hardware })
-}
-
-/// Returns `ssh` to a node, with a script of ours.
-fn ssh(way: &Way, script: &str) -> Command {
-    let mut command = Command::new("ssh");
-    command.args(["-T", "-o", "BatchMode=yes", "-o", "ClearAllForwardings=yes"]);
-    command.args(["-o", "StrictHostKeyChecking=yes", "-o", "ServerAliveInterval=15"]);
-    let seconds = way.ssh.connect_timeout.unwrap_or(15);
-    command.arg("-o").arg(format!("ConnectTimeout={seconds}"));
-    if let Some(port) = way.ssh.port {
-        command.arg("-p").arg(port.to_string());
-    }
-    if let Some(user) = &way.ssh.user {
-        command.arg("-l").arg(user);
-    }
-    if let Some(key) = &way.ssh.identity_file {
-        command.arg("-i").arg(key).args(["-o", "IdentitiesOnly=yes"]);
-    }
-    if let Some(known) = &way.ssh.known_hosts {
-        command.arg("-o").arg(format!("UserKnownHostsFile={known}"));
-    }
-    let host = way.ssh.host.as_deref().unwrap_or(&way.name);
-    command.arg("--").arg(host).arg(script);
-    command
-}
-
-fn own_binary() -> io::Result<std::fs::File> {
-    std::fs::File::open("/proc/self/exe")
-}
-
-/// Returns the hash of this program's own file.
-fn own_hash() -> io::Result<String> {
-    static HASH: Mutex<Option<String>> = Mutex::new(None);
-    let mut kept = locked(&HASH);
-    if let Some(hash) = &*kept {
-        return Ok(hash.clone());
-    }
-    let mut hasher = Sha256::new();
-    io::copy(&mut own_binary()?, &mut hasher)?;
-    let digest = hasher.finalize();
-    let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    *kept = Some(hash.clone());
-    Ok(hash)
 }

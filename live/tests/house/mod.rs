@@ -400,6 +400,52 @@ impl Cluster {
     }
 }
 
+/// Starts `gridlive ssh`, with a pipe to what it reads.
+pub(crate) fn begin_shell(cluster: &Cluster, args: &[&str]) -> Child {
+    let mut command = Command::new(GRIDLIVE);
+    command.env("GRIDLIVE_SOCKET", cluster.path("sock")).arg("ssh").args(args);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env("SHELL", "/bin/sh").spawn().unwrap()
+}
+
+/// Lets `gridlive ssh` read words; returns how it ended, and all it said.
+pub(crate) fn shell_beside(cluster: &Cluster, args: &[&str], words: &str) -> (Option<i32>, String) {
+    use std::io::Write;
+    let mut shell = begin_shell(cluster, args);
+    // One that is not let in does not read.
+    let _ = shell.stdin.take().unwrap().write_all(words.as_bytes());
+    let output = shell.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+}
+
+/// The same on a terminal of util-linux' `script`; `None` where there is none.
+pub(crate) fn shell_on_terminal(
+    cluster: &Cluster,
+    args: &[&str],
+    words: &str,
+) -> Option<(Option<i32>, String)> {
+    use std::io::{Read, Write};
+    let line = format!("{GRIDLIVE} ssh {}", args.join(" "));
+    let mut command = Command::new("script");
+    command.args(["-qec", &line, "/dev/null"]).env("SHELL", "/bin/sh").env("TERM", "xterm");
+    command.env("GRIDLIVE_SOCKET", cluster.path("sock"));
+    let streams = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut shell = streams.spawn().ok()?;
+    let (mut to, mut from) = (shell.stdin.take().unwrap(), shell.stdout.take().unwrap());
+    let (mut said, mut bytes, mut typed) = (Vec::new(), [0; 4_096], false);
+    // A terminal's other end may be gone before all is read: that is its end.
+    while let Ok(count @ 1..) = from.read(&mut bytes) {
+        said.extend_from_slice(&bytes[..count]);
+        // What is typed before it is there may be lost.
+        if !typed && String::from_utf8_lossy(&said).contains("gridlive: a shell beside") {
+            to.write_all(words.as_bytes()).unwrap();
+            typed = true;
+        }
+    }
+    Some((shell.wait().unwrap().code(), String::from_utf8_lossy(&said).into_owned()))
+}
+
 /// Builds a library of the test house; returns where it is.
 pub(crate) fn library(package: &str) -> PathBuf {
     let target = Path::new(GRIDLIVE).ancestors().nth(2).unwrap();

@@ -15,6 +15,7 @@ type Parameter = (&'static str, &'static str, &'static str);
 fn query(id: &str) -> &'static [Parameter] {
     match id {
         "get_scheduling_status" | "get_history" => &[("most", "integer", "How many at most")],
+        "get_job_place" => &[("node", "string", "Which node of a gang; the first where none is")],
         "deposit" => &[("atp", "string", "How much, in ATP, as a decimal")],
         "tell_node" => &[
             ("reason", "string", "drain: why, for people"),
@@ -125,6 +126,7 @@ pub(super) async fn description() -> Json<Value> {
 mod tests {
     use super::super::jobs::{InputPart, LogPart, Most};
     use super::super::nodes::NodeWords;
+    use super::super::place::Which;
     use super::*;
     use gridsim::generate::jobs::ClassNeeds;
     use gridsim::scenario::schema;
@@ -174,6 +176,7 @@ mod tests {
         };
         let of = |id| Value::Object(all(id));
         assert!(from_value::<Most>(of("get_history")).unwrap().most.is_some());
+        assert!(from_value::<Which>(of("get_job_place")).unwrap().node.is_some());
         let words: NodeWords = from_value(of("tell_node")).unwrap();
         assert!(words.now && words.reason.is_some() && words.gpus.is_some());
         let part: LogPart = from_value(of("read_log")).unwrap();

@@ -6,6 +6,7 @@
 mod describe;
 mod jobs;
 mod nodes;
+mod place;
 mod statement;
 mod submit;
 
@@ -109,7 +110,7 @@ fn operations() -> Vec<Operation> {
         ("get", "/metrics", "get_metrics", "For Prometheus, as text", get(metrics)),
         ("get", "/v1/openapi.json", "get_api", "This description", get(describe::description)),
     ];
-    let one = one.into_iter().chain(statement::operations());
+    let one = one.into_iter().chain(statement::operations()).chain(place::operations());
     one.chain(jobs::operations()).chain(nodes::operations()).collect()
 }
 
