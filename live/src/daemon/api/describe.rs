@@ -14,7 +14,9 @@ type Parameter = (&'static str, &'static str, &'static str);
 /// Returns the parameters of an operation's query.
 fn query(id: &str) -> &'static [Parameter] {
     match id {
-        "get_scheduling_status" | "get_history" => &[("most", "integer", "How many at most")],
+        "get_scheduling_status" | "get_history" | "get_statement" => {
+            &[("most", "integer", "How many jobs at most")]
+        }
         "get_job_place" => &[("node", "string", "Which node of a gang; the first where none is")],
         "deposit" => &[("atp", "string", "How much, in ATP, as a decimal")],
         "tell_node" => &[
@@ -127,6 +129,7 @@ mod tests {
     use super::super::jobs::{InputPart, LogPart, Most};
     use super::super::nodes::NodeWords;
     use super::super::place::Which;
+    use super::super::statement;
     use super::*;
     use gridsim::generate::jobs::ClassNeeds;
     use gridsim::scenario::schema;
@@ -176,6 +179,7 @@ mod tests {
         };
         let of = |id| Value::Object(all(id));
         assert!(from_value::<Most>(of("get_history")).unwrap().most.is_some());
+        assert!(from_value::<statement::Most>(of("get_statement")).unwrap().most.is_some());
         assert!(from_value::<Which>(of("get_job_place")).unwrap().node.is_some());
         let words: NodeWords = from_value(of("tell_node")).unwrap();
         assert!(words.now && words.reason.is_some() && words.gpus.is_some());

@@ -24,8 +24,8 @@ pub(super) fn operations() -> Vec<Operation> {
 
 /// How many jobs are wanted.
 #[derive(Deserialize)]
-struct Most {
-    most: Option<usize>,
+pub(super) struct Most {
+    pub(super) most: Option<usize>,
 }
 
 async fn statement(
