@@ -169,3 +169,23 @@ fn a_gpu_is_lent_again_when_its_memory_is_seen_free() {
     cluster.set_gpus(&[a, b]);
     until_offered(&cluster, 2);
 }
+
+#[test]
+fn an_owner_says_how_much_is_lent_and_until_when() {
+    let cluster = Cluster::with_gpus(&two(), "");
+    until_offered(&cluster, 2);
+    let say = |words: &[&str]| assert!(cluster.run(words).status.success(), "{words:?}");
+    say(&["lend", "n1", "--gpus", "1", "--until", "23:59"]);
+    until_offered(&cluster, 1);
+    say(&["lend", "n1", "--for", "2s"]);
+    until_offered(&cluster, 2);
+    // Then it is taken back, with what runs there.
+    let job = cluster.submit(&["-c", "0", "-g", "1"], "sleep 60");
+    let row = |key: &str| cluster.ask(&["nodes"]).unwrap()["nodes"][0][key].clone();
+    until("it is taken back", || row("state") == "reclaimed" && row("leases") == 0);
+    assert_ne!(cluster.job(job)["state"], "running");
+    say(&["lend", "n1"]);
+    until_offered(&cluster, 2);
+    say(&["reclaim", "n1", "--now"]);
+    until("it is taken back at once", || row("state") == "reclaimed");
+}

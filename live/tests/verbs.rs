@@ -107,7 +107,11 @@ fn lists_are_printed_for_people_and_for_programs() {
     of("submitted");
     of("started");
     // A node is lent until a time of the day, and only such a time.
-    text(&cluster, &["lend", "n1", "--until", "23:59"]);
+    assert_eq!(
+        cluster.run(&["lend", "n1", "--until", "23:59"]).status.code(),
+        Some(5),
+        "dedicated"
+    );
     assert_eq!(cluster.run(&["lend", "n1", "--until", "25:00"]).status.code(), Some(1));
     assert_eq!(
         cluster.run(&["lend", "n1", "--until", "23:59", "--for", "1h"]).status.code(),

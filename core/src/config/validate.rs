@@ -80,7 +80,12 @@ impl Rules {
         range("resource_sharing.check_interval", check, check >= 1_000, "at least 1 s")?;
         let expiry = offering.offer_expiry.get();
         let enough = expiry >= check.saturating_mul(3);
-        range("resource_sharing.offer_expiry", expiry, enough, "at least 3 x check_interval, in ms")?;
+        range(
+            "resource_sharing.offer_expiry",
+            expiry,
+            enough,
+            "at least 3 x check_interval, in ms",
+        )?;
         let offers = u64::from(offering.offers_max);
         range("resource_sharing.max_offers_per_node", offers, offers >= 1, "at least 1")?;
         let monitor = self.balance.monitoring_interval.get();

@@ -32,6 +32,7 @@ const LOOK: Span = Span::seconds(1);
 const PROCESSES_MAX: usize = 4_096;
 /// How often it kills what is still there.
 const AGAIN: Span = Span::new(50);
+
 /// One of the two streams of a job.
 struct Stream {
     pipe: Option<Box<dyn ReadFd>>,

@@ -87,15 +87,20 @@ pub(super) async fn node_verb(
     let found = shared.handle.look(move |grid, _| {
         let state = grid.state();
         let node = node_named(state, &wanted)?;
-        Some((node, state.ledger.accounts[state.nodes[node].spec.owner].spec.name.clone()))
+        let spec = &state.nodes[node].spec;
+        Some((node, state.ledger.accounts[spec.owner].spec.name.clone(), spec.dedicated))
     });
     let found = found.await?.ok_or_else(|| not_found(format!("node {name} not found")))?;
-    let (node, owner) = found;
+    let (node, owner, dedicated) = found;
     let index = usize::try_from(node.get()).unwrap_or(usize::MAX);
     if matches!(verb.as_str(), "drain" | "undrain") {
         admins_only(&who)?;
     } else if !who.acts_for(&owner) {
         return Err(forbidden(format!("node {name} is {owner}'s: {} is not of it", who.user)));
+    }
+    if dedicated && matches!(verb.as_str(), "lend" | "reclaim") {
+        let what = "nobody uses it beside the pool (owner_use: none): drain it, or undrain it";
+        return Err(Wrong(StatusCode::CONFLICT, format!("node {name}: {what}")));
     }
     let says = match verb.as_str() {
         "drain" => {
