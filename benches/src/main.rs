@@ -1,4 +1,4 @@
-//! Measured work: `cargo run --release -p gridbenches -- kernel|core|sim|memory|all`.
+//! Measured work: `cargo run --release -p gridbenches -- kernel|core|sim|memory|all|live`.
 //!
 //! Every figure is the median of several runs of the same seeded work. Nothing here is a test: it
 //! prints and never judges. README.md has the figures of one machine.
@@ -6,6 +6,7 @@
 
 mod core;
 mod kernel;
+mod live;
 mod measure;
 mod whole;
 
@@ -27,9 +28,11 @@ fn main() -> ExitCode {
             whole::run_sim();
             whole::run_memory();
         }
+        ["live"] => return live::run("20"),
+        ["live", "--hosts", hosts] => return live::run(hosts),
         ["one", name] => return whole::run_one(name),
         _ => {
-            say("usage: gridbenches kernel | core [NODES] | sim | memory | all");
+            say("usage: gridbenches kernel | core [NODES] | sim | memory | all | live [--hosts N]");
             return ExitCode::from(2);
         }
     }

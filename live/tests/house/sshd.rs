@@ -29,7 +29,8 @@ fn key(path: &Path) {
     assert!(made.unwrap().success());
 }
 
-/// Writes what an sshd reads: its users are at home in the folder, and its shell prints a banner.
+/// Writes what an sshd reads: its users are at home in the folder, where no file of theirs slows a
+/// shell's start, and its shell prints a banner.
 fn write_config(folder: &Path, address: &str, port: u16) {
     std::fs::create_dir_all(folder.join("home")).unwrap();
     for name in ["host", "user"] {
@@ -42,7 +43,8 @@ fn write_config(folder: &Path, address: &str, port: u16) {
         "Port {port}\nListenAddress {address}\nHostKey {at}/host\nPidFile none\n\
          AuthorizedKeysFile {at}/authorized\nStrictModes no\nPasswordAuthentication no\n\
          KbdInteractiveAuthentication no\nPermitRootLogin yes\nUsePAM no\n\
-         ForceCommand export HOME={at}/home; echo 'Welcome! \\033[31m news'; \
+         SetEnv HOME={at}/home\n\
+         ForceCommand echo 'Welcome! \\033[31m news'; \
          exec sh -c \"$SSH_ORIGINAL_COMMAND\"\n"
     );
     std::fs::write(folder.join("sshd_config"), config).unwrap();
