@@ -115,6 +115,7 @@ impl Agent {
             Phase::Paused(_) => self.tell(lease, Told::Pause),
             Phase::Leaving(at, _) => self.tell(lease, Told::Terminate(at)),
             Phase::Killed(..) => self.tell(lease, Told::Kill),
+            Phase::Running if held.suspended => self.tell(lease, Told::Pause),
             Phase::Running | Phase::Ended(..) => {}
         }
     }

@@ -13,7 +13,8 @@ use std::os::unix::fs::OpenOptionsExt;
 
 /// The near end of a job's input.
 pub(super) struct Input {
-    pipe: File,
+    /// Gone once the last byte was taken: asked again, it is answered again.
+    pipe: Option<File>,
     /// Bytes that the job's pipe has taken.
     taken: u64,
 }
@@ -57,15 +58,15 @@ impl Agent {
             let flags = i32::try_from(nonblocking).map_err(io::Error::other)?;
             let path = LeaseFolder::of(&self.root, lease).file("stdin");
             let pipe = options.write(true).custom_flags(flags).open(path)?;
-            self.inputs.insert(lease, Input { pipe, taken: 0 });
+            self.inputs.insert(lease, Input { pipe: Some(pipe), taken: 0 });
         }
         let input = self.inputs.get_mut(&lease).ok_or(io::ErrorKind::NotFound)?;
-        if input.taken != part.from {
+        let Some(pipe) = input.pipe.as_mut().filter(|_| input.taken == part.from) else {
             return Ok(input.taken);
-        }
+        };
         let mut rest = part.bytes.as_slice();
         while !rest.is_empty() {
-            match input.pipe.write(rest) {
+            match pipe.write(rest) {
                 Ok(count) => rest = rest.get(count..).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -75,7 +76,7 @@ impl Agent {
         input.taken += (part.bytes.len() - rest.len()) as u64;
         let at = input.taken;
         if part.last && rest.is_empty() {
-            self.inputs.remove(&lease);
+            input.pipe = None;
             self.tell(lease, Told::InputEnds);
         }
         Ok(at)

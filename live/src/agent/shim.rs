@@ -30,6 +30,8 @@ const LOG_MAX: u64 = 64 << 20;
 const LOOK: Span = Span::seconds(1);
 /// Most processes of one attempt: more are a mistake that takes the machine with it.
 const PROCESSES_MAX: usize = 4_096;
+/// How often it looks for what was started while it stopped the rest.
+const SWEEPS: usize = 16;
 /// How often it kills what is still there.
 const AGAIN: Span = Span::new(50);
 
@@ -228,7 +230,7 @@ impl Keeper {
     fn hear(&mut self, told: Told) {
         match told {
             Told::Until(until, kill) => (self.until, self.kill) = (until, kill),
-            Told::Pause => self.signal(Signal::STOP),
+            Told::Pause => stop_all(),
             Told::Resume => self.signal(Signal::CONT),
             Told::Terminate(at) => self.terminate(at),
             Told::Kill => self.kill_all(),
@@ -359,6 +361,21 @@ impl Keeper {
         let ticks = super::tree::row(me).map_or(0, |row| row.ticks);
         let per_second = rustix::param::clock_ticks_per_second().max(1);
         self.exit.cpu_ms = ticks.saturating_mul(1_000) / per_second;
+    }
+}
+
+/// Stops all that is kept: again where something was started meanwhile.
+fn stop_all() {
+    let me = i32::try_from(std::process::id()).unwrap_or(0);
+    let mut stopped = std::collections::BTreeSet::new();
+    for _ in 0..SWEEPS {
+        let rows = family(me);
+        signal_all(&rows, Signal::STOP);
+        let before = stopped.len();
+        stopped.extend(rows.into_keys());
+        if stopped.len() == before {
+            return;
+        }
     }
 }
 

@@ -64,10 +64,14 @@ pub(super) async fn feed(
             match client.put(&path, bytes).await {
                 // Nobody reads yet, or any more: then it soon ends.
                 Ok(answer) if answer["over"] == true => {}
-                Ok(_) if last => return Ok(()),
                 Ok(answer) => {
                     let taken = answer["at"].as_u64().unwrap_or(at);
                     anyhow::ensure!(taken >= at, "its node lost count of what it has read");
+                    if last {
+                        // The next attempt, if there is one, is to hear of the end, too.
+                        attempt.wait_for(|attempt| *attempt > of).await?;
+                        continue;
+                    }
                     if taken > at {
                         rest = Duration::from_millis(5);
                     }

@@ -55,7 +55,13 @@ pub(super) struct Asking {
 
 impl Asking {
     pub(super) fn client(&self) -> anyhow::Result<Client> {
-        let Some(server) = &self.server else {
+        // What was said here goes before what this shell has set.
+        let said = |option: &str| {
+            let words = std::env::args().take_while(|word| word != "--");
+            words.into_iter().any(|word| word == option || word.starts_with(&format!("{option}=")))
+        };
+        let near = said("--socket") && !said("--server");
+        let Some(server) = self.server.as_ref().filter(|_| !near) else {
             return Ok(Client::new(&socket(self.socket.clone())?));
         };
         let ca = self.ca.as_ref();

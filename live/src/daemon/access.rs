@@ -10,15 +10,17 @@ use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
 use gridsim::scenario::schema::Scenario;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tokio::net::UnixListener;
 
 /// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Peer {
     /// A user of this machine, by the kernel's word.
     Here(Option<u32>),
-    /// Somebody on another machine: a token says who.
-    Elsewhere,
+    /// Somebody on another machine: a token says who, and this that one was shown.
+    Elsewhere(Arc<AtomicBool>),
 }
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
@@ -28,8 +30,8 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
 }
 
 impl Connected<IncomingStream<'_, Guests>> for Peer {
-    fn connect_info(_: IncomingStream<'_, Guests>) -> Self {
-        Self::Elsewhere
+    fn connect_info(stream: IncomingStream<'_, Guests>) -> Self {
+        Self::Elsewhere(stream.io().known())
     }
 }
 

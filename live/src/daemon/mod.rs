@@ -28,7 +28,7 @@ use gridsim::scenario::schema::Ssh;
 use history::History;
 use keeper::{Handle, Keeper};
 use nodes::{Measured, Plan, Way};
-use remote::{Remote, Tokens};
+use remote::{Guests, Remote, Tokens};
 use std::collections::BTreeMap;
 use std::future::IntoFuture;
 use std::os::unix::fs::PermissionsExt;
@@ -71,7 +71,7 @@ pub async fn serve(place: &Place, say: impl Fn(&str)) -> anyhow::Result<()> {
         if restarted { recover(place, &say)? } else { begin(place, &say).await? };
     let history = History::open(&place.state, grid.state())?;
     let access = Access::of(&crate::read(&place.config, &[])?.scenario);
-    let listener = listen(&place.socket, &access)?;
+    let (listener, guests) = doors(place, &access).await?;
     let members: Vec<Membership> = members(&grid);
     let (mut keeper, handle) = Keeper::new(grid, store, history);
     let programs = place.state.join("programs");
@@ -101,7 +101,7 @@ pub async fn serve(place: &Place, say: impl Fn(&str)) -> anyhow::Result<()> {
         say(&reload(&handle, place, &access).await);
     }
     let routes = api::routes(shared);
-    welcome(place, routes.clone(), &say).await?;
+    welcome(guests, routes.clone(), &say)?;
     let routes = routes.into_make_service_with_connect_info::<Peer>();
     let mut server = std::pin::pin!(axum::serve(listener, routes).into_future());
     let mut has_ended = std::pin::pin!(has_ended);
@@ -146,10 +146,26 @@ fn lost(state: &Path) -> String {
     )
 }
 
+/// Takes the socket, and the address for other machines where they may come.
+async fn doors(
+    place: &Place,
+    access: &Access,
+) -> anyhow::Result<(tokio::net::UnixListener, Option<Guests>)> {
+    let listener = listen(&place.socket, access)?;
+    let guests = match &place.remote {
+        Some(remote) => Some(remote.listen(&place.state).await?),
+        None => None,
+    };
+    Ok((listener, guests))
+}
+
 /// Takes requests of other machines, where they may come.
-async fn welcome(place: &Place, routes: axum::Router, say: &impl Fn(&str)) -> anyhow::Result<()> {
-    let Some(remote) = &place.remote else { return Ok(()) };
-    let guests = remote.listen(&place.state).await?;
+fn welcome(
+    guests: Option<Guests>,
+    routes: axum::Router,
+    say: &impl Fn(&str),
+) -> anyhow::Result<()> {
+    let Some(guests) = guests else { return Ok(()) };
     say(&format!("listening on https://{}", guests.local_addr()?));
     let routes = routes.into_make_service_with_connect_info::<Peer>();
     tokio::spawn(axum::serve(guests, routes).into_future());

@@ -92,6 +92,10 @@ impl Line {
 
     /// Asks the node's agent something; `None` when it does not answer in time.
     pub async fn ask(&self, make: impl FnOnce(u64) -> Down) -> Option<Told> {
+        if !self.state().up {
+            // Nothing piles up for a node that is away.
+            return None;
+        }
         let (answer, answered) = oneshot::channel();
         let ask = {
             let mut asks = locked(&self.asks);

@@ -11,15 +11,18 @@ use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context as Waker, Poll};
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -28,7 +31,7 @@ use tokio_rustls::server::TlsStream;
 
 /// Most connections at once.
 const CONNECTIONS_MAX: usize = 512;
-/// How long somebody may take to say hello.
+/// How long somebody may take to say hello, and then to show a token.
 const GREETS: Duration = Duration::from_secs(10);
 /// Most tokens.
 const TOKENS_MAX: usize = 10_000;
@@ -45,6 +48,9 @@ pub struct Remote {
 /// A connection from another machine; it counts while it is there.
 pub struct Guest {
     stream: TlsStream<TcpStream>,
+    known: Arc<AtomicBool>,
+    /// Until when it must have shown a token.
+    until: Pin<Box<Sleep>>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -54,7 +60,18 @@ impl AsyncRead for Guest {
         waker: &mut Waker<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.known.load(Ordering::Relaxed) && self.until.as_mut().poll(waker).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         Pin::new(&mut self.stream).poll_read(waker, buffer)
+    }
+}
+
+impl Guest {
+    /// Returns what says that it has shown a token that is known: from then on it may stay.
+    #[must_use]
+    pub fn known(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.known)
     }
 }
 
@@ -139,7 +156,8 @@ async fn greet(tcp: TcpListener, tls: TlsAcceptor, ready: mpsc::Sender<(Guest, S
         let (tls, ready) = (tls.clone(), ready.clone());
         tokio::spawn(async move {
             if let Ok(Ok(stream)) = tokio::time::timeout(GREETS, tls.accept(stream)).await {
-                let _ = ready.send((Guest { stream, _place: place }, from)).await;
+                let (known, until) = (Arc::default(), Box::pin(tokio::time::sleep(GREETS)));
+                let _ = ready.send((Guest { stream, known, until, _place: place }, from)).await;
             }
         });
     }
@@ -198,6 +216,7 @@ impl Tokens {
         if user.is_empty() || !user.chars().all(plain) {
             return Err(io::Error::other(format!("{user:?} is no name of a user")));
         }
+        let _alone = self.lock()?;
         let mut all = self.all()?;
         if all.len() >= TOKENS_MAX {
             return Err(io::Error::other(format!("there are {TOKENS_MAX} tokens: revoke some")));
@@ -216,11 +235,21 @@ impl Tokens {
     /// # Errors
     /// When the disk does not take it.
     pub fn revoke(&self, user: &str) -> io::Result<usize> {
+        let _alone = self.lock()?;
         let mut all = self.all()?;
         let before = all.len();
         all.retain(|_, whose| whose != user);
         self.write(&all)?;
         Ok(before - all.len())
+    }
+
+    /// Keeps others from changing the list meanwhile.
+    fn lock(&self) -> io::Result<std::fs::File> {
+        let mut options = std::fs::File::options();
+        let path = self.0.with_extension("lock");
+        let file = options.write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)?;
+        Ok(file)
     }
 
     fn write(&self, all: &BTreeMap<String, String>) -> io::Result<()> {

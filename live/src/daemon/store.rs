@@ -13,6 +13,7 @@ use gridcore::units::Time;
 use gridsim::journal::{CONFIG, ENTRY, HEADER, JournalError, NOTE_AT, Reader, SEGMENT};
 use gridsim::journal::{frame, header, note};
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
+use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -271,11 +272,14 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
     Ok(file)
 }
 
-/// Returns whether an error only says that there is no space: the disk holds what it held.
+/// Returns whether an error only says that there is no room, for bytes or for one more open file:
+/// the disk holds what it held.
 #[must_use]
 pub fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    let many = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
     matches!(error.kind(), FileTooLarge | QuotaExceeded | StorageFull)
+        || error.raw_os_error().is_some_and(|code| many.contains(&code))
 }
 
 /// Writes again what no sync is known to have kept, up to a byte. After an error of the disk the

@@ -32,6 +32,7 @@ use gridcore::ids::NodeId;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::convert::Infallible;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
@@ -137,11 +138,12 @@ async fn admit(
 ) -> Result<Response, Wrong> {
     let found = match peer {
         Peer::Here(uid) => uid.and_then(|uid| read(&shared.access).who(uid)),
-        Peer::Elsewhere => {
+        Peer::Elsewhere(known) => {
             let user = token(&request).and_then(|token| shared.tokens.user(token));
             let user = user.ok_or_else(|| {
                 forbidden("no token that is known here: an administrator makes one for you")
             })?;
+            known.store(true, Ordering::Relaxed);
             read(&shared.access).named(&user)
         }
     };

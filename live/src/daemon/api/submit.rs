@@ -13,6 +13,7 @@ use gridcore::command::{Command, JobSpec, Numbered, Reply, Request as Asked};
 use gridcore::deny::Denied;
 use gridcore::grid::Grid;
 use gridcore::ids::{AccountId, JobId, PoolId};
+use gridcore::state::mix;
 use gridcore::wire::Task;
 use gridsim::scenario::jobs::listed_job;
 use gridsim::scenario::schema::Job as JobKeys;
@@ -22,6 +23,8 @@ use std::collections::VecDeque;
 
 /// Most jobs of one array.
 const ARRAY_MAX: u32 = 100_000;
+/// Most jobs times those that each waits for.
+const WAITS_MAX: u64 = 1_000_000;
 /// How often a submission is tried again because a job that it waits for has just ended.
 const TRIES: u64 = 8;
 
@@ -76,6 +79,12 @@ pub(super) async fn submit(
     }
     let mut keys = asked.job;
     let after = std::mem::take(&mut keys.after);
+    let waits = after.len() as u64 * u64::from(count);
+    if waits > WAITS_MAX {
+        return Err(bad(format!("{count} jobs after {}: at most {WAITS_MAX} in all", after.len())));
+    }
+    // Its parts are numbered by themselves, however many there are.
+    let client = mix(asked.client, asked.number);
     let found = shared.handle.look(move |grid, history| {
         let spec = spec_of(&keys, grid.state());
         spec.map(|spec| (spec, history.new_program()))
@@ -99,8 +108,8 @@ pub(super) async fn submit(
                 break;
             }
         }
-        let number = asked.number + round * u64::from(count);
-        ask(&shared, (asked.client, number), (account, &spec, program), &open, &mut parts).await;
+        let number = 1 + round * u64::from(count);
+        ask(&shared, (client, number), (account, &spec, program), &open, &mut parts).await;
         open = std::mem::take(&mut parts.late);
     }
     if !open.is_empty() && parts.refused.is_none() {
