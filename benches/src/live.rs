@@ -125,6 +125,9 @@ impl Drop for Cluster {
         if !self.run(&["down"]) {
             say("`gridlive down` failed: agents end as their folders go");
         }
+        // Its answer comes before it removes its socket: the next cluster's would have that name.
+        let sock = self.folder.join("sock");
+        until("the daemon has gone", || !sock.exists());
         self.sshds.clear();
         let _ = fs::remove_dir_all(&self.folder);
     }
