@@ -190,3 +190,39 @@ fn a_job_in_the_foreground_never_takes_a_part_for_the_whole_and_ends_with_its_co
     run.wait().unwrap();
     cluster.until_idle();
 }
+
+#[test]
+fn a_job_that_is_suspended_as_it_starts_stands_still() {
+    let cluster = Cluster::begin(1, "");
+    for _ in 0..6 {
+        let job = cluster.submit(&["-c", "0.1"], "while :; do echo x; sleep 0.02; done");
+        until("it is granted", || cluster.run(&["suspend", &job.to_string()]).status.success());
+        rest(700);
+        let before = cluster.output(job).len();
+        rest(300);
+        assert_eq!(cluster.output(job).len(), before, "job {job} goes on");
+        text(&cluster, &["cancel", &job.to_string()]);
+    }
+    cluster.until_idle();
+}
+
+#[test]
+fn a_job_that_starts_anew_hears_of_the_end_of_what_it_reads() {
+    let cluster = Cluster::begin(1, "");
+    let attempt = |n: u64| cluster.job(n)["attempts"].as_u64().unwrap_or(0);
+    // Nothing was read: the next attempt has the same.
+    let mut run = run_piped(&cluster, "cat; [ $GRID_ATTEMPT = 2 ] || sleep 60; echo over");
+    drop(run.stdin.take());
+    until("it runs", || attempt(1) == 1);
+    rest(500);
+    text(&cluster, &["requeue", "1"]);
+    assert_eq!(run.wait_with_output().unwrap().stdout, b"over\n");
+    // A part was read, which the next attempt cannot have.
+    let mut run = run_piped(&cluster, "read line; sleep 60");
+    run.stdin.take().unwrap().write_all(b"line\n").unwrap();
+    until("it runs", || attempt(2) == 1);
+    rest(500);
+    text(&cluster, &["requeue", "2"]);
+    assert_eq!(run.wait().unwrap().code(), Some(125));
+    cluster.until_idle();
+}

@@ -244,7 +244,15 @@ pub(super) async fn run(verb: ShowVerb) -> anyhow::Result<ExitCode> {
         ShowVerb::Doctor { node, asking } => return doctor(&asking, node).await,
         ShowVerb::Explain { job, asking } => explain(&asking, job).await?,
         ShowVerb::Down { asking } => {
-            let answer = asking.client()?.post("/v1/down", &Value::Null).await?;
+            let client = asking.client()?;
+            let answer = client.post("/v1/down", &Value::Null).await?;
+            // Another may begin when this one has gone.
+            for _ in 0..100 {
+                if client.get("/v1/status").await.is_err() {
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
             let left = answer["unreachable"].as_array().filter(|left| !left.is_empty());
             if let Some(left) = left {
                 let names: Vec<String> = left.iter().map(cell).collect();
