@@ -243,22 +243,7 @@ pub(super) async fn run(verb: ShowVerb) -> anyhow::Result<ExitCode> {
         }
         ShowVerb::Doctor { node, asking } => return doctor(&asking, node).await,
         ShowVerb::Explain { job, asking } => explain(&asking, job).await?,
-        ShowVerb::Down { asking } => {
-            let client = asking.client()?;
-            let answer = client.post("/v1/down", &Value::Null).await?;
-            // Another may begin when this one has gone.
-            for _ in 0..100 {
-                if client.get("/v1/status").await.is_err() {
-                    break;
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            }
-            let left = answer["unreachable"].as_array().filter(|left| !left.is_empty());
-            if let Some(left) = left {
-                let names: Vec<String> = left.iter().map(cell).collect();
-                anyhow::bail!("not reached, so something may be left on: {}", names.join(", "));
-            }
-        }
+        ShowVerb::Down { asking } => down(&asking).await?,
         ShowVerb::Nodes { listing } => listing.print(&NODES).await?,
         ShowVerb::Offers { listing } => listing.print(&OFFERS).await?,
         ShowVerb::Leases { listing } => listing.print(&LEASES).await?,
@@ -297,6 +282,24 @@ pub(super) async fn run(verb: ShowVerb) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Takes the cluster down, and waits until the daemon has gone: then another may begin.
+async fn down(asking: &Asking) -> anyhow::Result<()> {
+    let client = asking.client()?;
+    let answer = client.post("/v1/down", &Value::Null).await?;
+    for _ in 0..100 {
+        if client.get("/v1/status").await.is_err() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let left = answer["unreachable"].as_array().filter(|left| !left.is_empty());
+    if let Some(left) = left {
+        let names: Vec<String> = left.iter().map(cell).collect();
+        anyhow::bail!("not reached, so something may be left on: {}", names.join(", "));
+    }
+    Ok(())
 }
 
 async fn node_verb(asking: &Asking, node: &str, words: &str) -> anyhow::Result<()> {
