@@ -63,7 +63,11 @@ impl World {
     /// and again until it answers.
     pub(super) fn ask(&mut self, row: u32, number: u64, mut request: Request) {
         let submits = matches!(request, Request::SubmitJob { .. });
-        if let Request::SubmitJob { job, .. } = &mut request {
+        // One that was accepted and never answered is asked again as it was.
+        let accepted = self.progress.get(row as usize).is_some_and(|p| p.job.is_some());
+        if let Request::SubmitJob { job, .. } = &mut request
+            && !accepted
+        {
             match self.dependencies(row) {
                 Waits::For(jobs) => job.after = jobs,
                 Waits::Unknown => return self.ask_again(row, number, request),

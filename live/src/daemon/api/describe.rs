@@ -129,7 +129,6 @@ mod tests {
     use super::super::jobs::{InputPart, LogPart, Most};
     use super::super::nodes::NodeWords;
     use super::super::place::Which;
-    use super::super::statement;
     use super::*;
     use gridsim::generate::jobs::ClassNeeds;
     use gridsim::scenario::schema;
@@ -179,7 +178,7 @@ mod tests {
         };
         let of = |id| Value::Object(all(id));
         assert!(from_value::<Most>(of("get_history")).unwrap().most.is_some());
-        assert!(from_value::<statement::Most>(of("get_statement")).unwrap().most.is_some());
+        assert!(from_value::<Most>(of("get_statement")).unwrap().most.is_some());
         assert!(from_value::<Which>(of("get_job_place")).unwrap().node.is_some());
         let words: NodeWords = from_value(of("tell_node")).unwrap();
         assert!(words.now && words.reason.is_some() && words.gpus.is_some());

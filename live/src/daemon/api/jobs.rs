@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{MethodFilter, MethodRouter, get, on, post};
 use axum::{Extension, Json};
 use gridcore::command::{Command, Request as Asked};
 use gridcore::grid::Grid;
@@ -25,7 +25,8 @@ const LISTED: usize = 1_000;
 pub(super) fn operations() -> Vec<Operation> {
     let list = "/v1/jobs";
     let job = "/v1/jobs/{job}";
-    vec![
+    let mut all = words();
+    all.extend([
         ("get", list, "get_scheduling_status", "Jobs that wait or run", get(queue)),
         (
             "post",
@@ -37,28 +38,40 @@ pub(super) fn operations() -> Vec<Operation> {
         ("post", "/v1/plan", "plan_job", "What would become of a job now", post(submit::plan)),
         ("get", "/v1/history", "get_history", "Jobs that have ended, newest first", get(past)),
         ("get", job, "get_job", "All about a job, and why it waits", get(show)),
-        ("delete", job, "cancel_job", "Take a job back", delete(cancel)),
-        ("post", "/v1/jobs/{job}/hold", "hold_job", "Keep it from starting", post(hold)),
-        ("post", "/v1/jobs/{job}/release", "release_job", "Let it start again", post(release)),
-        (
-            "post",
-            "/v1/jobs/{job}/requeue",
-            "requeue_job",
-            "End its attempt; it waits",
-            post(requeue),
-        ),
-        (
-            "post",
-            "/v1/jobs/{job}/suspend",
-            "suspend_job",
-            "Stop its processes; it keeps what it holds",
-            post(suspend),
-        ),
-        ("post", "/v1/jobs/{job}/resume", "resume_job", "Let them go on", post(resume)),
         ("get", "/v1/jobs/{job}/wait", "wait_for_job", "Its end, or it after 30 s", get(wait)),
         ("get", "/v1/jobs/{job}/log", "read_log", "A part of what it printed", get(log)),
         ("post", "/v1/jobs/{job}/input", "write_input", "A part of what it reads", post(input)),
-    ]
+    ]);
+    all
+}
+
+/// What is said of a job in one word, and how the core is asked for it.
+fn words() -> Vec<Operation> {
+    let job = "/v1/jobs/{job}";
+    let cancel = word(MethodFilter::DELETE, |account, job| Asked::CancelJob { account, job });
+    let mut all = vec![("delete", job, "cancel_job", "Take a job back", cancel)];
+    let mut add = |path, id, about, make| {
+        all.push(("post", path, id, about, word(MethodFilter::POST, make)));
+    };
+    add("/v1/jobs/{job}/hold", "hold_job", "Keep it from starting", |account, job| {
+        Asked::HoldJob { account, job }
+    });
+    add("/v1/jobs/{job}/release", "release_job", "Let it start again", |account, job| {
+        Asked::ReleaseJob { account, job }
+    });
+    add("/v1/jobs/{job}/requeue", "requeue_job", "End its attempt; it waits", |account, job| {
+        Asked::RequeueJob { account, job }
+    });
+    let about = "Stop its processes; it keeps what it holds";
+    add("/v1/jobs/{job}/suspend", "suspend_job", about, |account, job| Asked::SuspendJob {
+        account,
+        job,
+    });
+    add("/v1/jobs/{job}/resume", "resume_job", "Let them go on", |account, job| Asked::ResumeJob {
+        account,
+        job,
+    });
+    all
 }
 
 /// How many rows are wanted.
@@ -87,7 +100,7 @@ pub(super) async fn show(State(shared): State<Shared>, Path(job): Path<u64>) -> 
 
 /// Asks for something about a job, in the name of an account: the job's, where whoever asks acts
 /// for it, and else one of his own, which the core refuses.
-pub(super) async fn about_job(
+async fn about_job(
     shared: &Shared,
     who: &Who,
     job: u64,
@@ -109,52 +122,13 @@ pub(super) async fn about_job(
     Ok(Json(json!({ "job": job })))
 }
 
-pub(super) async fn cancel(
-    State(shared): State<Shared>,
-    Extension(who): Extension<Who>,
-    Path(job): Path<u64>,
-) -> Answered {
-    about_job(&shared, &who, job, |account, job| Asked::CancelJob { account, job }).await
-}
-
-pub(super) async fn hold(
-    State(shared): State<Shared>,
-    Extension(who): Extension<Who>,
-    Path(job): Path<u64>,
-) -> Answered {
-    about_job(&shared, &who, job, |account, job| Asked::HoldJob { account, job }).await
-}
-
-pub(super) async fn release(
-    State(shared): State<Shared>,
-    Extension(who): Extension<Who>,
-    Path(job): Path<u64>,
-) -> Answered {
-    about_job(&shared, &who, job, |account, job| Asked::ReleaseJob { account, job }).await
-}
-
-pub(super) async fn requeue(
-    State(shared): State<Shared>,
-    Extension(who): Extension<Who>,
-    Path(job): Path<u64>,
-) -> Answered {
-    about_job(&shared, &who, job, |account, job| Asked::RequeueJob { account, job }).await
-}
-
-pub(super) async fn suspend(
-    State(shared): State<Shared>,
-    Extension(who): Extension<Who>,
-    Path(job): Path<u64>,
-) -> Answered {
-    about_job(&shared, &who, job, |account, job| Asked::SuspendJob { account, job }).await
-}
-
-pub(super) async fn resume(
-    State(shared): State<Shared>,
-    Extension(who): Extension<Who>,
-    Path(job): Path<u64>,
-) -> Answered {
-    about_job(&shared, &who, job, |account, job| Asked::ResumeJob { account, job }).await
+/// Returns the handler of a word about a job.
+fn word(method: MethodFilter, make: fn(AccountId, JobId) -> Asked) -> MethodRouter<Shared> {
+    let ask =
+        move |State(shared): State<Shared>,
+              Extension(who): Extension<Who>,
+              Path(job): Path<u64>| async move { about_job(&shared, &who, job, make).await };
+    on(method, ask)
 }
 
 /// Answers once a job has ended, or after half a minute as it stands.
@@ -200,7 +174,7 @@ pub(super) struct LogPart {
 /// Where an attempt of a job runs, or ran: its node, its last attempt, and its account.
 struct Place {
     line: Line,
-    pub(super) attempt: u32,
+    attempt: u32,
 }
 
 /// Finds an attempt's node for somebody who acts for the job's account.

@@ -1,12 +1,12 @@
 //! What an account has, earned and paid, for those who act for it.
 
+use super::jobs::Most;
 use super::{Answered, Operation, Shared, forbidden, not_found};
 use crate::daemon::access::Who;
 use crate::daemon::views;
 use axum::extract::{Path, Query, State};
 use axum::routing::get;
 use axum::{Extension, Json};
-use serde::Deserialize;
 
 /// Jobs that are listed when nobody says how many.
 const LISTED: usize = 50;
@@ -20,12 +20,6 @@ pub(super) fn operations() -> Vec<Operation> {
         "What an account has, earned and paid, and its jobs, newest first",
         get(statement),
     )]
-}
-
-/// How many jobs are wanted.
-#[derive(Deserialize)]
-pub(super) struct Most {
-    pub(super) most: Option<usize>,
 }
 
 async fn statement(
