@@ -120,6 +120,18 @@ pub struct DeviceProcess {
     pub user: Option<String>,
 }
 
+/// How a machine as a whole is doing, whoever's work it is: shown to people, it decides nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vitals {
+    /// The part of the last ten seconds in which something waited for processors, memory and disks,
+    /// in basis points (PSI, `some`); `None` where the kernel does not tell.
+    pub stalls: Option<[u16; 3]>,
+    /// What is free where jobs print and work.
+    pub disk_free: Bytes,
+    /// Bytes received and sent per second by all interfaces but the loopback.
+    pub network: [u64; 2],
+}
+
 /// What the daemon tells an agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Down {
@@ -216,6 +228,8 @@ pub enum Up {
     },
     /// It does not join, and why.
     Refused(String),
+    /// How the machine is doing; said when it has changed.
+    Vitals(Vitals),
 }
 
 /// Why bytes are no frame.

@@ -4,6 +4,8 @@
 
 mod house;
 
+use gridlive::client::Client;
+use gridlive::client::types::{JobRequest, NeedsRequest, ResourceRequest, TaskRequest};
 use house::{Cluster, rest, until};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -225,4 +227,92 @@ fn a_job_that_starts_anew_hears_of_the_end_of_what_it_reads() {
     text(&cluster, &["requeue", "2"]);
     assert_eq!(run.wait().unwrap().code(), Some(125));
     cluster.until_idle();
+}
+
+#[test]
+fn tasks_and_capacity_are_taken_under_the_names_of_the_earlier_tools() {
+    let cluster = Cluster::begin(2, "");
+    let client = Client::new(&cluster.path("sock"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let name = || gridlive::clock::unique().unwrap();
+    runtime.block_on(async {
+        let half = ResourceRequest {
+            client: name(),
+            number: 1,
+            resource_type: "cpu".into(),
+            amount: "0.5".into(),
+            duration: "10m".into(),
+            preferred_nodes: vec!["n2".into()],
+            ..ResourceRequest::default()
+        };
+        let taken = client.request_resources(&half).await.unwrap();
+        let again = client.request_resources(&half).await.unwrap();
+        assert_eq!(again, taken, "asked again, it is answered again");
+        let none = ResourceRequest { resource_type: "time".into(), ..half.clone() };
+        let refused = client.request_resources(&none).await.unwrap_err();
+        assert!(refused.to_string().contains("give cpu, memory or gpu"), "{refused}");
+        let needs = NeedsRequest { cpu_cores: "1.5".into(), ..NeedsRequest::default() };
+        let job = JobRequest { needs, limit: Some("5m".into()), ..JobRequest::default() };
+        let task = TaskRequest { client: name(), number: 1, job };
+        let task = client.schedule_task(&task).await.unwrap();
+        for (job, node) in [(taken.allocation, "n2"), (task.allocation, "n1")] {
+            let found = cluster.until_state(job, "running");
+            assert!(found["nodes"][0] == node || job == task.allocation, "{found}");
+        }
+        let stats = client.get("/v1/stats").await.unwrap();
+        assert_eq!((&stats["leases_granted"], &stats["leases_active"]), (&2.into(), &2.into()));
+        let summary = client.get("/v1/summary").await.unwrap();
+        assert_eq!(summary["leased"]["cpu_cores"], 2.0, "{summary}");
+        client.complete_task(task.allocation).await.unwrap();
+        client.release_resources(taken.allocation).await.unwrap();
+        // What runs a command is no allocation.
+        let runs = cluster.submit(&["-c", "0.1"], "sleep 600");
+        for refused in [client.release_resources(runs).await, client.complete_task(runs).await] {
+            assert_eq!(refused.map_err(|e| e.code()), Err(5));
+        }
+        assert_eq!(client.release_resources(4_711).await.map_err(|e| e.code()), Err(4));
+        client.cancel(runs).await.unwrap();
+    });
+    cluster.until_idle();
+    let stats = runtime.block_on(client.get("/v1/stats")).unwrap();
+    assert_eq!((&stats["leases_ended"], &stats["leases_active"]), (&3.into(), &0.into()));
+}
+
+#[test]
+fn a_node_says_how_its_machine_is_doing() {
+    let cluster = Cluster::begin(1, "");
+    until("it has said it", || cluster.ask(&["show", "n1"]).unwrap()["disk_free_gb"].is_number());
+    let shown = cluster.ask(&["show", "n1"]).unwrap();
+    assert!(shown["network_mb_per_s"]["sent"].is_number(), "{shown}");
+    let told = std::path::Path::new("/proc/pressure/cpu").exists();
+    assert_eq!(shown["stalls_percent"]["cpu"].is_number(), told, "{shown}");
+    // Every metric by its name (NAMES.md), those that need somebody's loss or return included.
+    let page = text(&cluster, &["metrics"]);
+    let names = [
+        "grid_pending_jobs",
+        "grid_evicted_jobs_total",
+        "grid_destroyed_work_seconds_total",
+        "grid_reclaim_latency_seconds",
+        "grid_offers_open",
+        "grid_pressure",
+        "grid_atp_settled",
+        "grid_atp_in_flight",
+        "grid_atp_refunded",
+        "grid_price",
+        "grid_share",
+        "grid_decision_seconds",
+        "grid_last_decision_age_seconds",
+        "grid_ssh_reconnects_total",
+        "grid_disk_free_bytes",
+        "grid_stall_ratio",
+    ];
+    for name in names {
+        assert!(page.contains(&format!("# TYPE {name} ")), "{name} in {page}");
+    }
+    assert!(page.contains("grid_price{resource=\"cpu\"} 3600.000000\n"), "{page}");
+    // What the daemon takes for its connections, jobs do not get.
+    let mine = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap();
+    let job = cluster.submit(&[], "ulimit -Sn");
+    cluster.until_state(job, "completed");
+    assert_eq!(cluster.output(job).trim(), mine.to_string());
 }

@@ -16,6 +16,7 @@ pub mod order;
 mod owner;
 pub mod shim;
 mod tree;
+mod vitals;
 
 pub use gpu::user_name;
 pub use measure::{build, hardware};
@@ -82,6 +83,7 @@ pub struct Agent {
     used_before: BTreeMap<LeaseId, Bytes>,
     watch: Watch,
     meter: Meter,
+    vitals: vitals::Meter,
     gpus: Gpus,
     cgroups: Cgroups,
     look_at: Time,
@@ -160,6 +162,7 @@ impl Agent {
             used_before: BTreeMap::new(),
             watch,
             meter: Meter::default(),
+            vitals: vitals::Meter::default(),
             gpus: Gpus::find(root)?,
             cgroups: Cgroups::find(root),
             look_at: Time::ZERO,
@@ -242,6 +245,7 @@ impl Agent {
         if let Ok((stream, _)) = self.listener.accept() {
             // The newest is the one that is there.
             self.connection = Connection::new(stream).ok();
+            self.vitals.forget();
             let gpus: Vec<_> = self.gpus.devices().into_iter().flatten().cloned().collect();
             let notes = doctor::notes(&self.root, &gpus, self.cgroups.gives());
             self.say(&Up::Hardware(Hardware { gpus, notes, ..hardware() }));

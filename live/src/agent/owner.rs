@@ -44,6 +44,9 @@ impl Agent {
             let devices = self.gpus.devices().into_iter().flatten().cloned().collect();
             self.say(&Up::Devices(devices));
         }
+        if let Some(vitals) = self.vitals.look(&self.root) {
+            self.say(&Up::Vitals(vitals));
+        }
         self.happen(Event::Sample(sample));
     }
 

@@ -5,7 +5,7 @@ use super::run::{Here, alloc, attached, logs, wait};
 use super::screen;
 use clap::{Args, Subcommand};
 use gridlive::client::types::{
-    CheckpointRequest, GangRequest, JobRequest, NeedsRequest, Submission, Word,
+    CheckpointRequest, GangRequest, JobRequest, NeedsRequest, ResourceRequest, Submission, Word,
 };
 use gridlive::program::Program;
 use std::process::ExitCode;
@@ -102,21 +102,30 @@ pub(super) struct SharedArgs {
 }
 
 impl SharedArgs {
+    /// Returns the same as the API takes it.
+    fn request(&self, duration: String) -> anyhow::Result<ResourceRequest> {
+        Ok(ResourceRequest {
+            client: gridlive::clock::unique()? >> 1,
+            number: 1,
+            resource_type: self.resource_type.clone(),
+            amount: self.amount.clone(),
+            priority: Some(self.priority.clone()),
+            duration,
+            preferred_nodes: self.preferred_nodes.clone(),
+            account: None,
+        })
+    }
+
     fn job(&self) -> anyhow::Result<JobArgs> {
-        let mut job = JobArgs { priority: self.priority.clone(), ..JobArgs::default() };
-        (job.cpus, job.memory) = ("1".to_owned(), "0".to_owned());
-        match self.resource_type.as_str() {
-            "memory" => job.memory.clone_from(&self.amount),
-            "gpu" => {
-                let whole = self.amount.parse();
-                job.gpus = whole.map_err(|_| {
-                    anyhow::anyhow!("--amount {:?}: give a whole number of GPUs", self.amount)
-                })?;
-            }
-            _ => job.cpus.clone_from(&self.amount),
-        }
-        job.preferred_nodes.clone_from(&self.preferred_nodes);
-        Ok(job)
+        let needs = self.request(String::new())?.needs().map_err(anyhow::Error::msg)?;
+        Ok(JobArgs {
+            priority: self.priority.clone(),
+            cpus: needs.cpu_cores,
+            memory: needs.memory_gb,
+            gpus: needs.gpus,
+            preferred_nodes: self.preferred_nodes.clone(),
+            ..JobArgs::default()
+        })
     }
 }
 
@@ -337,11 +346,10 @@ pub(super) async fn run(verb: JobVerb) -> anyhow::Result<ExitCode> {
             attached(&asking.client()?, &job, &command.command, here).await
         }
         JobVerb::Alloc { shared, time, wait_time, asking } => {
-            let name = Some("allocation".to_owned());
-            alloc(&asking, &JobArgs { name, limit: Some(time), ..shared.job()? }, wait_time).await
+            alloc(&asking, &shared.request(time)?, wait_time).await
         }
         JobVerb::Dealloc { job, asking } => {
-            asking.client()?.cancel(job).await?;
+            asking.client()?.release_resources(job).await?;
             Ok(ExitCode::SUCCESS)
         }
         JobVerb::Plan { job, asking } => {

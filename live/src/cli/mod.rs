@@ -224,6 +224,9 @@ enum Verb {
         /// Its folder.
         #[arg(long)]
         dir: PathBuf,
+        /// How many descriptors it may have, where the daemon on this machine has more.
+        #[arg(long)]
+        files: Option<u64>,
     },
     /// Keeps one attempt; started by an agent.
     #[command(hide = true)]
@@ -310,7 +313,8 @@ fn socket(said: Option<PathBuf>) -> anyhow::Result<PathBuf> {
 fn node_part(verb: &Verb) -> Option<std::io::Result<()>> {
     let absolute = |path: &PathBuf| std::path::absolute(path);
     match verb {
-        Verb::Agent { stdio, dir, .. } => Some(absolute(dir).and_then(|dir| {
+        Verb::Agent { stdio, dir, files, .. } => Some(absolute(dir).and_then(|dir| {
+            files.iter().copied().for_each(gridlive::daemon::door::limit_files);
             if *stdio { gridlive::agent::bridge::carry(&dir) } else { gridlive::agent::serve(&dir) }
         })),
         Verb::Shim { root, folder } => {

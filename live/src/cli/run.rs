@@ -7,7 +7,7 @@ use super::screen::{self, Stream};
 use super::show::line_of;
 use gridcore::units::Span;
 use gridlive::client::Client;
-use gridlive::client::types::Job;
+use gridlive::client::types::{Job, ResourceRequest};
 use gridlive::clock::since_boot;
 use std::io::Write;
 use std::process::ExitCode;
@@ -65,11 +65,11 @@ async fn submit_one(
 /// Takes capacity and waits until it is there.
 pub(super) async fn alloc(
     asking: &Asking,
-    job: &JobArgs,
+    request: &ResourceRequest,
     seconds: u64,
 ) -> anyhow::Result<ExitCode> {
     let client = asking.client()?;
-    let number = submit_one(&client, job, &[], false).await?;
+    let number = client.request_resources(request).await?.allocation;
     let until = since_boot().after(Span::seconds(seconds));
     loop {
         let found = client.job(number).await?;
@@ -122,8 +122,10 @@ pub(super) async fn attached(
     let mut feeding = here.reads.then(|| tokio::spawn(feed(client.clone(), job, attempts)));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hang_up = signal(SignalKind::hangup())?;
-    // What is short is seen to end at once, what is long costs little.
-    let mut rest = Duration::from_millis(5);
+    let mut ended = std::pin::pin!(client.wait(job));
+    let mut has_ended = false;
+    // Its end is told at once; what it prints until then is looked for, less and less often.
+    let mut rest = Duration::from_millis(20);
     loop {
         let found = client.job(job).await?;
         let over = found.finished.is_some();
@@ -145,6 +147,7 @@ pub(super) async fn attached(
             return give_up(client, job, seconds).await;
         }
         tokio::select! {
+            _ = &mut ended, if !has_ended => has_ended = true,
             () = tokio::time::sleep(rest) => rest = (rest * 2).min(Duration::from_millis(100)),
             fed = async { feeding.as_mut()?.await.ok() }, if feeding.is_some() => {
                 feeding = None;

@@ -7,6 +7,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
-use types::{Job, Jobs, Nodes, Status, Submission, Submitted, Word};
+use types::{
+    Allocation, Job, Jobs, Nodes, ResourceRequest, Status, Submission, Submitted, TaskRequest, Word,
+};
 
 /// How long another machine may take to answer at all.
 const CONNECTS: Duration = Duration::from_secs(10);
@@ -200,14 +203,58 @@ impl Client {
         serde_json::from_value(found).map_err(|e| ClientError::Broken(e.to_string()))
     }
 
+    /// Posts one type and takes another back.
+    async fn exchange<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let broken = |e: serde_json::Error| ClientError::Broken(e.to_string());
+        let body = serde_json::to_value(body).map_err(broken)?;
+        serde_json::from_value(self.post(path, &body).await?).map_err(broken)
+    }
+
     /// Submits a job, or an array; its program comes with it.
     ///
     /// # Errors
     /// When there is no answer, or none of it was accepted.
     pub async fn submit(&self, submission: &Submission) -> Result<Submitted, ClientError> {
-        let broken = |e: serde_json::Error| ClientError::Broken(e.to_string());
-        let body = serde_json::to_value(submission).map_err(broken)?;
-        serde_json::from_value(self.post("/v1/jobs", &body).await?).map_err(broken)
+        self.exchange("/v1/jobs", submission).await
+    }
+
+    /// Takes capacity of one kind without running anything; it may have to wait for it.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is refused.
+    pub async fn request_resources(
+        &self,
+        request: &ResourceRequest,
+    ) -> Result<Allocation, ClientError> {
+        self.exchange("/v1/allocations", request).await
+    }
+
+    /// Gives capacity back that was taken without a command.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is a job that runs something.
+    pub async fn release_resources(&self, allocation: u64) -> Result<(), ClientError> {
+        self.delete(&format!("/v1/allocations/{allocation}")).await.map(drop)
+    }
+
+    /// Takes what a task needs that somebody runs himself; it may have to wait for it.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is refused.
+    pub async fn schedule_task(&self, request: &TaskRequest) -> Result<Allocation, ClientError> {
+        self.exchange("/v1/tasks", request).await
+    }
+
+    /// Says that such a task is done: what it held is free.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is a job that runs something.
+    pub async fn complete_task(&self, task: u64) -> Result<(), ClientError> {
+        self.post(&format!("/v1/tasks/{task}/complete"), &Value::Null).await.map(drop)
     }
 
     /// Looks at a job.

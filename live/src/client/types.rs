@@ -88,6 +88,71 @@ pub struct NeedsRequest {
     pub gpu_memory_gb: Option<String>,
 }
 
+/// Capacity of one kind without a command, in the words of the earlier tools.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceRequest {
+    /// A number that no other client has; see [`crate::clock::unique`].
+    pub client: u64,
+    /// Counts the client's requests. Asked again, it is answered again, and nothing is taken twice.
+    pub number: u64,
+    /// cpu, memory or gpu.
+    pub resource_type: String,
+    /// How much: cores, GiB, or whole GPUs.
+    pub amount: String,
+    /// low, medium, high, urgent, or 0 to 100; medium where none is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<String>,
+    /// For how long, such as `30m`.
+    pub duration: String,
+    /// Nodes to take before any other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub preferred_nodes: Vec<String>,
+    /// Who pays; the first account that the user acts for, where none is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+}
+
+impl ResourceRequest {
+    /// Returns what it needs: a core at least, beside what is asked for.
+    ///
+    /// # Errors
+    /// When there is no such resource, or a part of a GPU is asked for.
+    pub fn needs(&self) -> Result<NeedsRequest, String> {
+        let mut needs = NeedsRequest { cpu_cores: "1".into(), ..NeedsRequest::default() };
+        needs.memory_gb = "0".into();
+        match self.resource_type.as_str() {
+            "cpu" => needs.cpu_cores.clone_from(&self.amount),
+            "memory" => needs.memory_gb.clone_from(&self.amount),
+            "gpu" => {
+                let whole = self.amount.parse();
+                let wrong = |_| format!("amount {:?}: give a whole number of GPUs", self.amount);
+                needs.gpus = whole.map_err(wrong)?;
+            }
+            other => return Err(format!("resource_type {other:?}: give cpu, memory or gpu")),
+        }
+        Ok(needs)
+    }
+}
+
+/// Capacity for a task that somebody runs himself, as a job is asked for.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct TaskRequest {
+    /// A number that no other client has; see [`crate::clock::unique`].
+    pub client: u64,
+    /// Counts the client's requests. Asked again, it is answered again, and nothing is taken twice.
+    pub number: u64,
+    /// What the task needs, and under which conditions.
+    pub job: JobRequest,
+}
+
+/// Capacity that was taken: a job without a command.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Allocation {
+    /// Its number: `get_job` tells whether it is there yet, and where.
+    pub allocation: u64,
+}
+
 /// Checkpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct CheckpointRequest {

@@ -4,6 +4,7 @@
 //! name, and cancels, holds and reads what is its own; the core refuses everything else. The
 //! members of a node's owner lend it and take it back. Who is listed nowhere sees nothing.
 
+use super::door::Door;
 use super::remote::Guests;
 use crate::agent::user_name;
 use axum::extract::connect_info::Connected;
@@ -12,7 +13,6 @@ use gridsim::scenario::schema::Scenario;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use tokio::net::UnixListener;
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
@@ -23,9 +23,9 @@ pub enum Peer {
     Elsewhere(Arc<AtomicBool>),
 }
 
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self::Here(stream.io().peer_cred().ok().map(|cred| cred.uid()))
+impl Connected<IncomingStream<'_, Door>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
+        Self::Here(stream.io().user())
     }
 }
 

@@ -333,7 +333,7 @@ impl Keeper {
 
     /// Does what follows from an entry.
     fn perform(&mut self, effect: Effect) {
-        self.counters.count(&effect);
+        self.counters.count(&effect, self.grid.state().now);
         match effect {
             Effect::Send { node, message } => {
                 if let Some(way) = self.way(node) {

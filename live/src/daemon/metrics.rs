@@ -1,38 +1,85 @@
 //! The metrics that Prometheus reads (names: NAMES.md), in its text format.
 
+use super::credit::{hour_cost, refunded, units};
 use super::nodes::LineState;
+
+use crate::frame::Vitals;
 use gridcore::effect::{Effect, EvictionReason};
 use gridcore::explain::explain;
+use gridcore::ids::AccountId;
 use gridcore::jobs::JobState;
+use gridcore::ledger::Account;
 use gridcore::pressure::Level;
 use gridcore::state::State;
-use gridcore::units::{Span, Time};
+use gridcore::units::{Band, Span, Time};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Upper bounds of the classes of how long an entry took, in microseconds.
-const CLASSES: [u64; 7] = [10, 100, 1_000, 5_000, 10_000, 100_000, 1_000_000];
+const DECISIONS: [u64; 7] = [10, 100, 1_000, 5_000, 10_000, 100_000, 1_000_000];
+/// Upper bounds of the classes of how long an owner waited, in milliseconds.
+const RECLAIMS: [u64; 7] = [1_000, 5_000, 10_000, 30_000, 60_000, 300_000, 900_000];
+
+/// How often something took at most so long.
+#[derive(Clone, Debug)]
+struct Histogram {
+    classes: [u64; 7],
+    counts: [u64; 7],
+    count: u64,
+    sum: u64,
+}
+
+impl Histogram {
+    const fn new(classes: [u64; 7]) -> Self {
+        Self { classes, counts: [0; 7], count: 0, sum: 0 }
+    }
+
+    fn add(&mut self, value: u64) {
+        for (count, bound) in self.counts.iter_mut().zip(self.classes) {
+            *count += u64::from(value <= bound);
+        }
+        self.count += 1;
+        self.sum = self.sum.saturating_add(value);
+    }
+}
 
 /// What is counted from the daemon's start on.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Counters {
     evicted: BTreeMap<EvictionReason, u64>,
     lost: Span,
-    decisions: [u64; CLASSES.len()],
-    decided: (u64, u64),
+    decisions: Histogram,
+    reclaims: Histogram,
     last: Time,
 }
 
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            evicted: BTreeMap::new(),
+            lost: Span::ZERO,
+            decisions: Histogram::new(DECISIONS),
+            reclaims: Histogram::new(RECLAIMS),
+            last: Time::ZERO,
+        }
+    }
+}
+
 impl Counters {
-    /// Counts what followed from an entry.
-    pub fn count(&mut self, effect: &Effect) {
+    /// Counts what followed from an entry, at the core's time.
+    pub fn count(&mut self, effect: &Effect, now: Time) {
         match effect {
             Effect::Evicted { reason, .. } => *self.evicted.entry(*reason).or_insert(0) += 1,
             Effect::Requeued { lost, .. } => self.lost = self.lost.saturating_add(*lost),
+            Effect::Closed(end) => {
+                let owner = end.reason == Some(EvictionReason::OwnerReturn);
+                if let Some(noticed) = end.noticed.filter(|_| owner) {
+                    self.reclaims.add(now.since(noticed).get());
+                }
+            }
             Effect::Order { .. }
             | Effect::Send { .. }
             | Effect::Granted { .. }
-            | Effect::Closed(_)
             | Effect::Finished(_)
             | Effect::Moved(_)
             | Effect::Offer { .. } => {}
@@ -41,10 +88,7 @@ impl Counters {
 
     /// Counts an entry that was applied.
     pub fn decided(&mut self, micros: u64, now: Time) {
-        for (count, bound) in self.decisions.iter_mut().zip(CLASSES) {
-            *count += u64::from(micros <= bound);
-        }
-        self.decided = (self.decided.0 + 1, self.decided.1 + micros);
+        self.decisions.add(micros);
         self.last = now;
     }
 }
@@ -66,6 +110,18 @@ impl Page {
         let labels =
             if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
         let _ = writeln!(self.0, "{name}{labels} {value}");
+    }
+
+    /// Writes a histogram whose values are parts of ten to some power of a second.
+    fn histogram(&mut self, name: &str, about: &str, found: &Histogram, digits: usize) {
+        self.kind(name, "histogram", about);
+        let (bucket, decimal) = (format!("{name}_bucket"), |n: u64| seconds(n, digits));
+        for (count, bound) in found.counts.iter().zip(found.classes) {
+            self.value(&bucket, &[("le", &decimal(bound))], count);
+        }
+        self.value(&bucket, &[("le", "+Inf")], found.count);
+        self.value(&format!("{name}_sum"), &[], decimal(found.sum));
+        self.value(&format!("{name}_count"), &[], found.count);
     }
 
     fn jobs(&mut self, state: &State) {
@@ -127,17 +183,81 @@ impl Page {
         }
     }
 
-    fn accounts(&mut self, state: &State) {
-        let atp = |amount: u64| format!("{}.{:06}", amount / 1_000_000, amount % 1_000_000);
-        self.kind("grid_atp_available", "gauge", "Credit that can be spent, in ATP.");
-        for (id, account) in state.ledger.accounts.iter() {
-            let labels = [("account", account.spec.name.as_str())];
-            self.value("grid_atp_available", &labels, atp(state.ledger.available(id).get()));
+    /// Writes how machines are doing, as far as they say it.
+    fn vitals(&mut self, state: &State, lines: &[LineState]) {
+        let names = state.nodes.iter().map(|(_, node)| node.spec.name.as_str());
+        let known = names.zip(lines).filter_map(|(name, line)| Some((name, line.vitals.as_ref()?)));
+        let known: Vec<(&str, &Vitals)> = known.collect();
+        let name = "grid_stall_ratio";
+        self.kind(name, "gauge", "Part of ten seconds in which work waited for it (PSI, some).");
+        for (on, vitals) in &known {
+            for (resource, part) in
+                ["cpu", "memory", "io"].iter().zip(vitals.stalls.iter().flatten())
+            {
+                self.value(
+                    name,
+                    &[("node", on), ("resource", resource)],
+                    seconds((*part).into(), 4),
+                );
+            }
         }
-        self.kind("grid_atp_in_flight", "gauge", "Credit set aside for running terms, in ATP.");
-        for (_, account) in state.ledger.accounts.iter() {
-            let labels = [("account", account.spec.name.as_str())];
-            self.value("grid_atp_in_flight", &labels, atp(account.held.get()));
+        let name = "grid_disk_free_bytes";
+        self.kind(name, "gauge", "What is free where jobs print and work.");
+        for (on, vitals) in &known {
+            self.value(name, &[("node", on)], vitals.disk_free.get());
+        }
+    }
+
+    fn accounts(&mut self, state: &State) {
+        let atp = |amount: u128| format!("{}.{:06}", amount / 1_000_000, amount % 1_000_000);
+        type Of = fn(&State, AccountId) -> u128;
+        let all: [(&str, &str, &str, Of); 5] = [
+            ("grid_atp_available", "gauge", "Credit that can be spent, in ATP.", |state, id| {
+                state.ledger.available(id).get().into()
+            }),
+            (
+                "grid_atp_in_flight",
+                "gauge",
+                "Credit set aside for running terms, in ATP.",
+                |state, id| state.ledger.accounts[id].held.get().into(),
+            ),
+            ("grid_atp_settled", "counter", "Credit paid for terms, in ATP.", |state, id| {
+                state.ledger.accounts[id].spent
+            }),
+            ("grid_atp_earned", "counter", "Credit earned by lending, in ATP.", |state, id| {
+                state.ledger.accounts[id].earned
+            }),
+            (
+                "grid_atp_refunded",
+                "gauge",
+                "Credit that came back for work others destroyed, less what was given so, in ATP.",
+                |state, id| u128::try_from(refunded(&state.ledger.accounts[id])).unwrap_or(0),
+            ),
+        ];
+        for (name, kind, about, of) in all {
+            self.kind(name, kind, about);
+            for (id, account) in state.ledger.accounts.iter() {
+                self.value(name, &[("account", &account.spec.name)], atp(of(state, id)));
+            }
+        }
+        let name = "grid_share";
+        self.kind(name, "gauge", "Part of all decayed use over weight, the order of `fair`.");
+        let use_of = |account: &Account| account.usage.get() >> 40;
+        let accounts = || state.ledger.accounts.iter().map(|(_, account)| account);
+        let all = accounts().map(use_of).fold(0_u128, u128::saturating_add);
+        for account in accounts() {
+            let part = use_of(account).saturating_mul(1_000_000).checked_div(all).unwrap_or(0);
+            let part = u64::try_from(part).unwrap_or(0);
+            self.value(name, &[("account", &account.spec.name)], seconds(part, 6));
+        }
+    }
+
+    fn prices(&mut self, state: &State) {
+        let name = "grid_price";
+        self.kind(name, "gauge", "ATP for a core, GiB or GPU and hour, at the class medium.");
+        for (resource, _, needs) in units() {
+            let hour = hour_cost(state, &needs, Band::Medium).get();
+            self.value(name, &[("resource", resource)], seconds(hour, 6));
         }
     }
 
@@ -150,15 +270,10 @@ impl Page {
         let name = "grid_destroyed_work_seconds_total";
         self.kind(name, "counter", "Work that was lost with them.");
         self.value(name, &[], thousandths(counters.lost.get()));
-        let name = "grid_decision_seconds";
-        self.kind(name, "histogram", "How long the core took for an entry.");
-        let (bucket, micros) = (format!("{name}_bucket"), |n: u64| seconds(n, 6));
-        for (count, bound) in counters.decisions.iter().zip(CLASSES) {
-            self.value(&bucket, &[("le", &micros(bound))], count);
-        }
-        self.value(&bucket, &[("le", "+Inf")], counters.decided.0);
-        self.value(&format!("{name}_sum"), &[], micros(counters.decided.1));
-        self.value(&format!("{name}_count"), &[], counters.decided.0);
+        let about = "How long the core took for an entry.";
+        self.histogram("grid_decision_seconds", about, &counters.decisions, 6);
+        let about = "From an owner's notice to a guest until nothing of it was left.";
+        self.histogram("grid_reclaim_latency_seconds", about, &counters.reclaims, 3);
         let name = "grid_last_decision_age_seconds";
         self.kind(name, "gauge", "How long ago the last entry was applied.");
         self.value(name, &[], thousandths(now.since(counters.last).get()));
@@ -181,7 +296,9 @@ pub fn text(state: &State, lines: &[LineState], counters: &Counters, now: Time) 
     let mut page = Page(String::new());
     page.jobs(state);
     page.nodes(state, lines);
+    page.vitals(state, lines);
     page.accounts(state);
+    page.prices(state);
     page.counters(counters, now);
     page.0
 }
@@ -189,6 +306,9 @@ pub fn text(state: &State, lines: &[LineState], counters: &Counters, now: Time) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gridcore::effect::LeaseEnd;
+    use gridcore::ids::{JobId, LeaseId};
+    use gridcore::units::MicroAtp;
 
     #[test]
     fn numbers_are_exact_and_names_cannot_break_the_page() {
@@ -199,7 +319,23 @@ mod tests {
         let mut counters = Counters::default();
         counters.decided(50, Time::from_ms(7));
         counters.decided(2_000_000, Time::from_ms(9));
-        assert_eq!(counters.decisions, [0, 1, 1, 1, 1, 1, 1]);
-        assert_eq!(counters.decided, (2, 2_000_050));
+        assert_eq!(counters.decisions.counts, [0, 1, 1, 1, 1, 1, 1]);
+        assert_eq!((counters.decisions.count, counters.decisions.sum), (2, 2_000_050));
+        let (lease, job) = (LeaseId::new(1), JobId::new(1));
+        let zero = MicroAtp::ZERO;
+        let end = |reason| {
+            let noticed = Some(Time::from_ms(1_000));
+            LeaseEnd { lease, job, reason, held: zero, settled: zero, noticed }
+        };
+        for reason in [Some(EvictionReason::OwnerReturn), Some(EvictionReason::TimeLimit), None] {
+            counters.count(&Effect::Closed(end(reason)), Time::from_ms(7_000));
+        }
+        assert_eq!(counters.reclaims.counts, [0, 0, 1, 1, 1, 1, 1]);
+        page.histogram("h", "about", &counters.reclaims, 3);
+        assert!(
+            page.0.ends_with("h_bucket{le=\"+Inf\"} 1\nh_sum 6.000\nh_count 1\n"),
+            "{}",
+            page.0
+        );
     }
 }

@@ -2,6 +2,8 @@
 
 pub mod access;
 pub mod api;
+pub mod credit;
+pub mod door;
 pub mod history;
 pub mod keeper;
 pub mod metrics;
@@ -9,6 +11,7 @@ pub mod nodes;
 pub mod plan;
 pub mod remote;
 pub mod store;
+pub mod summary;
 pub mod views;
 pub mod way;
 
@@ -31,7 +34,6 @@ use nodes::{Measured, Plan, Way};
 use remote::{Guests, Remote, Tokens};
 use std::collections::BTreeMap;
 use std::future::IntoFuture;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use store::Store;
@@ -147,11 +149,9 @@ fn lost(state: &Path) -> String {
 }
 
 /// Takes the socket, and the address for other machines where they may come.
-async fn doors(
-    place: &Place,
-    access: &Access,
-) -> anyhow::Result<(tokio::net::UnixListener, Option<Guests>)> {
-    let listener = listen(&place.socket, access)?;
+async fn doors(place: &Place, access: &Access) -> anyhow::Result<(door::Door, Option<Guests>)> {
+    door::take_files();
+    let listener = door::Door::open(&place.socket, access)?;
     let guests = match &place.remote {
         Some(remote) => Some(remote.listen(&place.state).await?),
         None => None,
@@ -245,7 +245,7 @@ async fn reload(handle: &Handle, place: &Place, access: &RwLock<Access>) -> Stri
     };
     if let Ok(loaded) = crate::read(path, &[]) {
         let listed = Access::of(&loaded.scenario);
-        let _ = open(&place.socket, &listed);
+        let _ = door::let_in(&place.socket, &listed);
         *access.write().unwrap_or_else(PoisonError::into_inner) = listed;
     }
     let wanted = rules.clone();
@@ -259,27 +259,6 @@ async fn reload(handle: &Handle, place: &Place, access: &RwLock<Access>) -> Stri
         Ok(_) => "the rules of the configuration file hold from now on".to_owned(),
         Err(refusal) => format!("the rules stay as they are: {refusal}"),
     }
-}
-
-/// Takes the socket, unless another daemon answers on it.
-fn listen(path: &Path, access: &Access) -> anyhow::Result<tokio::net::UnixListener> {
-    if let Some(folder) = path.parent() {
-        crate::agent::order::make_folder(folder)?;
-    }
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        anyhow::bail!("another daemon answers on {}: stop that one first", path.display());
-    }
-    let _ = std::fs::remove_file(path);
-    let listener = tokio::net::UnixListener::bind(path)
-        .with_context(|| format!("cannot listen on {}", path.display()))?;
-    open(path, access)?;
-    Ok(listener)
-}
-
-/// Lets the daemon's own user come in, or everybody: who is listed nowhere is turned away then.
-fn open(socket: &Path, access: &Access) -> std::io::Result<()> {
-    let mode = if access.is_shared() { 0o666 } else { 0o600 };
-    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(mode))
 }
 
 /// Returns who each node is.

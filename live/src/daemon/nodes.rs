@@ -7,7 +7,7 @@ use super::history::program_file;
 use super::keeper::Handle;
 pub use super::way::Way;
 use super::way::{MISSING, own_binary};
-use crate::frame::{Down, Frames, Hardware, MAGIC, Membership, Up, frame};
+use crate::frame::{Down, Frames, Hardware, MAGIC, Membership, Up, Vitals, frame};
 use crate::program::{Program, load};
 use gridcore::command::Report;
 use gridcore::wire::{Order, ToBody};
@@ -39,6 +39,8 @@ pub struct LineState {
     pub error: Option<String>,
     /// What the machine is.
     pub hardware: Option<Hardware>,
+    /// How the machine is doing.
+    pub vitals: Option<Vitals>,
     /// How often it was begun.
     pub begun: u64,
 }
@@ -138,6 +140,7 @@ pub fn begin(mut plan: Plan, handle: Handle) -> (Line, mpsc::UnboundedSender<Dow
             let was_up = {
                 let mut state = locked(&ours.state);
                 state.error = ended.as_ref().err().map(ToString::to_string);
+                state.vitals = None;
                 std::mem::take(&mut state.up)
             };
             if ended.is_ok() {
@@ -208,6 +211,7 @@ fn hear(up: Up, handle: &Handle, line: &Line) -> io::Result<()> {
                 hardware.gpus = devices;
             }
         }
+        Up::Vitals(vitals) => locked(&line.state).vitals = Some(vitals),
         Up::Core(message) => handle.report(Report::Message(message)),
         Up::Exited { job, epoch, exit, .. } => handle.exited(job, epoch, exit),
         Up::Data { ask, bytes, over } => line.answer(ask, Told::Data(bytes, over)),
@@ -285,6 +289,9 @@ async fn open(way: &Way) -> io::Result<(Wire, Hardware)> {
         Some(folder) => {
             let mut command = Command::new("/proc/self/exe");
             command.args(["agent", "--stdio", "--dir"]).arg(folder);
+            if let Some(files) = super::door::files_before() {
+                command.arg("--files").arg(files.to_string());
+            }
             command
         }
         None => {
@@ -336,6 +343,7 @@ async fn greet(wire: &mut Wire) -> io::Result<Hardware> {
         Up::Refused(why) => Err(io::Error::other(why)),
         up @ (Up::Core(_)
         | Up::Devices(_)
+        | Up::Vitals(_)
         | Up::Exited { .. }
         | Up::Data { .. }
         | Up::Taken { .. }) => Err(io::Error::other(format!("it does not greet: {up:?}"))),

@@ -3,7 +3,7 @@
 use super::history::{History, Memory};
 use super::nodes::{Line, LineState};
 use crate::frame::{Device, Note};
-use gridcore::bundle::{Bundle, GpuNeed, Needs};
+use gridcore::bundle::Bundle;
 use gridcore::explain::explain;
 use gridcore::ids::{JobId, LeaseId, NodeId};
 use gridcore::jobs::{Job, JobState};
@@ -11,8 +11,7 @@ use gridcore::leases::LeaseState;
 use gridcore::nodes::Node;
 use gridcore::pressure::score;
 use gridcore::state::State;
-use gridcore::tariff::cost;
-use gridcore::units::{Band, Bytes, MicroAtp, MilliCores, Span, Time};
+use gridcore::units::{Bytes, Time};
 use serde_json::{Value, json};
 
 /// The version of what is answered.
@@ -26,7 +25,7 @@ pub fn seconds(at: Time) -> Value {
 
 /// Returns thousandths as a decimal.
 #[must_use]
-fn thousandths(amount: u64) -> Value {
+pub(super) fn thousandths(amount: u64) -> Value {
     let text = format!("{}.{:03}", amount / 1_000, amount % 1_000);
     serde_json::from_str(&text).unwrap_or(Value::Null)
 }
@@ -41,7 +40,8 @@ pub fn atp(amount: impl Into<i128>) -> Value {
 }
 
 /// Returns amounts as people write them.
-fn bundle(amounts: &Bundle) -> Value {
+#[must_use]
+pub fn bundle(amounts: &Bundle) -> Value {
     json!({
         "cpu_cores": thousandths(amounts.cpu.get()),
         "memory_gb": thousandths(amounts.memory.get() / (1 << 20) * 1_000 / 1_024),
@@ -64,7 +64,7 @@ pub fn why(state: &State, job: JobId) -> Vec<String> {
 }
 
 /// Returns a job that waits or runs.
-fn live_job(state: &State, job: &Job, memory: Option<&Memory>) -> Value {
+pub(super) fn live_job(state: &State, job: &Job, memory: Option<&Memory>) -> Value {
     let shape = &state.shapes[job.shape];
     let (mut status, mut nodes) = (job.state.name(), Vec::new());
     let mut began = None;
@@ -105,7 +105,7 @@ fn live_job(state: &State, job: &Job, memory: Option<&Memory>) -> Value {
 }
 
 /// Returns a job that has ended.
-fn past_job(state: &State, memory: &Memory) -> Value {
+pub(super) fn past_job(state: &State, memory: &Memory) -> Value {
     let ended = memory.ended.as_ref();
     let account = gridcore::ids::AccountId::new(memory.account);
     let account = state.ledger.accounts.find(account).map(|account| account.spec.name.clone());
@@ -210,6 +210,16 @@ pub fn node(state: &State, id: NodeId, line: &LineState) -> Option<Value> {
             })
         });
         keys.insert("trends".to_owned(), json!(trends));
+    }
+    if let (Some(vitals), Some(keys)) = (&line.vitals, found.as_object_mut()) {
+        let stalls = vitals.stalls.map(
+            |[cpu, memory, io]| json!({ "cpu": cpu / 100, "memory": memory / 100, "io": io / 100 }),
+        );
+        let [received, sent] = vitals.network.map(|rate| thousandths(rate / 1_000));
+        keys.insert("stalls_percent".to_owned(), json!(stalls));
+        keys.insert("disk_free_gb".to_owned(), json!(vitals.disk_free.get() >> 30));
+        let network = json!({ "received": received, "sent": sent });
+        keys.insert("network_mb_per_s".to_owned(), network);
     }
     if let (Some(hardware), Some(keys)) = (&line.hardware, found.as_object_mut()) {
         let open = node.open_devices();
@@ -339,127 +349,4 @@ pub fn pools(state: &State) -> Value {
         })
     });
     json!({ "schema": SCHEMA, "pools": rows.collect::<Vec<Value>>() })
-}
-
-/// Returns the accounts that somebody may look at, and their credit.
-#[must_use]
-pub fn accounts(state: &State, may: impl Fn(&str) -> bool) -> Value {
-    let listed = state.ledger.accounts.iter();
-    let rows = listed.filter(|(_, account)| may(&account.spec.name)).map(|(id, account)| {
-        json!({
-            "account": account.spec.name,
-            "available_atp": atp(state.ledger.available(id).get()),
-            "held_atp": atp(account.held.get()),
-        })
-    });
-    let enabled = state.rules.atp.enabled;
-    json!({ "schema": SCHEMA, "money": enabled, "accounts": rows.collect::<Vec<Value>>() })
-}
-
-/// Returns what an account has, earned and paid, and its jobs, the newest first; `None` when there
-/// is no such account.
-///
-/// Deposited, earned and refunded less paid is what it has, to the micro-ATP. What a lender gave
-/// back lowers what was paid; refunded is what those who preempted its jobs gave, less what it gave
-/// so itself.
-#[must_use]
-pub fn statement(state: &State, history: &History, name: &str, most: usize) -> Option<Value> {
-    let mut accounts = state.ledger.accounts.iter();
-    let (id, account) = accounts.find(|(_, account)| account.spec.name == name)?;
-    let total = |amount: u128| i128::try_from(amount).unwrap_or(i128::MAX);
-    let [deposited, earned, paid] = [account.granted, account.earned, account.spent].map(total);
-    let (available, held) = (account.available.get(), account.held.get());
-    let has = i128::from(available) + i128::from(held);
-    let jobs = history.of(id).take(most).map(|memory| {
-        let Some(job) = state.jobs.get(&JobId::new(memory.job)) else {
-            return past_job(state, memory);
-        };
-        let mut row = live_job(state, job, Some(memory));
-        if let Some(keys) = row.as_object_mut() {
-            keys.insert("held_atp".to_owned(), atp(held_for(state, job).get()));
-        }
-        row
-    });
-    Some(json!({
-        "schema": SCHEMA,
-        "money": state.rules.atp.enabled,
-        "account": name,
-        "available_atp": atp(available),
-        "held_atp": atp(held),
-        "deposited_atp": atp(deposited),
-        "earned_atp": atp(earned),
-        "paid_atp": atp(paid),
-        "refunded_atp": atp(has - deposited - earned + paid),
-        "jobs": jobs.collect::<Vec<Value>>(),
-        "all": history.of(id).count(),
-    }))
-}
-
-/// Returns what is set aside for the terms of a job that runs.
-fn held_for(state: &State, job: &Job) -> MicroAtp {
-    let JobState::Running(lease) = job.state else { return MicroAtp::ZERO };
-    let Some(lease) = state.leases.get(&lease) else { return MicroAtp::ZERO };
-    let holds = [lease.hold, lease.next_hold].into_iter().flatten();
-    let holds = holds.filter_map(|hold| state.ledger.holds.get(&hold));
-    holds.fold(MicroAtp::ZERO, |sum, hold| sum.saturating_add(hold.amount))
-}
-
-/// Returns what an hour of each resource costs, by class.
-#[must_use]
-pub fn prices(state: &State) -> Value {
-    let rates = &state.rules.atp.rates;
-    let units = [
-        ("cpu", "core", Needs { cpu: MilliCores::whole(1), ..Needs::default() }),
-        ("memory", "GiB", Needs { memory: Bytes::gib(1), ..Needs::default() }),
-        ("gpu", "GPU", Needs { gpus: GpuNeed::whole(1), ..Needs::default() }),
-    ];
-    let rows = units.map(|(resource, unit, needs)| {
-        let hour = |band| atp(cost(&needs, Span::seconds(3_600), band, rates).get());
-        json!({
-            "resource": resource,
-            "unit": format!("ATP per {unit} and hour"),
-            "low": hour(Band::Low),
-            "medium": hour(Band::Medium),
-            "high": hour(Band::High),
-            "urgent": hour(Band::Urgent),
-        })
-    });
-    json!({ "schema": SCHEMA, "money": state.rules.atp.enabled, "prices": rows })
-}
-
-/// Returns the whole in a few numbers.
-#[must_use]
-pub fn status(state: &State, digest: &str, lines: &[Line]) -> Value {
-    let running = state.leases.len();
-    let up = lines.iter().filter(|line| line.state().up).count();
-    let sum = |part: fn(&Node) -> Bundle| {
-        let mut total = Bundle::ZERO;
-        state.nodes.iter().for_each(|(_, node)| total.add(&part(node)));
-        bundle(&total)
-    };
-    json!({
-        "schema": SCHEMA,
-        "version": env!("CARGO_PKG_VERSION"),
-        "cluster": format!("{:016x}", state.cluster),
-        "nodes": state.nodes.len(),
-        "nodes_up": up,
-        "jobs": state.jobs.len(),
-        "running": running,
-        "waiting": state.jobs.len().saturating_sub(running),
-        "capacity": sum(|node| node.spec.capacity),
-        "offered": sum(|node| node.offer.as_ref().map_or(Bundle::ZERO, |offer| offer.total)),
-        "leased": sum(|node| node.leased),
-        "entries": state.seq.get(),
-        "time_s": seconds(state.now),
-        "digest": digest,
-    })
-}
-
-/// Returns micro-ATP from ATP as people write them.
-///
-/// # Errors
-/// When the text is no amount.
-pub fn micro(text: &str) -> Result<MicroAtp, String> {
-    let amount = gridsim::decimal::scaled(text, 1_000_000);
-    amount.map(MicroAtp::new).map_err(|e| format!("{text:?} is no amount of ATP: {e}"))
 }

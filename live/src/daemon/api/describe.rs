@@ -2,7 +2,10 @@
 //! the client uses.
 
 use super::operations;
-use crate::client::types::{Job, JobRequest, Jobs, Nodes, Status, Submission, Submitted};
+use crate::client::types::{
+    Allocation, Job, JobRequest, Jobs, Nodes, ResourceRequest, Status, Submission, Submitted,
+    TaskRequest,
+};
 use axum::Json;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
@@ -50,6 +53,8 @@ fn body(id: &str, types: &mut SchemaGenerator) -> Option<Value> {
     match id {
         "run_with_shared_resources" => named::<Submission>(types),
         "plan_job" => named::<JobRequest>(types),
+        "request_resources" => named::<ResourceRequest>(types),
+        "schedule_task" => named::<TaskRequest>(types),
         _ => None,
     }
 }
@@ -58,6 +63,7 @@ fn body(id: &str, types: &mut SchemaGenerator) -> Option<Value> {
 fn answer(id: &str, types: &mut SchemaGenerator) -> Option<Value> {
     match id {
         "run_with_shared_resources" => named::<Submitted>(types),
+        "request_resources" | "schedule_task" => named::<Allocation>(types),
         "get_job" | "wait_for_job" => named::<Job>(types),
         "get_scheduling_status" | "get_history" => named::<Jobs>(types),
         "get_cluster_status" => named::<Status>(types),
@@ -126,6 +132,7 @@ pub(super) async fn description() -> Json<Value> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::allocate::Task;
     use super::super::jobs::{InputPart, LogPart, Most};
     use super::super::nodes::NodeWords;
     use super::super::place::Which;
@@ -146,6 +153,8 @@ mod tests {
     fn described(name: &str) -> BTreeSet<String> {
         let mut types = SchemaSettings::draft2020_12().into_generator();
         let _ = types.subschema_for::<Submission>();
+        let _ = types.subschema_for::<ResourceRequest>();
+        let _ = types.subschema_for::<TaskRequest>();
         let all = Value::from(types.take_definitions(false));
         all[name]["properties"].as_object().unwrap().keys().cloned().collect()
     }
@@ -154,6 +163,8 @@ mod tests {
     fn what_is_described_is_what_is_taken() {
         let set = |names: &[&str]| names.iter().map(ToString::to_string).collect();
         assert_eq!(described("Program"), taken::<crate::program::Program>());
+        assert_eq!(described("ResourceRequest"), taken::<ResourceRequest>());
+        assert_eq!(described("TaskRequest"), taken::<Task>());
         // What only a simulation asks of a job, and its name, which comes with its program.
         let simulated: BTreeSet<String> =
             set(&["name", "submit", "runs", "ignores_notice", "fails", "cancel"]);
@@ -161,6 +172,31 @@ mod tests {
         assert_eq!(described("JobRequest"), keys);
         let needs = &taken::<ClassNeeds>() - &set(&["storage_gb"]);
         assert_eq!(described("NeedsRequest"), needs);
+    }
+
+    #[test]
+    fn the_names_of_the_earlier_tools_are_there_once_each() {
+        let all: Vec<&str> = operations().iter().map(|(_, _, id, _, _)| *id).collect();
+        let known = [
+            "request_resources",
+            "release_resources",
+            "run_with_shared_resources",
+            "get_cluster_status",
+            "get_shared_resource_status",
+            "get_node_resource_snapshots",
+            "get_resource_trend",
+            "get_cluster_summary",
+            "get_resource_status",
+            "schedule_task",
+            "complete_task",
+            "get_scheduling_status",
+            "get_stats",
+            "get_entity_allocations",
+        ];
+        for id in known {
+            assert_eq!(all.iter().filter(|other| **other == id).count(), 1, "{id}");
+        }
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "ids are unique");
     }
 
     #[test]

@@ -100,7 +100,7 @@ pub(super) async fn show(State(shared): State<Shared>, Path(job): Path<u64>) -> 
 
 /// Asks for something about a job, in the name of an account: the job's, where whoever asks acts
 /// for it, and else one of his own, which the core refuses.
-async fn about_job(
+pub(super) async fn about_job(
     shared: &Shared,
     who: &Who,
     job: u64,

@@ -3,6 +3,7 @@
 //! Every operation stands in one table, from which both the routes and the description of the API
 //! (`/v1/openapi.json`) are made.
 
+mod allocate;
 mod describe;
 mod jobs;
 mod nodes;
@@ -15,7 +16,7 @@ use super::history::History;
 use super::keeper::{Handle, Refusal};
 use super::nodes::{Line, LineState};
 use super::remote::Tokens;
-use super::views;
+use super::{credit, summary, views};
 use crate::frame::Down;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Path, Query, State};
@@ -93,6 +94,14 @@ type Operation = (&'static str, &'static str, &'static str, &'static str, Method
 fn operations() -> Vec<Operation> {
     let one = [
         ("get", "/v1/status", "get_cluster_status", "The cluster in a few numbers", get(status)),
+        (
+            "get",
+            "/v1/summary",
+            "get_cluster_summary",
+            "What there is, is used and lent",
+            get(summary),
+        ),
+        ("get", "/v1/stats", "get_stats", "Pools and leases, counted", get(stats)),
         ("get", "/v1/offers", "get_shared_resource_status", "What nodes offer", get(offers)),
         ("get", "/v1/leases", "get_entity_allocations", "What is lent", get(leases)),
         ("get", "/v1/pools", "get_resource_status", "The pools", get(pools)),
@@ -112,6 +121,7 @@ fn operations() -> Vec<Operation> {
         ("get", "/v1/openapi.json", "get_api", "This description", get(describe::description)),
     ];
     let one = one.into_iter().chain(statement::operations()).chain(place::operations());
+    let one = one.chain(allocate::operations());
     one.chain(jobs::operations()).chain(nodes::operations()).collect()
 }
 
@@ -177,9 +187,18 @@ fn admins_only(who: &Who) -> Result<(), Wrong> {
 async fn status(State(shared): State<Shared>) -> Answered {
     let lines = Arc::clone(&shared.lines);
     let look = move |grid: &Grid, _: &mut History| {
-        views::status(grid.state(), &grid.digest().to_string(), &lines)
+        summary::status(grid.state(), &grid.digest().to_string(), &lines)
     };
     Ok(Json(shared.handle.look(look).await?))
+}
+
+async fn summary(State(shared): State<Shared>) -> Answered {
+    let lines = Arc::clone(&shared.lines);
+    Ok(Json(shared.handle.look(move |grid, _| summary::cluster(grid.state(), &lines)).await?))
+}
+
+async fn stats(State(shared): State<Shared>) -> Answered {
+    Ok(Json(shared.handle.look(|grid, _| summary::stats(grid.state())).await?))
 }
 
 /// Returns the node of a name.
@@ -200,12 +219,12 @@ async fn pools(State(shared): State<Shared>) -> Answered {
 }
 
 async fn price(State(shared): State<Shared>) -> Answered {
-    Ok(Json(shared.handle.look(|grid, _| views::prices(grid.state())).await?))
+    Ok(Json(shared.handle.look(|grid, _| credit::prices(grid.state())).await?))
 }
 
 async fn accounts(State(shared): State<Shared>, Extension(who): Extension<Who>) -> Answered {
     let look = move |grid: &Grid, _: &mut History| {
-        views::accounts(grid.state(), |name| who.acts_for(name))
+        credit::accounts(grid.state(), |name| who.acts_for(name))
     };
     Ok(Json(shared.handle.look(look).await?))
 }
@@ -247,7 +266,7 @@ async fn deposit(
     Query(amount): Query<Amount>,
 ) -> Answered {
     admins_only(&who)?;
-    let amount = views::micro(&amount.atp).map_err(bad)?;
+    let amount = credit::micro(&amount.atp).map_err(bad)?;
     let wanted = name.clone();
     let find = move |grid: &Grid, _: &mut History| {
         let mut accounts = grid.state().ledger.accounts.iter();

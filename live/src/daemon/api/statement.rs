@@ -3,7 +3,7 @@
 use super::jobs::Most;
 use super::{Answered, Operation, Shared, forbidden, not_found};
 use crate::daemon::access::Who;
-use crate::daemon::views;
+use crate::daemon::credit;
 use axum::extract::{Path, Query, State};
 use axum::routing::get;
 use axum::{Extension, Json};
@@ -35,6 +35,6 @@ async fn statement(
     let (wanted, most) = (account.clone(), most.most.unwrap_or(LISTED));
     let found = shared
         .handle
-        .look(move |grid, history| views::statement(grid.state(), history, &wanted, most));
+        .look(move |grid, history| credit::statement(grid.state(), history, &wanted, most));
     found.await?.map(Json).ok_or_else(|| not_found(format!("account {account} not found")))
 }

@@ -33,19 +33,19 @@ const TRIES: u64 = 8;
 #[serde(deny_unknown_fields)]
 pub(super) struct Submission {
     /// The client and the number of its request: asked again, it is answered again.
-    client: u64,
-    number: u64,
+    pub(super) client: u64,
+    pub(super) number: u64,
     /// The keys of a job, as in a scenario; it waits for others by their numbers.
     #[serde(default)]
-    job: JobKeys,
+    pub(super) job: JobKeys,
     /// What it runs.
-    program: Program,
+    pub(super) program: Program,
 }
 
 /// What has become of the parts of a submission.
 #[derive(Default)]
-struct Parts {
-    jobs: Vec<u64>,
+pub(super) struct Parts {
+    pub(super) jobs: Vec<u64>,
     /// Those that were to wait for a job that had just ended.
     late: Vec<u32>,
     refused: Option<Wrong>,
@@ -67,8 +67,24 @@ impl Parts {
 pub(super) async fn submit(
     State(shared): State<Shared>,
     Extension(who): Extension<Who>,
-    Json(mut asked): Json<Submission>,
+    Json(asked): Json<Submission>,
 ) -> Answered {
+    let parts = submit_for(&shared, &who, asked).await?;
+    Ok(Json(match parts.refused {
+        Some(wrong) => json!({ "jobs": parts.jobs, "refused": wrong.1 }),
+        None => json!({ "jobs": parts.jobs }),
+    }))
+}
+
+/// Submits in somebody's name. What was refused of an array that was accepted in part is told.
+///
+/// # Errors
+/// When nothing of it was accepted.
+pub(super) async fn submit_for(
+    shared: &Shared,
+    who: &Who,
+    mut asked: Submission,
+) -> Result<Parts, Wrong> {
     // Not what somebody says of himself.
     asked.program.user.clone_from(&who.user);
     asked.program.check().map_err(bad)?;
@@ -101,7 +117,7 @@ pub(super) async fn submit(
         if open.is_empty() || parts.refused.is_some() {
             break;
         }
-        match dependencies(&shared, &after).await {
+        match dependencies(shared, &after).await {
             Ok(jobs) => spec.after = jobs,
             Err(wrong) => {
                 parts.refused = Some(wrong);
@@ -109,7 +125,7 @@ pub(super) async fn submit(
             }
         }
         let number = 1 + round * u64::from(count);
-        ask(&shared, (client, number), (account, &spec, program), &open, &mut parts).await;
+        ask(shared, (client, number), (account, &spec, program), &open, &mut parts).await;
         open = std::mem::take(&mut parts.late);
     }
     if !open.is_empty() && parts.refused.is_none() {
@@ -119,10 +135,9 @@ pub(super) async fn submit(
     // One that stays is deleted at the next start.
     let _ = shared.handle.look(move |_, history| history.leave_program(program)).await;
     parts.jobs.sort_unstable();
-    match parts.refused {
-        Some(wrong) if parts.jobs.is_empty() => Err(wrong),
-        Some(wrong) => Ok(Json(json!({ "jobs": parts.jobs, "refused": wrong.1 }))),
-        None => Ok(Json(json!({ "jobs": parts.jobs }))),
+    match parts.refused.take_if(|_| parts.jobs.is_empty()) {
+        Some(wrong) => Err(wrong),
+        None => Ok(parts),
     }
 }
 
