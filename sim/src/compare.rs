@@ -1,6 +1,10 @@
 //! Several runs of the same work side by side: means over seeds with confidence intervals.
 
 use crate::json::{Json, fixed, object};
+use crate::page::Cell;
+use crate::picture::compare::Estimate;
+use crate::picture::front::Measure;
+use crate::picture::number::of_millionths;
 
 /// One metric over several seeds, in millionths.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +59,25 @@ impl Spread {
         std::iter::once(self.key.clone()).chain(cells.map(fixed)).collect()
     }
 
-    fn json(&self) -> Json {
+    /// Returns mean and half the interval for people: rounded to three decimals.
+    #[must_use]
+    pub fn short(&self) -> [String; 2] {
+        [self.mean, self.half].map(|value| {
+            let text = fixed((value + 500).div_euclid(1_000) * 1_000);
+            text.get(..text.len() - 3).unwrap_or(&text).to_owned()
+        })
+    }
+
+    /// Returns the same as a cell of a page, sorted by the mean.
+    #[must_use]
+    pub fn cell(&self) -> Cell {
+        let [text, half] = self.short();
+        Cell::Shown { text, small: format!("\u{00B1} {half}"), order: fixed(self.mean) }
+    }
+
+    /// Describes the mean, its interval and the extremes.
+    #[must_use]
+    pub fn json(&self) -> Json {
         object([
             ("mean", Json::Fixed(self.mean)),
             ("low", Json::Fixed(self.mean - self.half)),
@@ -114,18 +136,65 @@ pub fn seeds_json(scenario: &str, first: u64, spreads: &[Spread]) -> Json {
     ])
 }
 
-/// The metrics that a comparison draws: key and name.
-pub const HEADLINE: [(&str, &str); 10] = [
-    ("metrics.wait_s.mean", "mean wait, s"),
-    ("metrics.bounded_slowdown.mean", "mean bounded slowdown"),
-    ("metrics.utilisation.gpu", "GPU utilisation"),
-    ("metrics.utilisation.cpu", "CPU utilisation"),
-    ("metrics.lent_over_lendable.gpu", "GPUs offered / oracle-lendable"),
-    ("metrics.lent_over_lendable.cpu", "CPU offered / oracle-lendable"),
-    ("metrics.owner_harm.intervals_share", "intervals with owner harm"),
-    ("metrics.preemptions", "evictions"),
-    ("metrics.destroyed_work_s", "destroyed work, s"),
-    ("counts.completed", "jobs completed"),
+/// What runs are compared by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// Where it stands in a summary, with dots.
+    pub key: &'static str,
+    /// What it is, with its unit.
+    pub name: &'static str,
+    /// One word for it, on the command line and above a column.
+    pub word: &'static str,
+    /// Whether more of it is better.
+    pub is_higher_better: bool,
+}
+
+impl Metric {
+    /// Returns what pictures say of it.
+    #[must_use]
+    pub fn measure(&self) -> Measure {
+        Measure { name: self.name.to_owned(), is_higher_better: self.is_higher_better }
+    }
+
+    /// Returns its mean and interval, for pictures.
+    #[must_use]
+    pub fn estimate(&self, spread: &Spread) -> Estimate {
+        let (low, high) = (spread.mean - spread.half, spread.mean + spread.half);
+        let [mean, low, high] = [spread.mean, low, high].map(of_millionths);
+        Estimate { metric: self.name.to_owned(), mean, low, high }
+    }
+}
+
+/// A metric of which less is better.
+const fn lower(key: &'static str, name: &'static str, word: &'static str) -> Metric {
+    Metric { key, name, word, is_higher_better: false }
+}
+
+/// A metric of which more is better.
+const fn higher(key: &'static str, name: &'static str, word: &'static str) -> Metric {
+    Metric { key, name, word, is_higher_better: true }
+}
+
+/// The metrics that a comparison draws.
+pub const HEADLINE: [Metric; 10] = [
+    lower("metrics.wait_s.mean", "mean wait, s", "wait_s"),
+    lower("metrics.bounded_slowdown.mean", "mean bounded slowdown", "bounded_slowdown"),
+    higher("metrics.utilisation.gpu", "GPU utilisation", "gpu_utilisation"),
+    higher("metrics.utilisation.cpu", "CPU utilisation", "cpu_utilisation"),
+    higher(
+        "metrics.lent_over_lendable.gpu",
+        "GPUs offered / oracle-lendable",
+        "gpus_offered_over_lendable",
+    ),
+    higher(
+        "metrics.lent_over_lendable.cpu",
+        "CPU offered / oracle-lendable",
+        "cpu_offered_over_lendable",
+    ),
+    lower("metrics.owner_harm.intervals_share", "intervals with owner harm", "owner_harm_share"),
+    lower("metrics.preemptions", "evictions", "evictions"),
+    lower("metrics.destroyed_work_s", "destroyed work, s", "destroyed_work_s"),
+    higher("counts.completed", "jobs completed", "jobs_completed"),
 ];
 
 #[cfg(test)]

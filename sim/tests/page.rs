@@ -3,7 +3,7 @@
 #[expect(clippy::cast_possible_truncation, reason = "a made-up run")]
 mod sample_run;
 
-use gridsim::page::render;
+use gridsim::page::{Cell, Sheet, Table, render, sheet};
 use gridsim::picture::{ALL, Svg};
 use gridsim::record::RunRecord;
 use sample_run::{Size, WEEK, build};
@@ -121,11 +121,54 @@ fn tried(browser: &str, name: &str, text: &str) -> Option<Value> {
     serde_json::from_str(&found.replace("&quot;", "\"")).ok()
 }
 
+/// Returns a browser of this machine.
+fn browser() -> Option<&'static str> {
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let works = |name: &&str| Command::new(name).arg("--version").output().is_ok();
+    names.into_iter().find(works)
+}
+
+/// A page of many runs whose every text tries to break out.
+fn evil_sheet() -> String {
+    let (run, name) = evil();
+    let shown = |value: i32| Cell::Shown {
+        text: format!("{value}{name}"),
+        small: name.to_owned(),
+        order: value.to_string(),
+    };
+    let table = Table {
+        id: "metrics",
+        title: "Metrics",
+        note: name.to_owned(),
+        columns: vec![(name.to_owned(), false), ("value".to_owned(), true)],
+        rows: [10, 9, -3].map(|v| vec![Cell::Text(name.to_owned()), shown(v)]).to_vec(),
+    };
+    let pictures: Vec<(&str, Svg)> =
+        ALL.iter().filter_map(|(stem, draw)| Some((*stem, draw(&run)?))).collect();
+    let tiles = [(name.to_owned(), name.to_owned())];
+    let (title, facts, tables) = (name, name, [table]);
+    sheet(&Sheet { title, facts, tiles: &tiles, tables: &tables, pictures: &pictures })
+}
+
+#[test]
+fn a_page_of_many_runs_asks_for_nothing_and_sorts() {
+    let text = evil_sheet();
+    assert_eq!((text.matches("<script").count(), text.matches("</script").count()), (1, 1));
+    assert!(!text.contains("<img") && text.contains("{{data}}"));
+    let formats = text.matches("http://www.w3.org/").count();
+    assert_eq!(text.matches("http").count() - text.matches("http-equiv").count(), formats);
+    let Some(browser) = browser() else {
+        println!("skipped: no chromium on this machine");
+        return;
+    };
+    let found = tried(browser, "sheet", &text).expect("the page tried itself");
+    assert_eq!(found["unsorted"], json!([]), "every column sorts");
+    assert_eq!((&found["wide"], &found["requests"]), (&json!(false), &json!(0)));
+}
+
 #[test]
 fn the_page_works_in_a_browser() {
-    let names = ["chromium", "chromium-browser", "google-chrome"];
-    let works = |name: &&&str| Command::new(name).arg("--version").output().is_ok();
-    let Some(browser) = names.iter().find(works) else {
+    let Some(browser) = browser() else {
         println!("skipped: no chromium on this machine");
         return;
     };

@@ -5,6 +5,8 @@ mod sample_run;
 
 use gridcore::units::{MicroAtp, Time};
 use gridsim::picture::compare::{Estimate, Variant, fills, metrics, slowdowns};
+use gridsim::picture::front::{Candidate, Measure, front};
+use gridsim::picture::matrix::{Effect, Side, Surface, influence, surfaces};
 use gridsim::picture::{ALL, Svg};
 use gridsim::record::{Party, RunRecord, TransferRow};
 use sample_run::{Size, WEEK, build};
@@ -145,6 +147,78 @@ fn comparisons_draw_with_one_variant_and_with_none() {
     assert_eq!(metrics("lab", &[]), None);
     assert_eq!(slowdowns("lab", &[]), None);
     assert_eq!(fills("lab", &[]), None);
+}
+
+/// Made-up measures, the first better when higher.
+fn measures(count: usize) -> Vec<Measure> {
+    let name = |i: usize| format!("measure {i}, s");
+    (0..count).map(|i| Measure { name: name(i), is_higher_better: i == 0 }).collect()
+}
+
+/// A made-up combination; what cannot be divided is not known.
+fn candidate(i: u32, label: &str) -> Candidate {
+    let scales = [0.01, 0.1, 1.0, 10.0, 1_000.0, 1.0e7];
+    let value = |k: u32| f64::from(i * (k + 3) % 17) * scales[k as usize];
+    let estimate = |k: u32| {
+        let mean = value(k);
+        Some(Estimate { metric: "m".to_owned(), mean, low: mean - 1.0, high: mean + 1.0 })
+    };
+    let estimates = (0..6).map(|k| if i == 7 { None } else { estimate(k) }).collect();
+    let rank = i.is_multiple_of(3).then_some(i as usize / 3 + 1);
+    Candidate { label: label.to_owned(), rank, estimates }
+}
+
+#[test]
+fn a_front_draws_with_one_combination_and_with_thousands() {
+    let evil = "</text><script>alert(1)</script>\u{1b}".repeat(20);
+    for (count, of) in [(1, 2), (1, 6), (2, 3), (9, 4), (9, 6), (600, 4)] {
+        let label = if of == 6 { evil.as_str() } else { "policy balanced" };
+        let all: Vec<Candidate> = (0..count).map(|i| candidate(i, label)).collect();
+        let svg = front("lab", &measures(of), &all).expect("two measures are known");
+        check("front", &svg);
+        assert!(!svg.document().contains("<script"));
+        assert_eq!(Some(svg), front("lab", &measures(of), &all));
+    }
+    assert_eq!(front("lab", &measures(4), &[]), None);
+    assert_eq!(front("lab", &measures(4), &[candidate(7, "unknown")]), None);
+    assert_eq!(front("lab", &measures(1), &[candidate(1, "one measure")]), None);
+}
+
+#[test]
+fn what_keys_move_draws_with_one_key_and_with_twenty() {
+    for keys in [1, 3, 20] {
+        let key = |i: usize| Variant {
+            label: format!("key-{i}"),
+            data: (0..11)
+                .map(|k| {
+                    let best = if k == 3 { String::new() } else { "a long value".to_owned() };
+                    (k != 5).then_some(Effect { part: f64::from(k) / 4.0, best })
+                })
+                .collect(),
+        };
+        let keys: Vec<_> = (0..keys).map(key).collect();
+        check("influence", &influence(("lab", "note"), &measures(11), &keys).expect("effects"));
+    }
+    let nothing = [Variant { label: "key".to_owned(), data: vec![None] }];
+    assert_eq!(influence(("lab", "note"), &measures(1), &nothing), None);
+    assert_eq!(influence(("lab", "note"), &measures(1), &[]), None);
+}
+
+#[test]
+fn two_keys_draw_up_to_24_values_each() {
+    let side = |name: &str, count: u32| Side {
+        name: name.to_owned(),
+        values: (0..count).map(|i| format!("value {i}")).collect(),
+    };
+    for (rows, columns) in [(1, 1), (2, 24), (24, 2), (24, 24)] {
+        let cells = |k: u32| (0..rows * columns).map(move |i| (i != 1).then(|| f64::from(i * k)));
+        let surface = |(k, measure)| Surface { measure, cells: cells(k).collect() };
+        let all: Vec<Surface> = (0..).zip(measures(3)).map(surface).collect();
+        let sides = (side("down", rows), side("across", columns));
+        check("grid", &surfaces("lab", (&sides.0, &sides.1), &all).expect("known cells"));
+        let more = side("more", 25);
+        assert_eq!(surfaces("lab", (&sides.0, &more), &all), None);
+    }
 }
 
 #[cfg(feature = "png")]

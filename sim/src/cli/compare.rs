@@ -1,12 +1,12 @@
 //! `compare`: the same work under several rules, one report.
 
 use super::run::{interruption, run_all};
-use super::{RuleArgs, ScenarioArgs, Seeds, show};
-use crate::compare::{HEADLINE, Spread, spreads};
+use super::{RuleArgs, ScenarioArgs, Seeds, Usage, show};
+use crate::compare::{HEADLINE, Metric, Spread, spreads};
 use crate::json::{Json, object};
 use crate::output::{Staging, write_pictures};
+use crate::page::{Cell, Sheet, Table, sheet};
 use crate::picture::compare::{Estimate, Variant, fills, metrics, slowdowns};
-use crate::picture::escape;
 use crate::record::RunRecord;
 use crate::scenario::schema::{PolicyName, StrategyName};
 use clap::Args;
@@ -97,10 +97,11 @@ fn value_name<T: clap::ValueEnum>(value: T) -> String {
 /// Runs all variants and writes one report.
 pub(super) fn compare(args: &CompareArgs) -> anyhow::Result<()> {
     let variants = args.variants();
-    anyhow::ensure!(
-        variants.len() > 1,
-        "there is nothing to compare: name several scenarios, --policies or --strategies"
-    );
+    if variants.len() < 2 {
+        let hint =
+            "there is nothing to compare: name several scenarios, --policies or --strategies";
+        return Err(Usage(hint.to_owned()).into());
+    }
     if let Some(out) = &args.out {
         Staging::try_out(out)?;
     }
@@ -143,29 +144,27 @@ pub(super) fn compare(args: &CompareArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns the row of each headline metric that any variant has.
-fn rows(done: &[Done]) -> Vec<Vec<String>> {
-    let cell = |spread: &Spread| {
-        let short = |v: i128| {
-            let text = crate::json::fixed(v);
-            text.get(..text.len() - 3).unwrap_or(&text).to_owned()
-        };
-        format!("{} \u{00B1} {}", short(spread.mean), short(spread.half))
-    };
+/// Returns the name of each metric that is shown, and each variant's spread of it.
+fn metric_rows(done: &[Done]) -> Vec<(String, Vec<Option<&Spread>>)> {
     let mut keys: Vec<(String, String)> =
-        HEADLINE.iter().map(|(k, n)| ((*k).to_owned(), (*n).to_owned())).collect();
+        HEADLINE.iter().map(|metric| (metric.key.to_owned(), metric.name.to_owned())).collect();
     for spread in done.first().map(|d| &d.spreads).into_iter().flatten() {
         if let Some(percent) = spread.key.strip_prefix("metrics.allocated_gpu_percent_at.") {
             keys.push((spread.key.clone(), format!("GPUs allocated % at {percent} % requested")));
         }
     }
-    let mut out = Vec::new();
-    for (key, name) in keys {
-        let found = |d: &Done| d.spreads.iter().find(|s| s.key == key).map(cell);
-        let cells: Vec<String> = done.iter().map(|d| found(d).unwrap_or_default()).collect();
-        out.push(std::iter::once(name).chain(cells).collect());
-    }
-    out
+    let found = |key: &str| done.iter().map(|d| d.spreads.iter().find(|s| s.key == key)).collect();
+    keys.into_iter().map(|(key, name)| (name, found(&key))).collect()
+}
+
+/// Returns the rows of the table on the terminal.
+fn rows(done: &[Done]) -> Vec<Vec<String>> {
+    let cell = |spread: Option<&Spread>| spread.map(|s| s.short().join(" \u{00B1} "));
+    let row = |(name, spreads): (String, Vec<Option<&Spread>>)| {
+        let cells = spreads.into_iter().map(|spread| cell(spread).unwrap_or_default());
+        std::iter::once(name).chain(cells).collect()
+    };
+    metric_rows(done).into_iter().map(row).collect()
 }
 
 /// Describes all variants.
@@ -183,19 +182,14 @@ fn comparison(name: &str, done: &[Done]) -> Json {
 
 /// Draws what compares the variants.
 fn draw(subtitle: &str, done: &[Done]) -> Vec<(&'static str, crate::picture::Svg)> {
-    #[expect(clippy::cast_precision_loss, reason = "a picture needs no more than 53 bits")]
-    let float = |value: i128| value as f64 / 1e6;
-    let estimate = |d: &Done, (key, name): &(&str, &str)| {
-        let spread = d.spreads.iter().find(|s| s.key == *key)?;
-        let (low, high) = (spread.mean - spread.half, spread.mean + spread.half);
-        let metric = (*name).to_owned();
-        Some(Estimate { metric, mean: float(spread.mean), low: float(low), high: float(high) })
+    let estimate = |d: &Done, metric: &Metric| {
+        Some(metric.estimate(d.spreads.iter().find(|spread| spread.key == metric.key)?))
     };
     let estimates: Vec<Variant<Vec<Estimate>>> = done
         .iter()
         .map(|d| Variant {
             label: d.label.clone(),
-            data: HEADLINE.iter().filter_map(|pair| estimate(d, pair)).collect(),
+            data: HEADLINE.iter().filter_map(|metric| estimate(d, metric)).collect(),
         })
         .collect();
     let runs: Vec<Variant<&RunRecord>> =
@@ -214,30 +208,23 @@ fn draw(subtitle: &str, done: &[Done]) -> Vec<(&'static str, crate::picture::Svg
     .collect()
 }
 
-/// Writes a page of the comparison: a table and the pictures, nothing from the network.
+/// Writes a page of the comparison: the pictures and a table, nothing from the network.
 fn page(subtitle: &str, done: &[Done], pictures: &[(&str, crate::picture::Svg)]) -> String {
-    let style = include_str!("../page/page.css");
-    let mut out = format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width\"><title>{0}</title><style>{style}</style></head><body><main>\
-         <h1>{0}</h1><div class=\"tables\"><table><thead><tr><th>metric</th>",
-        escape(subtitle)
-    );
-    for d in done {
-        out.push_str(&format!("<th>{}</th>", escape(&d.label)));
-    }
-    out.push_str("</tr></thead><tbody>");
-    for row in rows(done) {
-        out.push_str("<tr>");
-        for cell in row {
-            out.push_str(&format!("<td>{}</td>", escape(&cell)));
-        }
-        out.push_str("</tr>");
-    }
-    out.push_str("</tbody></table></div>");
-    for (_, svg) in pictures {
-        out.push_str(&format!("<figure>{}</figure>", svg.document()));
-    }
-    out.push_str("</main></body></html>\n");
-    out
+    let mut columns = vec![("metric".to_owned(), false)];
+    columns.extend(done.iter().map(|d| (d.label.clone(), true)));
+    let row = |(name, spreads): (String, Vec<Option<&Spread>>)| {
+        let cells = spreads.into_iter().map(|spread| spread.map_or(Cell::Nothing, Spread::cell));
+        std::iter::once(Cell::Text(name)).chain(cells).collect()
+    };
+    let table = Table {
+        id: "metrics",
+        title: "Metrics",
+        note: "Means over the seeds with half the width of their 95 % confidence interval"
+            .to_owned(),
+        columns,
+        rows: metric_rows(done).into_iter().map(row).collect(),
+    };
+    let title = format!("{} variants compared", done.len());
+    let tables = [table];
+    sheet(&Sheet { title: &title, facts: subtitle, tiles: &[], tables: &tables, pictures })
 }

@@ -161,6 +161,11 @@ fn replace_trace(loaded: &mut Loaded, trace: &str) -> Result<(), ScenarioError> 
 #[error("interrupted {0}")]
 struct Interrupted(String);
 
+/// The options are right one by one, but not together.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
 /// Runs the command line; returns the exit code.
 #[must_use]
 pub fn main() -> std::process::ExitCode {
@@ -169,7 +174,11 @@ pub fn main() -> std::process::ExitCode {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
             show::error(&error);
-            let code = if error.is::<Interrupted>() { 130 } else { 1 };
+            let code = match (error.is::<Interrupted>(), error.is::<Usage>()) {
+                (true, _) => 130,
+                (_, true) => 2,
+                (false, false) => 1,
+            };
             std::process::ExitCode::from(code)
         }
     }

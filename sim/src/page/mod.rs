@@ -6,6 +6,8 @@
 //! where it is written.
 
 mod data;
+mod sheet;
+mod table;
 mod tables;
 
 use crate::picture::number::{counted, duration, fixed, grouped, of_usize, ratio, seconds, short};
@@ -14,6 +16,9 @@ use crate::record::{JobState, RunRecord};
 use core::fmt::Write as _;
 use gridcore::bundle::Dimension;
 use serde_json::Value;
+
+pub use sheet::{Sheet, sheet};
+pub use table::{Cell, Table};
 
 /// The page with names in double braces where its parts belong.
 const TEMPLATE: &str = include_str!("page.html");
@@ -37,7 +42,7 @@ pub fn render(
         "about" => format!("<p>{}</p>", escape(&run.about)),
         "facts" => escape(&facts(run)),
         "banner" => banner(run),
-        "tiles" => tiles(run),
+        "tiles" => sheet::tiles(&key_figures(run)),
         "pictures" => figures(pictures),
         "tables" => format!("<div class=\"tables\">{}</div>", tables::html(run)),
         "summary" => summary_html(summary, rows),
@@ -46,9 +51,14 @@ pub fn render(
         "page-script" => include_str!("page.js").to_owned(),
         _ => String::new(),
     };
-    // One pass: what is filled in is never searched for names again.
+    fill(TEMPLATE, part)
+}
+
+/// Puts each part of a page where the template names it. In one pass: what is filled in is never
+/// searched for names again.
+fn fill(template: &str, part: impl Fn(&str) -> String) -> String {
     let mut out = String::new();
-    let mut rest = TEMPLATE;
+    let mut rest = template;
     while let Some((before, (name, after))) =
         rest.split_once("{{").and_then(|(before, tail)| Some((before, tail.split_once("}}")?)))
     {
@@ -127,19 +137,8 @@ fn key_figures(run: &RunRecord) -> Vec<(String, String)> {
     out
 }
 
-/// Returns the key figures as list items.
-fn tiles(run: &RunRecord) -> String {
-    let mut out = String::new();
-    for (name, value) in key_figures(run) {
-        // Writing into a string cannot fail.
-        let _written =
-            write!(out, "<li><span>{}</span><b>{}</b></li>", escape(&name), escape(&value));
-    }
-    out
-}
-
 /// Returns the pictures as figures.
-fn figures(pictures: &[Svg]) -> String {
+fn figures<'a>(pictures: impl IntoIterator<Item = &'a Svg>) -> String {
     let mut out = String::new();
     for picture in pictures {
         let _written = writeln!(
@@ -148,8 +147,8 @@ fn figures(pictures: &[Svg]) -> String {
             picture.inline()
         );
     }
-    if pictures.is_empty() {
-        out.push_str("<p class=\"note\">This run has nothing to draw.</p>");
+    if out.is_empty() {
+        out.push_str("<p class=\"note\">There is nothing to draw.</p>");
     }
     out
 }

@@ -1,31 +1,14 @@
 //! The tables of the page, written as HTML so that they can be read without scripts.
 
-use crate::picture::number::{atp, fixed, of_u64, of_usize, percent, ratio, seconds, span_seconds};
-use crate::picture::{escape, slowdown, wait};
+use crate::page::table::{Cell, Table, columns};
+use crate::picture::number::{atp, of_u64, of_usize, percent, ratio, seconds, span_seconds};
+use crate::picture::{slowdown, wait};
 use crate::record::{JobRow, JobState, LeaseRow, Party, RunRecord};
 use core::cmp::Reverse;
-use core::fmt::Write as _;
 use std::collections::BTreeMap;
 
 /// How many jobs and nodes are listed at most.
 const ROWS_MAX: usize = 500;
-
-/// One cell of a table.
-enum Cell {
-    Text(String),
-    Number(f64, usize),
-    Nothing,
-}
-
-/// A table with its heading.
-struct Table {
-    id: &'static str,
-    title: &'static str,
-    note: String,
-    /// Names of the columns, and whether they hold numbers.
-    columns: &'static [(&'static str, bool)],
-    rows: Vec<Vec<Cell>>,
-}
 
 /// Returns all tables of a run.
 pub(crate) fn html(run: &RunRecord) -> String {
@@ -39,47 +22,6 @@ pub(crate) fn html(run: &RunRecord) -> String {
         out.push_str("<p class=\"note\">This run has no rows.</p>");
     }
     out
-}
-
-impl Table {
-    /// Writes the table; numbers stand alone in their cells, so that a script can sort them.
-    fn write(&self, out: &mut String) {
-        // Writing into a string cannot fail.
-        let _written = write!(
-            out,
-            "<details class=\"card table\" open><summary><h3>{}</h3></summary>\n\
-             <p class=\"note\">{}</p>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" \
-             aria-label=\"{}\"><table class=\"sortable\" id=\"table-{}\"><thead><tr>",
-            escape(self.title),
-            escape(&self.note),
-            escape(self.title),
-            self.id
-        );
-        for (name, is_number) in self.columns {
-            let class = if *is_number { " class=\"n\"" } else { "" };
-            let name = escape(name);
-            let _written = write!(
-                out,
-                "<th scope=\"col\" aria-sort=\"none\"{class}><button type=\"button\">{name}\
-                 </button></th>"
-            );
-        }
-        out.push_str("</tr></thead><tbody>\n");
-        for row in &self.rows {
-            out.push_str("<tr>");
-            for cell in row {
-                let _written = match cell {
-                    Cell::Text(text) => write!(out, "<td class=\"t\">{}</td>", escape(text)),
-                    Cell::Number(value, decimals) => {
-                        write!(out, "<td class=\"n\">{}</td>", fixed(*value, *decimals))
-                    }
-                    Cell::Nothing => write!(out, "<td class=\"n\"></td>"),
-                };
-            }
-            out.push_str("</tr>\n");
-        }
-        out.push_str("</tbody></table></div></details>\n");
-    }
 }
 
 /// Returns the name of an account.
@@ -148,7 +90,7 @@ fn accounts(run: &RunRecord) -> Table {
         note: "Waits of the jobs that started; earned: received from other accounts; balance: \
                available and held at the end."
             .to_owned(),
-        columns: &[
+        columns: columns(&[
             ("account", false),
             ("jobs", true),
             ("completed", true),
@@ -158,7 +100,7 @@ fn accounts(run: &RunRecord) -> Table {
             ("refunded (ATP)", true),
             ("earned (ATP)", true),
             ("balance (ATP)", true),
-        ],
+        ]),
         rows: run.accounts.iter().zip(sums).map(row).collect(),
     }
 }
@@ -190,13 +132,13 @@ fn reasons(run: &RunRecord) -> Table {
         id: "reasons",
         title: "Leases by how they ended",
         note: "One row per reason; a gang counts once per member.".to_owned(),
-        columns: &[
+        columns: columns(&[
             ("reason", false),
             ("leases", true),
             ("share (%)", true),
             ("node-hours", true),
             ("mean (min)", true),
-        ],
+        ]),
         rows: sums.into_iter().map(row).collect(),
     }
 }
@@ -239,7 +181,7 @@ fn nodes(run: &RunRecord) -> Table {
         id: "nodes",
         title: "Nodes",
         note: limited(count, "nodes, in the order of the scenario"),
-        columns: &[
+        columns: columns(&[
             ("node", false),
             ("owner", false),
             ("cores", true),
@@ -251,7 +193,7 @@ fn nodes(run: &RunRecord) -> Table {
             ("lent CPU (%)", true),
             ("lent GPU (%)", true),
             ("pressure (%)", true),
-        ],
+        ]),
         rows: rows.map(row).collect(),
     }
 }
@@ -295,7 +237,7 @@ fn jobs(run: &RunRecord) -> Table {
         id: "jobs",
         title: "Jobs that waited longest",
         note: limited(run.jobs.len(), "jobs by wait, the longest first"),
-        columns: &[
+        columns: columns(&[
             ("id", true),
             ("name", false),
             ("account", false),
@@ -311,7 +253,7 @@ fn jobs(run: &RunRecord) -> Table {
             ("state", false),
             ("preemptions", true),
             ("charged (ATP)", true),
-        ],
+        ]),
         rows: order.into_iter().take(ROWS_MAX).map(row).collect(),
     }
 }

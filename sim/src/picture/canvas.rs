@@ -94,7 +94,7 @@ enum Mark {
     Line { points: Vec<Point>, colour: Colour, width: f64 },
     Fill { points: Vec<Point>, colour: Colour, opacity: f64 },
     Rect { area: Area, colour: Colour },
-    Dot { at: Point, radius: f64, colour: Colour },
+    Dot { at: Point, radius: f64, colour: Colour, opacity: f64 },
     Text { at: Point, text: String, style: Style, upright: bool },
 }
 
@@ -137,7 +137,12 @@ impl Canvas {
 
     /// Draws a dot.
     pub(crate) fn dot(&mut self, at: Point, radius: f64, colour: Colour) {
-        self.marks.push(Mark::Dot { at, radius, colour });
+        self.marks.push(Mark::Dot { at, radius, colour, opacity: 1.0 });
+    }
+
+    /// Draws a dot through which the paper is seen, whatever its colour.
+    pub(crate) fn pale_dot(&mut self, at: Point, radius: f64, colour: Colour) {
+        self.marks.push(Mark::Dot { at, radius, colour, opacity: 0.38 });
     }
 
     /// Writes a line of text on the base line through `at`.
@@ -220,8 +225,9 @@ fn draw(sheet: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>, mark: &Mark
             let corners = [scaled((area.left, area.top)), scaled((area.right(), area.bottom()))];
             sheet.draw(&Rectangle::new(corners, paint(*colour).filled()))
         }
-        Mark::Dot { at, radius, colour } => {
-            sheet.draw(&Circle::new(scaled(*at), whole(radius * SCALE), paint(*colour).filled()))
+        Mark::Dot { at, radius, colour, opacity } => {
+            let style = paint(*colour).mix(*opacity).filled();
+            sheet.draw(&Circle::new(scaled(*at), whole(radius * SCALE), style))
         }
         Mark::Text { at, text, style, upright } => write(sheet, *at, text, (*style, *upright)),
     };

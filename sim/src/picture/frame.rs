@@ -249,7 +249,9 @@ pub(crate) fn colour_key(
     let left = (right - width - 8.0 - 120.0).round();
     for i in 0..40_u64 {
         let place = of_u64(i);
-        let area = Area { left: left + place * 3.0, top: y - 9.0, width: 3.0, height: 10.0 };
+        // Each reaches below the next, or the paper would shine through between them.
+        let width = if i < 39 { 3.6 } else { 3.0 };
+        let area = Area { left: left + place * 3.0, top: y - 9.0, width, height: 10.0 };
         canvas.rect(area, crate::picture::colour::on_ramp(ramp, (place + 0.5) / 40.0));
     }
     canvas.text((left - 8.0, y), low, style.anchored(Anchor::End));

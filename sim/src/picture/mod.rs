@@ -13,8 +13,10 @@ pub(crate) mod credit;
 pub(crate) mod encode;
 mod fill;
 mod frame;
+pub mod front;
 mod gantt;
 mod heat;
+pub mod matrix;
 pub(crate) mod number;
 pub(crate) mod price;
 #[cfg(feature = "png")]

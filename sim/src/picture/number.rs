@@ -17,6 +17,12 @@ pub(crate) fn of_usize(value: usize) -> f64 {
     of_u64(u64::try_from(value).unwrap_or(u64::MAX))
 }
 
+/// Returns a number of millionths as what it stands for.
+#[expect(clippy::cast_precision_loss, reason = "a picture needs no more than 53 bits")]
+pub(crate) fn of_millionths(value: i128) -> f64 {
+    value as f64 / 1e6
+}
+
 /// Rounds to the nearest integer coordinate; what is not a number becomes the origin.
 #[expect(clippy::cast_possible_truncation, reason = "clamped to the range first")]
 pub(crate) fn coordinate(value: f64) -> i32 {
