@@ -3,7 +3,7 @@
 //! | floor | modules |
 //! |--:|---|
 //! | 7 | [`cli`] the command line |
-//! | 6 | [`run`] one run from a file to its results; [`compare`] several side by side; [`swarm`] random clusters in foul weather; [`validate`] a scenario's rules in it |
+//! | 6 | [`run`] one run from a file to its results; [`compare`] several side by side; [`sweep`] many combinations of rules; [`swarm`] random clusters in foul weather; [`validate`] a scenario's rules in it |
 //! | 5 | [`output`] the files a run leaves |
 //! | 4 | [`page`] its report; [`metrics`] what it comes to |
 //! | 3 | [`world`] the event loop; [`picture`] figures |
@@ -31,6 +31,7 @@ pub mod rng;
 pub mod run;
 pub mod scenario;
 pub mod swarm;
+pub mod sweep;
 pub mod trace;
 pub mod validate;
 pub mod work;

@@ -195,6 +195,97 @@ fn a_folder_that_cannot_be_written_is_named_before_the_run() {
     assert_eq!(std::fs::read(folder.join("file")).unwrap(), b"mine");
 }
 
+/// Runs that end at once, with a node whose rules can be varied.
+const QUICK: &str = "atp: { enabled: false }\nnodes: [{ name: n, cores: 4, owner_use: none }]\n\
+                     jobs: [{ name: a, runs: 1s }]\n";
+
+/// Expects a refusal with this exit code, before anything is run.
+fn refused_with(folder: &Path, code: i32, args: &[&str], why: &str) {
+    refused(folder, args, why);
+    let output = gridsim(folder, args);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{} {error}", args.join(" "));
+    assert!(!error.contains(" runs"), "nothing is run: {error}");
+}
+
+#[test]
+fn what_cannot_be_varied_is_refused_before_anything_is_run() {
+    let folder = scratch("bad-vary");
+    std::fs::write(folder.join("x.yaml"), QUICK).unwrap();
+    let term = "lease.term_seconds=60,300";
+    for (code, vary, why) in [
+        (2, &[][..], "--vary"),
+        (2, &["--vary", "lease.term_seconds"], "write KEY=V1,V2"),
+        (2, &["--vary", "lease.term_seconds="], "a value is missing"),
+        (2, &["--vary", "lease.term_seconds=60,"], "a value is missing"),
+        (2, &["--vary", "lease.term_seconds=60,60"], "60 is named twice"),
+        (2, &["--vary", "lease.term_seconds=300..60"], "300 is above 60"),
+        (2, &["--vary", "lease.term_seconds=1m..1h"], "a range has one unit"),
+        (2, &["--vary", "lease.term_seconds=a..b"], "is no number"),
+        (2, &["--vary", term, "--vary", term], "change the same"),
+        (2, &["--vary", "lease={}", "--vary", term], "change the same"),
+        (2, &["--vary", term, "--set", "lease.term_seconds=60"], "--set decides it already"),
+        (2, &["--vary", "seed=1,2"], "--seeds decides it already"),
+        (
+            2,
+            &["--policy", "balanced", "--vary", "execution.resource_sharing.policy=predictive"],
+            "--policy decides it already",
+        ),
+        (2, &["--vary", term, "--objective", "fun"], "[possible values: utilisation, wait_s"),
+        (2, &["--vary", term, "--seeds", "3..3"], "no range of seeds"),
+        (1, &["--vary", "lease.term=60,300"], "unknown field `term`, expected one of"),
+        (1, &["--vary", "leese.term_seconds=60"], "unknown field `leese`"),
+        (1, &["--vary", "lease.term_seconds=60,soon"], "--vary lease.term_seconds=soon"),
+        (1, &["--vary", "nodes.3.cores=1,2"], "the list has only 1 items"),
+        (1, &["--vary", "nodes.0.gpus=0..300"], "--vary nodes.0.gpus=300"),
+        (1, &["--vary", term, "--set", "leese=1"], "--set leese=1"),
+        (1, &["--vary", term, "--trace", "jobs=y.csv"], "reads no trace"),
+    ] {
+        for verb in ["sweep", "tune"] {
+            let args: Vec<&str> =
+                [verb, "x.yaml", "--out", "out"].into_iter().chain(vary.iter().copied()).collect();
+            refused_with(&folder, code, &args, why);
+        }
+    }
+    let args = |verb, more: [&'static str; 2]| {
+        [&[verb, "x.yaml", "--out", "out", "--vary"][..], &more[..]].concat()
+    };
+    let many = args("sweep", ["nodes.0.cores=1..200", "--vary=seed_unused=1"]);
+    refused_with(&folder, 1, &many, "unknown field `seed_unused`");
+    let many = args("sweep", ["nodes.0.cores=1..200", "--vary=lease.term_seconds=100..160"]);
+    refused_with(&folder, 2, &many, "12200 combinations, more than 10000");
+    let many = args("tune", ["nodes.0.cores=1..200", "--trials=10001"]);
+    refused_with(&folder, 2, &many, "--trials 10001: at most 10000");
+    let none = args("tune", ["nodes.0.cores=1..2", "--trials=0"]);
+    refused_with(&folder, 2, &none, "--trials");
+    refused_with(&folder, 1, &["sweep", "missing.yaml", "--vary", "a=1"], "cannot read scenario");
+}
+
+#[test]
+fn a_combination_that_cannot_be_run_is_named_before_anything_is_run() {
+    let folder = scratch("bad-combination");
+    std::fs::write(folder.join("x.yaml"), QUICK).unwrap();
+    let vary = ["--vary", "nodes.0.cores=4,8", "--vary", "nodes.0.memory_gb=1,-1"];
+    for (verb, options) in [("sweep", &[][..]), ("tune", &["--set", "nodes.0.gpus=0"])] {
+        let mut args = vec![verb, "x.yaml", "--out", "out"];
+        args.extend(vary.iter().chain(options));
+        if verb == "sweep" {
+            let why = "with nodes.0.cores=4 nodes.0.memory_gb=-1: x.yaml: nodes.0.memory_gb: it";
+            refused_with(&folder, 1, &args, why);
+        } else {
+            // A search goes round it and says so.
+            args.extend(["--quiet", "--seeds", "0..1"]);
+            let output = gridsim(&folder, &args);
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{error}");
+            assert!(error.contains("2 combinations cannot be run; the last: with"), "{error}");
+        }
+    }
+    std::fs::remove_dir_all(folder.join("out")).unwrap();
+    let args = ["tune", "x.yaml", "--out", "out", "--vary", "nodes.0.memory_gb=-9..-1"];
+    refused_with(&folder, 1, &args, "no combination can be run; the last that was looked at");
+}
+
 /// Mounts a file system of 64 KiB; `None` where that is not allowed.
 fn tiny_disk(folder: &Path) -> Option<PathBuf> {
     let disk = folder.join("disk");

@@ -31,7 +31,7 @@ const CORE: &[(u8, &[&str])] = &[
 const SIM: &[(u8, &[&str])] = &[
     (8, &["main"]),
     (7, &["cli"]),
-    (6, &["run", "compare", "swarm", "validate"]),
+    (6, &["run", "compare", "sweep", "swarm", "validate"]),
     (5, &["output"]),
     (4, &["page", "metrics"]),
     (3, &["world", "picture"]),

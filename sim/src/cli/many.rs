@@ -1,4 +1,5 @@
-//! Many plays side by side, and what they came to: for `swarm` and `validate`.
+//! Many at once: the options of every verb that runs many, and what `swarm` and `validate` played
+//! came to.
 
 use super::Interrupted;
 use super::run::interruption;
@@ -13,10 +14,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-/// Options of every verb that plays many.
+/// Options of every verb that runs many.
 #[derive(Debug, Args)]
 pub(super) struct ManyArgs {
-    /// How many are played at once [default: one for each core].
+    /// How many run at once [default: one for each core].
     #[arg(long, short, value_name = "N")]
     jobs: Option<usize>,
     /// Print no progress and no table.
@@ -24,7 +25,7 @@ pub(super) struct ManyArgs {
     pub(super) quiet: bool,
     /// Print the result as JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// All verdicts together.
@@ -78,6 +79,16 @@ impl Sum {
 }
 
 impl ManyArgs {
+    /// Returns the threads that run them.
+    pub(super) fn pool(&self) -> anyhow::Result<rayon::ThreadPool> {
+        Ok(rayon::ThreadPoolBuilder::new().num_threads(self.jobs.unwrap_or(0)).build()?)
+    }
+
+    /// Returns whether nothing is shown on the way.
+    pub(super) fn is_silent(&self) -> bool {
+        self.quiet || self.json
+    }
+
     /// Plays each of some numbers and prints what they came to; `unit` is what they number.
     pub(super) fn play(
         &self,
@@ -91,9 +102,9 @@ impl ManyArgs {
         }
         let stop = interruption();
         let numbers: Vec<u64> = numbers.collect();
-        let progress = show::counting(numbers.len() as u64, self.quiet || self.json);
+        let progress = show::counting(numbers.len() as u64, self.is_silent());
         let watch = Stopwatch::start();
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.jobs.unwrap_or(0)).build()?;
+        let pool = self.pool()?;
         let verdicts: Vec<(u64, Option<Verdict>)> = pool.install(|| {
             let play = |number: &u64| {
                 let played = (!stop.load(Ordering::Relaxed)).then(|| one(*number));

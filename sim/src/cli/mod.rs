@@ -3,11 +3,14 @@
 
 mod compare;
 mod convert;
+mod explore;
 mod many;
 mod replay;
 mod run;
 mod show;
 mod swarm;
+mod sweep;
+mod tune;
 mod validate;
 
 use crate::scenario::schema::{PolicyName, StrategyName};
@@ -35,6 +38,10 @@ enum Verb {
     Check(ScenarioArgs),
     /// Run the same work under several policies, strategies or scenarios, side by side.
     Compare(compare::CompareArgs),
+    /// Run every combination of some keys' values: the Pareto front, and which key moves what.
+    Sweep(sweep::SweepArgs),
+    /// Search some keys' values for the Pareto front: first all over, then near the best.
+    Tune(tune::TuneArgs),
     /// Replay the journal of a run: the same entries, the same digest.
     Replay(replay::ReplayArgs),
     /// Play random clusters in foul weather through both halves, with every invariant checked.
@@ -87,8 +94,12 @@ pub(crate) struct RuleArgs {
 impl ScenarioArgs {
     /// Reads the scenario with everything that is changed in it.
     fn load(&self) -> Result<Loaded, ScenarioError> {
-        let RuleArgs { scenario, sets, policy, strategy } = &self.rules;
-        let mut loaded = load(scenario, sets)?;
+        self.change(load(&self.rules.scenario, &self.rules.sets)?)
+    }
+
+    /// Changes in a scenario what has an option of its own.
+    fn change(&self, mut loaded: Loaded) -> Result<Loaded, ScenarioError> {
+        let RuleArgs { policy, strategy, .. } = &self.rules;
         let execution = &mut loaded.scenario.execution;
         if policy.is_some() {
             execution.resource_sharing.policy = *policy;
@@ -189,6 +200,8 @@ fn perform(verb: Verb) -> anyhow::Result<()> {
         Verb::Run(args) => run::run(&args),
         Verb::Check(args) => run::check(&args),
         Verb::Compare(args) => compare::compare(&args),
+        Verb::Sweep(args) => sweep::sweep(&args),
+        Verb::Tune(args) => tune::tune(&args),
         Verb::Replay(args) => replay::replay(&args),
         Verb::Swarm(args) => swarm::swarm(&args),
         Verb::Validate(args) => validate::validate(&args),

@@ -165,10 +165,19 @@ fn fill_of(record: &RunRecord) -> RunRecord {
     RunRecord { seed: record.seed, fill: record.fill.clone(), ..RunRecord::default() }
 }
 
+/// Runs one seed, until its end or Ctrl-C.
+pub(super) fn run_one(
+    loaded: &Loaded,
+    seed: u64,
+    stop: &AtomicBool,
+) -> Result<Outcome, crate::run::RunError> {
+    simulate(loaded, seed, &Keep::default(), |_| !stop.load(Ordering::SeqCst))
+}
+
 /// Runs all seeds in parallel.
 pub(super) fn run_all(loaded: &Loaded, seeds: Seeds, stop: &AtomicBool) -> anyhow::Result<Runs> {
     use rayon::prelude::*;
-    let one = |seed| simulate(loaded, seed, &Keep::default(), |_| !stop.load(Ordering::SeqCst));
+    let one = |seed| run_one(loaded, seed, stop);
     let first = one(seeds.from)?;
     let rest: Result<Vec<(Json, RunRecord)>, crate::run::RunError> = (seeds.from + 1..seeds.to)
         .into_par_iter()

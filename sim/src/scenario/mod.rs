@@ -35,6 +35,9 @@ pub enum ScenarioError {
     /// An override is not of the form `key.path=value`, or names nothing.
     #[error("--set {0}: {1}")]
     Set(String, String),
+    /// The same, of a key that is varied.
+    #[error("--vary {0}: {1}")]
+    Vary(String, String),
 }
 
 /// A key and what is wrong with it.
@@ -95,7 +98,7 @@ pub fn tree(path: &Path, sets: &[String]) -> Result<serde_json::Value, ScenarioE
     let yaml = |e: serde_saphyr::Error| ScenarioError::Yaml(path.to_owned(), e.to_string());
     let mut tree = untyped(&text).map_err(yaml)?;
     for set in sets {
-        override_key(&mut tree, set)?;
+        override_key(&mut tree, set).map_err(|what| ScenarioError::Set(set.clone(), what))?;
     }
     Ok(tree)
 }
@@ -107,6 +110,24 @@ pub fn tree(path: &Path, sets: &[String]) -> Result<serde_json::Value, ScenarioE
 pub fn from_tree(path: &Path, tree: serde_json::Value) -> Result<Loaded, ScenarioError> {
     let wrong = |e: serde_json::Error| ScenarioError::Yaml(path.to_owned(), e.to_string());
     let scenario = serde_json::from_value(tree).map_err(wrong)?;
+    Ok(Loaded { scenario: named(path, scenario)?, path: path.to_owned() })
+}
+
+/// Reads a scenario from a tree of keys with one value for each key that is varied.
+///
+/// # Errors
+/// When one names nothing, or the tree is no scenario then.
+pub fn varied(
+    path: &Path,
+    tree: &serde_json::Value,
+    sets: &[String],
+) -> Result<Loaded, ScenarioError> {
+    let mut tree = tree.clone();
+    for set in sets {
+        override_key(&mut tree, set).map_err(|what| ScenarioError::Vary(set.clone(), what))?;
+    }
+    let retyped = serde_json::from_value(tree);
+    let scenario = retyped.map_err(|e| ScenarioError::Vary(sets.join(" "), e.to_string()))?;
     Ok(Loaded { scenario: named(path, scenario)?, path: path.to_owned() })
 }
 
@@ -134,7 +155,7 @@ pub fn parse(path: &Path, text: &str, sets: &[String]) -> Result<Scenario, Scena
     if !sets.is_empty() {
         let mut tree = untyped(text).map_err(yaml)?;
         for set in sets {
-            override_key(&mut tree, set)?;
+            override_key(&mut tree, set).map_err(|what| ScenarioError::Set(set.clone(), what))?;
         }
         let retyped = serde_json::from_value(tree);
         scenario = retyped.map_err(|e| ScenarioError::Set(sets.join(" "), e.to_string()))?;
@@ -163,10 +184,10 @@ fn untyped(text: &str) -> Result<serde_json::Value, serde_saphyr::Error> {
     serde_saphyr::from_str_with_options(text, serde_saphyr::options! { strict_booleans: true })
 }
 
-/// Puts one value into the tree, making blocks on the way.
-fn override_key(tree: &mut serde_json::Value, set: &str) -> Result<(), ScenarioError> {
+/// Puts one value into the tree, making blocks on the way; says what is wrong with it.
+fn override_key(tree: &mut serde_json::Value, set: &str) -> Result<(), String> {
     use serde_json::Value;
-    let wrong = |what: &str| ScenarioError::Set(set.to_owned(), what.to_owned());
+    let wrong = |what: &str| what.to_owned();
     let (path, value) = set.split_once('=').ok_or_else(|| wrong("write key.path=value"))?;
     let value: Value = untyped(value).map_err(|_| wrong("the value is not valid YAML"))?;
     let mut place = tree;
