@@ -1,7 +1,8 @@
 //! Tables whose cells are coloured: which key moves what, and metrics over two keys.
 
 use crate::picture::canvas::{Anchor, Area, Canvas, Style, WIDTH};
-use crate::picture::colour::{IDLE, INK, LENDING, PAPER, PRINT, QUIET, is_light, on_ramp};
+use crate::picture::colour::{IDLE, INK, LENDING, PAPER, PRINT, QUIET, VERMILION};
+use crate::picture::colour::{is_light, on_ramp};
 use crate::picture::compare::Variant;
 use crate::picture::frame::{Figure, MARGIN, SMALL, colour_key};
 use crate::picture::front::{Measure, sized};
@@ -228,7 +229,7 @@ fn grid(canvas: &mut Canvas, first: Area, (down, across): (&Side, &Side), of: &S
                 (area.left, bottom),
                 (area.left, area.top),
             ];
-            canvas.line(corners.to_vec(), INK, 2.0);
+            canvas.line(corners.to_vec(), VERMILION, 2.2);
         }
         let text = sized(*mean, high.abs().max(low.abs()));
         if width(&text, SMALL, Weight::Regular) <= area.width - 4.0 {
