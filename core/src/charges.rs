@@ -21,6 +21,16 @@ pub fn over_quota(state: &State, shape: &Shape) -> Option<(Dimension, u64, u64)>
     leased.and_then(|leased| first_short(&leased, quota))
 }
 
+/// Returns whether its pool's quota, its account or its own budget keeps a job from starting,
+/// however much is free.
+#[must_use]
+pub fn is_refused(state: &State, job: &Job, shape: &Shape) -> bool {
+    let needed = first_hold(state, job, shape);
+    needed > state.ledger.available(job.account)
+        || job.budget.is_some_and(|budget| job.charged.saturating_add(needed) > budget)
+        || over_quota(state, shape).is_some()
+}
+
 /// Returns the length of the term that begins now: a whole term, or what is left of the limit.
 #[must_use]
 pub fn term(state: &State, limit_left: Option<Span>) -> Span {

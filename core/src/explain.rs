@@ -7,12 +7,13 @@ pub use crate::blocker::{Blocker, Explanation};
 use crate::bundle::Dimension;
 use crate::charges;
 use crate::config::Backfill;
-use crate::ids::{JobId, NodeId};
-use crate::index::suits;
+use crate::ids::{JobId, NodeId, PoolId};
 use crate::jobs::{Job, JobState, Shape};
 use crate::leases::LeaseState;
-use crate::placement::members_on;
+use crate::placement::{members_on, suits};
 use crate::preempt::is_eligible;
+use crate::queue::Rank;
+use crate::shadow::{Shadow, end_of};
 use crate::state::State;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -196,6 +197,9 @@ fn protected(state: &State, job: &Job, shape: &Shape) -> u32 {
 fn ahead(state: &State, job: &Job) -> Option<JobId> {
     let pool = state.shapes[job.shape].pool;
     let mine = state.line_of(job);
+    if state.rules.scheduling.backfill.reservations() > 0 {
+        return delayed(state, job, pool);
+    }
     let first = state.queue.jobs(mine).next().filter(|first| *first < job.id);
     let any = || {
         let ranks = || state.queue.ranks(pool);
@@ -205,4 +209,35 @@ fn ahead(state: &State, job: &Job) -> Option<JobId> {
         best.filter(|_| strict).map(|rank| rank.head)
     };
     first.or_else(any)
+}
+
+/// Returns the first job with a place that this one would delay wherever it fits now, if it would.
+fn delayed(state: &State, job: &Job, pool: PoolId) -> Option<JobId> {
+    let (mut shadow, mut first) = (Shadow::default(), None);
+    let most = state.rules.scheduling.backfill.reservations();
+    let of_line = |rank: Rank| state.queue.jobs(rank.line).map(move |job| rank.of(job));
+    let mut order: Vec<Rank> = state.queue.ranks(pool).flat_map(of_line).collect();
+    order.sort_unstable();
+    for id in order.into_iter().map(|rank| rank.head) {
+        let other = state.job(id);
+        let shape = &state.shapes[other.shape];
+        if id == job.id || shadow.len() >= most {
+            break;
+        }
+        let waits = !charges::is_refused(state, other, shape);
+        if waits && survey(state, shape).blocks(shape) && shadow.keep_by_search(state, other) {
+            first = first.or(Some(id));
+        }
+    }
+    let shape = &state.shapes[job.shape];
+    let forbidden = shadow.forbidden(shape, end_of(state.now, job.limit));
+    let fits = |id: &NodeId| {
+        let node = &state.nodes[*id];
+        suits(state, shape, *id)
+            && node.takes_work(state.now)
+            && node.fits(&shape.needs, &shape.needs.bundle())
+    };
+    let nodes = || state.pools[pool].nodes.iter().filter(|id| fits(id));
+    let free = nodes().filter(|id| !forbidden.contains(id)).count();
+    first.filter(|_| free == 0 || (shape.members > 1 && free < nodes().count()))
 }

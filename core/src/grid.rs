@@ -72,7 +72,7 @@ impl Grid {
             Command::Report(report) => Ok(run_report(&mut work, report)),
             Command::Wake => Ok(Reply::Done),
         };
-        if !sampled {
+        if !sampled && !work.waits_for_ends(&entry.command, &reply) {
             work.pass();
         }
         work.speak();

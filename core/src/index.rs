@@ -9,8 +9,10 @@ use crate::bundle::Bundle;
 use crate::canary::{Canary, ambient, planted};
 use crate::ids::{AccountId, Dense, NodeId, ShapeId, Table, TransferId};
 use crate::jobs::Shape;
-use crate::placement::Scorer;
+use crate::placement::{Scorer, suits};
+use crate::shadow::earliest;
 use crate::state::State;
+use crate::units::Time;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
@@ -53,6 +55,18 @@ struct Candidates {
     order: BTreeSet<Place>,
     /// Under the strategy `random`: the candidates by rank, one bit each.
     bits: Vec<u64>,
+    /// When the shape fits on each node, once somebody has asked.
+    soonest: Option<Soonest>,
+}
+
+/// When a shape fits on nodes where it does not fit now: the time and how many leases without a
+/// known end are in the way.
+#[derive(Clone, Debug)]
+struct Soonest {
+    /// How far the log has been read.
+    read: usize,
+    times: Table<NodeId, Option<(Time, u32)>>,
+    order: BTreeSet<(Time, u32, u32)>,
 }
 
 impl Index {
@@ -127,6 +141,44 @@ impl Index {
         candidates.len()
     }
 
+    /// Returns when one member of a shape can start soonest, and where, if nothing else starts
+    /// before; `None` when it never can as things are.
+    pub fn soonest(&mut self, state: &State, id: ShapeId) -> Option<(Time, NodeId)> {
+        self.refresh(state, id);
+        let end = self.dropped + self.log.len();
+        let Self { shapes, log, dropped, ranks, by_rank, .. } = self;
+        let Candidates { suitable, soonest, .. } = shapes.get_mut(&id)?;
+        let shape = &state.shapes[id];
+        let found = |node: NodeId| {
+            let suits = suitable.get(node.index()).copied().unwrap_or(false);
+            if suits { earliest(state, shape, node) } else { None }
+        };
+        let all = soonest.as_ref().is_none_or(|soonest| soonest.read < *dropped);
+        let soonest = soonest.get_or_insert_with(|| Soonest::new(ranks));
+        if all {
+            ranks.iter().for_each(|(node, rank)| soonest.set(node, *rank, found(node)));
+        } else {
+            for node in log.iter().skip(soonest.read - *dropped) {
+                soonest.set(*node, ranks[*node], found(*node));
+            }
+        }
+        soonest.read = end;
+        let (at, _, rank) = soonest.order.first()?;
+        Some((*at, *by_rank.get(*rank as usize)?))
+    }
+
+    /// Returns how many nodes a shape fits now; it must be up to date.
+    #[must_use]
+    pub fn len(&self, id: ShapeId) -> usize {
+        self.shapes.get(&id).map_or(0, Candidates::len)
+    }
+
+    /// Returns whether a shape, which must be up to date, fits on a node now.
+    #[must_use]
+    pub fn fits(&self, id: ShapeId, node: NodeId) -> bool {
+        self.shapes.get(&id).is_some_and(|found| found.scores[node] != NONE)
+    }
+
     /// Returns the best node for one more member of a shape, outside `taken`; the shape must be up
     /// to date. Under the strategy `random`, `draw` picks.
     #[must_use]
@@ -174,20 +226,28 @@ impl Index {
     }
 }
 
-/// Returns whether a node could ever run one member of a shape.
-#[must_use]
-pub fn suits(state: &State, shape: &Shape, node: NodeId) -> bool {
-    let node = &state.nodes[node];
-    let has = |need: &crate::command::LabelNeed| {
-        node.spec
-            .labels
-            .get(&need.key)
-            .is_some_and(|value| need.any_of.is_empty() || need.any_of.contains(value))
-    };
-    node.spec.pool == shape.pool
-        && node.spec.can_share
-        && shape.labels.iter().all(has)
-        && node.could_fit(&shape.needs)
+impl Soonest {
+    /// Knows nothing of any node.
+    fn new(ranks: &Table<NodeId, u32>) -> Self {
+        let mut times = Table::new();
+        for _ in ranks.iter() {
+            times.push(None);
+        }
+        Self { read: 0, times, order: BTreeSet::new() }
+    }
+
+    fn set(&mut self, node: NodeId, rank: u32, found: Option<(Time, u32)>) {
+        let old = core::mem::replace(&mut self.times[node], found);
+        if old == found {
+            return;
+        }
+        if let Some((at, unknown)) = old {
+            self.order.remove(&(at, unknown, rank));
+        }
+        if let Some((at, unknown)) = found {
+            self.order.insert((at, unknown, rank));
+        }
+    }
 }
 
 impl Candidates {
@@ -205,6 +265,7 @@ impl Candidates {
             scores,
             order: BTreeSet::new(),
             bits: alloc::vec![0; words],
+            soonest: None,
         }
     }
 

@@ -248,7 +248,7 @@ fn check_order(before: &State, after: &State, out: &mut Breaches) {
         }
         for rank in after.queue.ranks(pool).filter(|r| r.class() > lease.priority.class()) {
             let fits = lease.members.iter().any(|m| would_fit(after, lease, m.node, rank.head));
-            out.need(27, !fits, || {
+            out.need(27, !fits || !is_as_good(after, lease, rank.head), || {
                 format!("{} goes before {} of a higher class", lease.job, rank.head)
             });
         }
@@ -259,6 +259,18 @@ fn check_order(before: &State, after: &State, out: &mut Breaches) {
             out.need(27, ahead.iter().all(poor), || format!("{} passes {ahead:?}", lease.job));
         }
     }
+}
+
+/// Returns whether a job delays nobody where a lease does not: it needs no more and ends no later.
+/// Without reservations nobody can be delayed.
+fn is_as_good(state: &State, lease: &Lease, id: JobId) -> bool {
+    let job = state.job(id);
+    let shape = &state.shapes[job.shape];
+    let end = |limit: Option<crate::units::Span>| limit.unwrap_or(crate::units::Span::MAX);
+    let shorter = end(job.limit) <= end(state.job(lease.job).limit);
+    let alike = shape.needs.gpus == lease.needs.gpus;
+    let smaller = alike && shape.needs.bundle().fits_in(&lease.needs.bundle());
+    state.rules.scheduling.backfill.reservations() == 0 || (shorter && smaller)
 }
 
 /// Returns whether an account can pay the first term of a waiting job.
@@ -273,7 +285,7 @@ fn can_pay(state: &State, id: JobId) -> bool {
 fn would_fit(state: &State, lease: &Lease, node: NodeId, id: JobId) -> bool {
     let job = state.job(id);
     let shape = &state.shapes[job.shape];
-    if shape.members != 1 || !crate::index::suits(state, shape, node) || !can_pay(state, id) {
+    if shape.members != 1 || !crate::placement::suits(state, shape, node) || !can_pay(state, id) {
         return false;
     }
     let mut without = state.nodes[node].clone();

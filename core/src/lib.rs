@@ -9,7 +9,7 @@
 //! |--:|---|
 //! | 8 | [`grid`] the coordinator's door and match; [`station`] the node's |
 //! | 7 | [`verbs`] every way in which the state changes |
-//! | 6 | [`placement`] [`index`] where a job goes; [`preempt`] who makes way; [`charges`] what it costs; [`explain`] why it waits; [`invariants`] what must always hold; [`snapshot`] the state as bytes |
+//! | 6 | [`placement`] [`index`] where a job goes; [`shadow`] where it could go later; [`preempt`] who makes way; [`charges`] what it costs; [`explain`] why it waits; [`invariants`] what must always hold; [`snapshot`] the state as bytes |
 //! | 5 | [`state`] the tables together |
 //! | 4 | [`nodes`] [`load`] [`offers`] [`jobs`] [`queue`] [`leases`] [`ledger`] [`tariff`] [`due`] [`links`] [`clients`] |
 //! | 3 | [`config`] [`command`] [`effect`] [`deny`] [`blocker`] [`forecast`] [`pressure`] [`trend`] [`usage`] [`wire`] [`encode`] [`decode`] |
@@ -54,6 +54,7 @@ pub mod preempt;
 pub mod pressure;
 pub mod queue;
 pub mod rows;
+pub mod shadow;
 pub mod snapshot;
 pub mod state;
 pub mod station;

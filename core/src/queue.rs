@@ -49,11 +49,24 @@ impl Rank {
     pub fn usage(&self) -> u128 {
         self.usage
     }
+
+    /// Returns the rank of another job of the same line.
+    #[must_use]
+    pub fn of(self, job: JobId) -> Self {
+        Self { head: job, ..self }
+    }
+
+    /// Returns the same rank with another use of its account.
+    #[must_use]
+    pub fn with_usage(self, usage: u128) -> Self {
+        Self { usage, ..self }
+    }
 }
 
 /// Jobs that wait, of one account, shape and priority.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Line {
+    pool: PoolId,
     jobs: BTreeSet<JobId>,
     rank: Option<Rank>,
 }
@@ -64,6 +77,8 @@ pub struct Queue {
     lines: BTreeMap<LineKey, Line>,
     /// Ranks of the lines of each shape.
     ranks: BTreeMap<ShapeId, BTreeSet<Rank>>,
+    /// Ranks of the lines of each pool.
+    order: BTreeMap<PoolId, BTreeSet<Rank>>,
     /// Lines of each account, to rank them anew when its use changes.
     by_account: BTreeMap<AccountId, BTreeSet<LineKey>>,
     /// Waiting jobs of each pool and band.
@@ -79,6 +94,7 @@ impl Queue {
     /// When the job waits already: our bug.
     pub fn enter(&mut self, job: JobId, key: LineKey, pool: PoolId, usage: u128) {
         let line = self.lines.entry(key).or_default();
+        line.pool = pool;
         let fresh = line.jobs.insert(job);
         assert!(fresh, "job {job} waits once");
         self.by_account.entry(key.account).or_default().insert(key);
@@ -136,17 +152,10 @@ impl Queue {
         if line.rank == rank {
             return;
         }
-        let ranks = self.ranks.entry(key.shape).or_default();
-        if let Some(old) = line.rank {
-            ranks.remove(&old);
-        }
-        if let Some(new) = rank {
-            ranks.insert(new);
-        }
-        line.rank = rank;
-        if ranks.is_empty() {
-            self.ranks.remove(&key.shape);
-        }
+        let pool = line.pool;
+        let old = core::mem::replace(&mut line.rank, rank);
+        replace(&mut self.ranks, key.shape, old, rank);
+        replace(&mut self.order, pool, old, rank);
     }
 
     /// Walks the shapes of a pool that have a waiting job, in id order.
@@ -165,9 +174,32 @@ impl Queue {
         }
     }
 
-    /// Walks all ranks of a pool, shape by shape.
+    /// Returns the first line of a pool that comes after `after`.
+    #[must_use]
+    pub fn next_of(&self, pool: PoolId, after: Option<Rank>) -> Option<Rank> {
+        use core::ops::Bound::{Excluded, Unbounded};
+        let ranks = self.order.get(&pool)?;
+        match after {
+            None => ranks.first().copied(),
+            Some(rank) => ranks.range((Excluded(rank), Unbounded)).next().copied(),
+        }
+    }
+
+    /// Walks the ranks of a pool, first first.
     pub fn ranks(&self, pool: PoolId) -> impl Iterator<Item = Rank> {
-        self.shapes(pool).filter_map(|shape| self.ranks.get(&shape)).flatten().copied()
+        self.order.get(&pool).into_iter().flatten().copied()
+    }
+
+    /// Walks the ranks of a shape, first first.
+    pub fn ranks_of(&self, shape: ShapeId) -> impl Iterator<Item = Rank> {
+        self.ranks.get(&shape).into_iter().flatten().copied()
+    }
+
+    /// Walks the jobs of a line that come after one of them, in order.
+    pub fn jobs_after(&self, key: LineKey, job: JobId) -> impl Iterator<Item = JobId> {
+        use core::ops::Bound::{Excluded, Unbounded};
+        let after = (Excluded(job), Unbounded);
+        self.lines.get(&key).into_iter().flat_map(move |line| line.jobs.range(after)).copied()
     }
 
     /// Walks the jobs of a line in order.
@@ -195,6 +227,25 @@ fn slot(
     priority: Priority,
 ) -> Option<&mut u64> {
     waiting.entry(pool).or_default().get_mut(priority.band() as usize)
+}
+
+/// Replaces a rank in a map of sets, and removes the set when it was the last.
+fn replace<K: Ord + Copy>(
+    map: &mut BTreeMap<K, BTreeSet<Rank>>,
+    key: K,
+    old: Option<Rank>,
+    new: Option<Rank>,
+) {
+    let ranks = map.entry(key).or_default();
+    if let Some(old) = old {
+        ranks.remove(&old);
+    }
+    if let Some(new) = new {
+        ranks.insert(new);
+    }
+    if ranks.is_empty() {
+        map.remove(&key);
+    }
 }
 
 /// Removes a value from a map of sets, and the set when it was the last.
@@ -227,6 +278,8 @@ mod tests {
         q.enter(JobId::new(4), key(3, 0, Priority::MEDIUM), pool, 5);
         let heads: alloc::vec::Vec<u64> = q.ranks(pool).map(|r| r.head.get()).collect();
         assert_eq!(heads, [3, 4, 2, 1]);
+        let second = q.next_of(pool, q.next_of(pool, None));
+        assert_eq!(second.map(|r| r.head), Some(JobId::new(4)));
         q.rerank(AccountId::new(1), 1);
         assert_eq!(q.next(ShapeId::new(0), None).map(|r| r.head), Some(JobId::new(2)));
         assert_eq!(q.waiting(pool), [1, 3, 0, 0]);

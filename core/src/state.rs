@@ -79,6 +79,8 @@ pub struct State {
     pub leases: Rows<LeaseId, Lease>,
     /// Capacity kept for jobs whose victims are leaving.
     pub claims: BTreeMap<JobId, Claim>,
+    /// Leases whose limit has freed their capacity and whose end comes at this very instant.
+    pub released: u64,
     /// Timers.
     pub timers: Timers,
     /// Offers by fate.
@@ -197,6 +199,7 @@ impl State {
             queue: Queue::default(),
             leases: Rows::new(),
             claims: BTreeMap::new(),
+            released: 0,
             timers: Timers::default(),
             fates: Fates::default(),
             inflation: Inflation::default(),

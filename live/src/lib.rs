@@ -15,7 +15,8 @@ pub mod program;
 
 use gridsim::run::RunError;
 use gridsim::scenario::build::build;
-use gridsim::scenario::{Loaded, ScenarioError, load};
+use gridsim::scenario::schema::EstimatesName;
+use gridsim::scenario::{Fault, Loaded, ScenarioError, load};
 use gridsim::world::World;
 use std::path::Path;
 
@@ -37,6 +38,12 @@ pub struct Described {
 /// When it cannot be read, or is no configuration.
 pub fn read(path: &Path, sets: &[String]) -> Result<Loaded, ScenarioError> {
     let mut loaded = load(path, sets)?;
+    let estimates = loaded.scenario.execution.scheduling.estimates;
+    if estimates == Some(EstimatesName::Clairvoyant) {
+        let key = "execution.scheduling.estimates".to_owned();
+        let what = "nobody knows how long real jobs will run: leave it at `requested`".to_owned();
+        return Err(ScenarioError::Key(path.to_owned(), Fault { key, what }));
+    }
     let hour = gridsim::decimal::Seconds(gridcore::units::Span::minutes(60));
     loaded.scenario.horizon_seconds.get_or_insert(hour);
     Ok(loaded)

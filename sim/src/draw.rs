@@ -8,7 +8,9 @@ use crate::rng::{Stream, stream};
 use crate::scenario::build::NodeLoad;
 use crate::work::{Blow, BlowRecord, JobExtra, JobRecord, LoadSeries, NetworkRecord};
 use gridcore::bundle::{Bundle, GpuNeed, Needs};
-use gridcore::config::{Backfill, Config, Hours, Lend, NodeSpec, Order, Policy, Rules, Strategy};
+use gridcore::config::{
+    Backfill, BackfillOrder, Config, Hours, Lend, NodeSpec, Order, Policy, Rules, Strategy,
+};
 use gridcore::ids::AccountId;
 use gridcore::units::{BasisPoints, Bytes, MilliCores, PerMille, Priority, Span, Time};
 
@@ -90,7 +92,10 @@ pub fn rules(dice: &mut Dice<'_>) -> Rules {
     ];
     rules.scheduling.strategy = dice.pick(&places).unwrap_or(Strategy::BestFit);
     rules.scheduling.order = if dice.one_in(2) { Order::Fair } else { Order::Fifo };
-    rules.scheduling.backfill = if dice.one_in(4) { Backfill::Strict } else { Backfill::Greedy };
+    let behind = [Backfill::Strict, Backfill::Greedy, Backfill::Easy, Backfill::Conservative];
+    rules.scheduling.backfill = dice.pick(&behind).unwrap_or(Backfill::Easy);
+    let orders = [BackfillOrder::Queue, BackfillOrder::Shortest];
+    rules.scheduling.backfill_order = dice.pick(&orders).unwrap_or(BackfillOrder::Queue);
     rules.scheduling.seed = dice.below(1_000);
     rules.term.0 = dice.pick(&[60, 60, 120, 300, 300]).map_or(Span::minutes(5), Span::seconds);
     rules.preemption.grace = dice.seconds(0, 60);

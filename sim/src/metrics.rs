@@ -38,17 +38,18 @@ fn share(part: u128, whole: u128) -> Json {
     Json::Fixed(divide(part * 1_000_000, whole.max(1)))
 }
 
-/// Describes a distribution of values in millionths.
+/// Describes a distribution of values in millionths of millionths: a mean of many is exact to the
+/// millionth.
 fn distribution(mut values: Vec<u128>) -> Json {
     values.sort_unstable();
     let count = values.len() as u128;
     let sum: u128 = values.iter().sum();
     let rank = |percent: usize| {
         let place = (values.len() * percent).div_ceil(100).max(1) - 1;
-        Json::Fixed(i128::try_from(values.get(place).copied().unwrap_or(0)).unwrap_or(i128::MAX))
+        Json::Fixed(divide(values.get(place).copied().unwrap_or(0), FINE))
     };
     object([
-        ("mean", Json::Fixed(divide(sum, count.max(1)))),
+        ("mean", Json::Fixed(divide(sum, count.max(1) * FINE))),
         ("p50", rank(50)),
         ("p95", rank(95)),
         ("p99", rank(99)),
@@ -56,9 +57,12 @@ fn distribution(mut values: Vec<u128>) -> Json {
     ])
 }
 
-/// Returns a span in millionths of a second.
-fn micro(span: Span) -> u128 {
-    u128::from(span.get()) * 1_000
+/// How many of the units of a distribution make a millionth.
+const FINE: u128 = 1_000_000;
+
+/// Returns a span as a distribution takes it, in seconds.
+fn fine(span: Span) -> u128 {
+    u128::from(span.get()) * 1_000 * FINE
 }
 
 /// Returns whether a job counts in the distributions.
@@ -76,11 +80,11 @@ fn flow(row: &JobRow) -> Span {
     row.end.map_or(Span::ZERO, |end| end.since(row.submit))
 }
 
-/// Returns flow over service in millionths: service is at least `floor`, the result at least 1.
-#[must_use]
-pub fn slowdown(row: &JobRow, floor: Span) -> u128 {
-    let service = u128::from(service(row).max(floor).get().max(1));
-    (u128::from(flow(row).get()) * 1_000_000 / service).max(1_000_000)
+/// Returns flow over service as a distribution takes it: service is at least `floor`, the result at
+/// least 1.
+fn slowdown(row: &JobRow, floor: Span) -> u128 {
+    let (service, one) = (u128::from(service(row).max(floor).get().max(1)), 1_000_000 * FINE);
+    (u128::from(flow(row).get()) * one / service).max(one)
 }
 
 /// The bound of the bounded slowdown.
@@ -92,8 +96,8 @@ fn times<'a>(rows: impl Iterator<Item = &'a JobRow> + Clone) -> Vec<(&'static st
         distribution(rows.clone().filter(|row| ended(row)).map(f).collect())
     };
     vec![
-        ("wait_s", over(&|row| micro(row.wait))),
-        ("flow_s", over(&|row| micro(flow(row)))),
+        ("wait_s", over(&|row| fine(row.wait))),
+        ("flow_s", over(&|row| fine(flow(row)))),
         ("bounded_slowdown", over(&|row| slowdown(row, TAU))),
         ("slowdown", over(&|row| slowdown(row, Span::new(1)))),
     ]
@@ -178,12 +182,14 @@ fn metrics(run: &Finished) -> Json {
     let mut pairs: Vec<(String, Json)> =
         times(record.jobs.iter()).into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
     let mut put = |key: &str, value: Json| pairs.push((key.to_owned(), value));
-    let reclaims = run.harm.reclaims.iter().map(|span| micro(*span)).collect();
+    let reclaims = run.harm.reclaims.iter().map(|span| fine(*span)).collect();
     put("reclaim_latency_s", distribution(reclaims));
     put("by_class", by_class(record));
     put("by_account", by_account(record));
-    let makespan = record.jobs.iter().filter_map(|row| row.end).max().unwrap_or_default();
-    put("makespan_s", Json::Fixed(i128::from(makespan.ms()) * 1_000));
+    // From the first submission to the last end.
+    let last = record.jobs.iter().filter_map(|row| row.end).max().unwrap_or_default();
+    let first = record.jobs.iter().map(|row| row.submit).min().unwrap_or_default();
+    put("makespan_s", Json::Fixed(i128::from(last.since(first).get()) * 1_000));
     let sums = &run.tally.sums;
     let lent = |i: usize| -> u128 { sums.lent.iter().filter_map(|l| l.get(i)).sum() };
     let resources = ["cpu", "memory", "gpu"];
@@ -195,7 +201,7 @@ fn metrics(run: &Finished) -> Json {
     put("efficiency", each(&|i| efficiency(record, i)));
     let preemptions: u64 = record.jobs.iter().map(|row| u64::from(row.preemptions)).sum();
     put("preemptions", Json::Int(i128::from(preemptions)));
-    let lost: u128 = record.jobs.iter().map(|row| micro(row.lost)).sum();
+    let lost: u128 = record.jobs.iter().map(|row| fine(row.lost) / FINE).sum();
     put("destroyed_work_s", Json::Fixed(i128::try_from(lost).unwrap_or(i128::MAX)));
     let placed = record.jobs.iter().filter(|row| row.attempts > 0).count() as u128;
     put("allocation_success_share", share(placed, record.jobs.len() as u128));

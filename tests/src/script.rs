@@ -8,7 +8,9 @@ use crate::text;
 use crate::world::{Checks, Work, World};
 use gridcore::bundle::Bundle;
 use gridcore::command::{LabelNeed, Outcome, Report, Request, Sample};
-use gridcore::config::{Backfill, Exhaustion, Lend, NodeSpec, Order, Policy, Rules, Strategy};
+use gridcore::config::{
+    Backfill, BackfillOrder, Exhaustion, Lend, NodeSpec, Order, Policy, Rules, Strategy,
+};
 use gridcore::explain::explain;
 use gridcore::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, PoolId};
 use gridcore::station::ladder::OwnerSays;
@@ -171,6 +173,9 @@ fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
             "money" | "preempt" => {}
             "strict" => rules.scheduling.backfill = Backfill::Strict,
             "greedy" => rules.scheduling.backfill = Backfill::Greedy,
+            "easy" => rules.scheduling.backfill = Backfill::Easy,
+            "conservative_backfill" => rules.scheduling.backfill = Backfill::Conservative,
+            "shortest" => rules.scheduling.backfill_order = BackfillOrder::Shortest,
             "fair" => rules.scheduling.order = Order::Fair,
             "fifo" => rules.scheduling.order = Order::Fifo,
             "lend_idle" => rules.offering.lend = Lend::Idle,

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 const CORE: &[(u8, &[&str])] = &[
     (8, &["grid", "station"]),
     (7, &["verbs"]),
-    (6, &["placement", "index", "preempt", "charges", "explain", "invariants", "snapshot"]),
+    (6, &["placement", "index", "shadow", "preempt", "charges"]),
+    (6, &["explain", "invariants", "snapshot"]),
     (5, &["state"]),
     (
         4,

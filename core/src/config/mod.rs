@@ -255,6 +255,8 @@ pub struct Scheduling {
     pub order: Order,
     /// What happens behind a job that does not fit.
     pub backfill: Backfill,
+    /// In which order jobs are tried behind one that does not fit.
+    pub backfill_order: BackfillOrder,
     /// Seeds the order of equal nodes and the strategy `random`.
     pub seed: u64,
     /// Task classes of the strategy `fgd`, at most [`FGD_CLASSES_MAX`].
@@ -266,7 +268,8 @@ impl Default for Scheduling {
         Self {
             strategy: Strategy::BestFit,
             order: Order::Fair,
-            backfill: Backfill::Greedy,
+            backfill: Backfill::Easy,
+            backfill_order: BackfillOrder::Queue,
             seed: 0,
             fgd_classes: Vec::new(),
         }
@@ -325,6 +328,37 @@ pub enum Backfill {
     Strict,
     /// What does not fit is skipped.
     Greedy,
+    /// The first that does not fit keeps the place where it can start soonest; others start where
+    /// they do not delay it (Lifka, The ANL/IBM SP Scheduling System, JSSPP 1995).
+    Easy,
+    /// So does every one that does not fit, up to [`Backfill::RESERVATIONS_MAX`] of a pool (Mu'alem
+    /// and Feitelson, IEEE TPDS 12(6), 2001).
+    Conservative,
+}
+
+impl Backfill {
+    /// Most jobs of one pool that places are kept for at once.
+    pub const RESERVATIONS_MAX: usize = 100;
+
+    /// Returns for how many waiting jobs of a pool a place is kept.
+    #[must_use]
+    pub const fn reservations(self) -> usize {
+        match self {
+            Self::Strict | Self::Greedy => 0,
+            Self::Easy => 1,
+            Self::Conservative => Self::RESERVATIONS_MAX,
+        }
+    }
+}
+
+/// In which order jobs are tried behind one that does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum BackfillOrder {
+    /// That of the queue.
+    Queue,
+    /// The shortest limit first, then that of the queue (SJBF; Tsafrir, Etsion and Feitelson, IEEE
+    /// TPDS 18(6), 2007).
+    Shortest,
 }
 
 /// Block `preemption`.

@@ -123,6 +123,22 @@ impl Scorer {
     }
 }
 
+/// Returns whether a node could ever run one member of a shape.
+#[must_use]
+pub fn suits(state: &State, shape: &Shape, node: crate::ids::NodeId) -> bool {
+    let node = &state.nodes[node];
+    let has = |need: &crate::command::LabelNeed| {
+        node.spec
+            .labels
+            .get(&need.key)
+            .is_some_and(|value| need.any_of.is_empty() || need.any_of.contains(value))
+    };
+    node.spec.pool == shape.pool
+        && node.spec.can_share
+        && shape.labels.iter().all(has)
+        && node.could_fit(&shape.needs)
+}
+
 /// Returns any devices of a node that fit one device's need, one bit each.
 fn drawn(node: &Node, need: GpuNeed, draw: u64) -> u64 {
     let mut fitting: Vec<usize> =

@@ -29,25 +29,27 @@ pub enum Refusal {
 }
 
 impl Work<'_> {
-    /// Grants a lease to a waiting job. The index must be up to date for its shape.
+    /// Grants a lease to a waiting job, outside of some nodes. The index must be up to date for its
+    /// shape.
     ///
     /// # Errors
     /// Why not.
-    pub fn try_grant(&mut self, id: JobId) -> Result<(), Refusal> {
+    pub fn try_grant(&mut self, id: JobId, outside: &BTreeSet<NodeId>) -> Result<LeaseId, Refusal> {
         let job = self.state.job(id);
         let shape = &self.state.shapes[job.shape];
         if over_quota(self.state, shape).is_some() {
             return Err(Refusal::Account);
         }
-        let members = self.choose(id, None);
+        let members = self.choose(id, None, outside);
         if members.is_empty() {
             return Err(Refusal::Room);
         }
+        let lease = self.state.next.lease;
         if self.grant_on(id, members).is_err() {
             // Its own nodes cost an account nothing: a lender without credit still has those.
             let job = self.state.job(id);
             self.index.refresh(self.state, job.shape);
-            let own = self.choose(id, Some(job.account));
+            let own = self.choose(id, Some(job.account), outside);
             if own.is_empty() {
                 return Err(Refusal::Account);
             }
@@ -55,16 +57,21 @@ impl Work<'_> {
         }
         // Only what is granted uses a draw up: a pass that grants nothing changes nothing.
         self.state.draws += u64::from(self.index.scorer().is_random());
-        Ok(())
+        Ok(lease)
     }
 
-    /// Chooses the places of all members of a job, or none; on one account's own nodes only, if it
-    /// says so.
-    fn choose(&mut self, id: JobId, only: Option<AccountId>) -> Vec<Member> {
+    /// Chooses the places of all members of a job outside of some nodes, or none; on one account's
+    /// own nodes only, if it says so.
+    fn choose(
+        &mut self,
+        id: JobId,
+        only: Option<AccountId>,
+        outside: &BTreeSet<NodeId>,
+    ) -> Vec<Member> {
         if self.state.shapes[self.state.job(id).shape].members == 1 {
-            self.choose_one(id, only).into_iter().collect()
+            self.choose_one(id, only, outside).into_iter().collect()
         } else {
-            self.choose_gang(id, only)
+            self.choose_gang(id, only, outside.clone())
         }
     }
 
@@ -83,10 +90,15 @@ impl Work<'_> {
     }
 
     /// Chooses the place of a job of one member.
-    fn choose_one(&mut self, id: JobId, only: Option<AccountId>) -> Option<Member> {
+    fn choose_one(
+        &mut self,
+        id: JobId,
+        only: Option<AccountId>,
+        outside: &BTreeSet<NodeId>,
+    ) -> Option<Member> {
         let job = self.state.job(id);
         let draw = mix(self.state.rules.scheduling.seed, self.state.draws);
-        let node = self.best(job.shape, only, &BTreeSet::new(), draw)?;
+        let node = self.best(job.shape, only, outside, draw)?;
         let shape = &self.state.shapes[job.shape];
         let devices = self.index.scorer().devices(&self.state.nodes[node], node, shape, draw);
         Some(Member { node, devices })
@@ -94,12 +106,16 @@ impl Work<'_> {
 
     /// Chooses the places of all members of a gang, or none. Each member is claimed while the next
     /// is chosen, so that members can share a node.
-    fn choose_gang(&mut self, id: JobId, only: Option<AccountId>) -> Vec<Member> {
+    fn choose_gang(
+        &mut self,
+        id: JobId,
+        only: Option<AccountId>,
+        mut taken: BTreeSet<NodeId>,
+    ) -> Vec<Member> {
         let job = self.state.job(id);
         let (shape_id, account) = (job.shape, job.account);
         let shape = self.state.shapes[shape_id].clone();
         let mut chosen: Vec<Member> = Vec::new();
-        let mut taken: BTreeSet<NodeId> = BTreeSet::new();
         for i in 0..shape.members {
             let draw = mix(self.state.rules.scheduling.seed ^ u64::from(i), self.state.draws);
             let Some(node) = self.best(shape_id, only, &taken, draw) else { break };

@@ -3,6 +3,7 @@
 //! Each verb looks up, refuses, and then changes, in this order. Verbs join tables; a table never
 //! does. Nothing here reads a clock or keeps anything of its own.
 
+mod backfill;
 pub mod grant;
 pub mod offering;
 pub mod pass;

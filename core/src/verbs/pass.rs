@@ -82,7 +82,11 @@ impl Work<'_> {
     /// Starts what can start in one pool.
     pub fn pass_pool(&mut self, pool: PoolId) {
         self.index.read_changes(self.state);
-        let strict = self.state.rules.scheduling.backfill == Backfill::Strict;
+        let backfill = self.state.rules.scheduling.backfill;
+        if backfill.reservations() > 0 {
+            return self.pass_with_reservations(pool, backfill.reservations());
+        }
+        let strict = backfill == Backfill::Strict;
         let shapes: Vec<ShapeId> = self.state.queue.shapes(pool).collect();
         let mut fronts: BTreeSet<Rank> = BTreeSet::new();
         for shape in shapes {
@@ -104,9 +108,11 @@ impl Work<'_> {
                 continue;
             }
             let fits = self.index.refresh(self.state, shape) > 0;
-            let outcome = if fits { self.try_grant(rank.head) } else { Err(Refusal::Room) };
+            let anywhere = BTreeSet::new();
+            let outcome =
+                if fits { self.try_grant(rank.head, &anywhere) } else { Err(Refusal::Room) };
             match outcome {
-                Ok(()) => {
+                Ok(_) => {
                     self.index.read_changes(self.state);
                     fronts.extend(self.state.queue.next(shape, Some(rank)));
                 }

@@ -44,6 +44,8 @@ pub fn told_to_leave(
     // A gang's other members end because of this one.
     let reason = if by.is_some() { EvictionReason::GangEnded } else { reason };
     for node in work.state.lease(id).places() {
+        // When it ends is another time now.
+        work.state.changed.note(node);
         if by != Some(node) {
             work.order(node, Order::Leave { lease: id, epoch, notice, reason });
         }
@@ -120,7 +122,9 @@ pub fn close_until(work: &mut Work<'_>, id: LeaseId, outcome: Outcome, until: Ti
     assert!(lease.is_some(), "lease {id} closes once");
     let Some(lease) = lease else { return };
     assert!(released || lease.is_gone(), "lease {id} closes when nothing of it is left");
-    if !released {
+    if released {
+        work.state.released -= 1;
+    } else {
         let pool = work.state.shapes[lease.shape].pool;
         work.state.pools[pool].running.leave(lease.priority);
     }
@@ -250,6 +254,8 @@ impl Work<'_> {
         self.state.pools[pool].running.leave(priority);
         let lease = self.state.lease_mut(id);
         lease.state = LeaseState::Released;
+        self.state.released += 1;
+        let lease = self.state.lease_mut(id);
         let (reason, notice) = (EvictionReason::TimeLimit, Span::ZERO);
         lease.reason = Some(reason);
         for node in places {

@@ -92,6 +92,14 @@ impl Work<'_> {
         clear_timers(self.state, id);
         self.state.lease_mut(id).begin_pause(now);
         set_timer(self.state, id);
+        self.note_places(id);
+    }
+
+    /// Notes that a lease ends at another time than it did.
+    fn note_places(&mut self, id: LeaseId) {
+        for node in self.state.lease(id).places() {
+            self.state.changed.note(node);
+        }
     }
 
     /// Notes that a paused lease goes on.
@@ -103,5 +111,6 @@ impl Work<'_> {
         clear_timers(self.state, id);
         self.state.lease_mut(id).end_pause(now);
         set_timer(self.state, id);
+        self.note_places(id);
     }
 }

@@ -4,17 +4,18 @@ use super::Work;
 use super::release::begin_release;
 use crate::bundle::{Bundle, GPUS_MAX};
 use crate::canary::{Canary, planted};
-use crate::command::{JobSpec, Reply};
+use crate::command::{Command, JobSpec, Reply, Report};
 use crate::config::{JOBS_MAX, MEMBERS_MAX, Rules, Strategy};
 use crate::deny::{Denied, first_short};
 use crate::effect::{Effect, EvictionReason, FinalState, JobEnd};
 use crate::explain::explain;
 use crate::ids::{AccountId, JobId, NodeId, ShapeId};
-use crate::index::{Index, suits};
+use crate::index::Index;
 use crate::jobs::{Job, JobState, Shape};
 use crate::leases::LeaseState;
-use crate::placement::members_on;
+use crate::placement::{members_on, suits};
 use crate::state::{State, permutation};
+use crate::wire::Status;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -62,6 +63,26 @@ impl Work<'_> {
         }
         self.state.next.job = id.next();
         Ok(Reply::Submitted(id))
+    }
+
+    /// Returns whether the pass is left to the ends that follow at this very instant: limits have
+    /// freed capacity, and the entry is neither an end nor a job that fits (TRUTHS.md section 1).
+    #[must_use]
+    pub fn waits_for_ends(&mut self, command: &Command, reply: &Result<Reply, Denied>) -> bool {
+        let reserves = self.state.rules.scheduling.backfill.reservations() > 0;
+        if !reserves || self.state.released == 0 {
+            return false;
+        }
+        if let Command::Report(Report::Lease { status: Status::Ended(..), .. }) = command {
+            return false;
+        }
+        let Ok(Reply::Submitted(id)) = reply else { return true };
+        let Some(JobState::Pending) = self.state.jobs.get(id).map(|job| job.state) else {
+            return true;
+        };
+        let shape = self.state.job(*id).shape;
+        self.index.read_changes(self.state);
+        self.index.refresh(self.state, shape) == 0
     }
 
     /// Starts a job at once or takes it back.

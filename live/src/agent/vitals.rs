@@ -89,7 +89,7 @@ mod tests {
         assert_eq!((some(psi), some(""), some("full avg10=1.00")), (Some(1_200), None, None));
         let zeros = " 0 0 0 0 0 0";
         let dev = format!(
-            "Inter-|   Receive  |  Transmit\n face |bytes packets\n    lo: 9 1{zeros} 9 1{zeros}\n  \
+            "Inter-|   Receive  |  Transmit\n face |bytes\n    lo: 9 1{zeros} 9 1{zeros}\n  \
              eth0: 100 2{zeros} 50 1{zeros}\n eth1:7 2{zeros} 5 1{zeros}\n"
         );
         assert_eq!(network(&dev), [107, 55]);

@@ -135,6 +135,8 @@ pub struct Scheduling {
     pub strategy: Option<StrategyName>,
     pub order: Option<OrderName>,
     pub backfill: Option<BackfillName>,
+    pub backfill_order: Option<BackfillOrderName>,
+    pub estimates: Option<EstimatesName>,
     pub seed: Option<u64>,
 }
 
@@ -173,6 +175,28 @@ pub enum OrderName {
 pub enum BackfillName {
     Strict,
     Greedy,
+    Easy,
+    Conservative,
+}
+
+/// In which order jobs are tried behind a blocked one.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the values are documented in core/src/config/mod.rs")]
+pub enum BackfillOrderName {
+    Queue,
+    Shortest,
+}
+
+/// By what the end of a job is foreseen. Only a simulation can see the future.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EstimatesName {
+    /// By the limit that it was submitted with.
+    #[default]
+    Requested,
+    /// By how long it will really run: that is its limit.
+    Clairvoyant,
 }
 
 /// Block `execution.preemption`.

@@ -28,8 +28,27 @@ pub(super) fn trace_file(
 /// A stream of jobs and the names of their accounts.
 type JobStream = (Box<dyn Iterator<Item = JobRecord> + Send>, Vec<Box<str>>);
 
-/// Opens the stream of jobs.
+/// Opens the stream of jobs, with the limits by which the core is to foresee their ends.
 pub(super) fn jobs(
+    loaded: &Loaded,
+    config: &mut Config,
+    nodes: Option<&[NodeRecord]>,
+    drawn: (u64, Span),
+) -> Result<JobStream, ScenarioError> {
+    let (jobs, accounts) = stream(loaded, config, nodes, drawn)?;
+    let estimates = loaded.scenario.execution.scheduling.estimates.unwrap_or_default();
+    if estimates == file::EstimatesName::Requested {
+        return Ok((jobs, accounts));
+    }
+    let known = jobs.map(|mut job| {
+        job.limit = Some(job.limit.map_or(job.run, |limit| limit.min(job.run)));
+        job
+    });
+    Ok((Box::new(known), accounts))
+}
+
+/// Opens the stream of jobs as they were submitted.
+fn stream(
     loaded: &Loaded,
     config: &mut Config,
     nodes: Option<&[NodeRecord]>,
@@ -83,9 +102,12 @@ fn traced_jobs(
             Ok(openb::expand(&tasks, &fill, seed))
         }
         file::TraceFormat::Swf => {
+            // Where nobody says it, the machine of the log is the cluster.
+            let cores = config.nodes.iter().map(|node| node.capacity.cpu.get() / 1_000);
+            let cluster = u32::try_from(cores.sum::<u64>()).ok().filter(|cores| *cores > 0);
             let needed = "jobs.trace.processors";
             let missing = || fault(at(needed, "an swf log needs its processor count".to_owned()));
-            let processors = trace.processors.ok_or_else(missing)?;
+            let processors = trace.processors.or(cluster).ok_or_else(missing)?;
             Ok(swf::jobs(&trace_file(loaded, trace, "jobs")?, processors)?.workload)
         }
         file::TraceFormat::Philly => {

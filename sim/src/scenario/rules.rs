@@ -5,8 +5,8 @@ use super::schema as file;
 use super::{Fault, at};
 use crate::decimal::{Decimal, Seconds};
 use gridcore::config::{
-    Atp, Backfill, Balance, Exhaustion, Gates, Hours, Lend, Offering, Order, Policy, Preemption,
-    Rules, Scheduling, Strategy,
+    Atp, Backfill, BackfillOrder, Balance, Exhaustion, Gates, Hours, Lend, Offering, Order, Policy,
+    Preemption, Rules, Scheduling, Strategy,
 };
 use gridcore::units::{BasisPoints, Bytes, MilliCores, Ppm, Span};
 
@@ -229,8 +229,15 @@ fn scheduling(rules: &mut Scheduling, said: &file::Scheduling, seed: u64) {
     let backfill = said.backfill.map(|backfill| match backfill {
         file::BackfillName::Strict => Backfill::Strict,
         file::BackfillName::Greedy => Backfill::Greedy,
+        file::BackfillName::Easy => Backfill::Easy,
+        file::BackfillName::Conservative => Backfill::Conservative,
     });
     set(&mut rules.backfill, backfill);
+    let order = said.backfill_order.map(|order| match order {
+        file::BackfillOrderName::Queue => BackfillOrder::Queue,
+        file::BackfillOrderName::Shortest => BackfillOrder::Shortest,
+    });
+    set(&mut rules.backfill_order, order);
     rules.seed = said.seed.unwrap_or(seed);
 }
 

@@ -299,7 +299,7 @@ pub struct Trace {
     /// Draws more tasks until they ask for more than there is (`openb`).
     #[serde(default)]
     pub expand: Option<Expand>,
-    /// How many processors the machine of an `swf` log has.
+    /// How many processors the machine of an `swf` log has; all cores of the nodes without it.
     #[serde(default)]
     pub processors: Option<u32>,
     /// GPUs of one node of a `philly` cluster.

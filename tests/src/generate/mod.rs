@@ -12,8 +12,8 @@ use crate::world::{Checks, Work, World};
 use gridcore::bundle::{Bundle, GpuNeed};
 use gridcore::command::{GpuSample, JobSpec, Report, Request, Sample};
 use gridcore::config::{
-    AccountSpec, Backfill, Config, Exhaustion, Lend, NodeSpec, Order, Policy, PoolSpec, Rules,
-    Strategy as Place,
+    AccountSpec, Backfill, BackfillOrder, Config, Exhaustion, Lend, NodeSpec, Order, Policy,
+    PoolSpec, Rules, Strategy as Place,
 };
 use gridcore::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, PoolId};
 use gridcore::station::ladder::OwnerSays;
@@ -38,17 +38,31 @@ pub struct Profile {
     pub configures: bool,
     /// Whether nodes fail.
     pub fails: bool,
+    /// Whether places may be kept for jobs that cannot start.
+    pub reserves: bool,
     /// How many operations at most.
     pub length: usize,
 }
 
 impl Profile {
     /// Everything.
-    pub const ALL: Self =
-        Self { owners: true, preempts: true, configures: true, fails: true, length: 80 };
+    pub const ALL: Self = Self {
+        owners: true,
+        preempts: true,
+        configures: true,
+        fails: true,
+        reserves: true,
+        length: 80,
+    };
     /// What the reference model knows: dedicated nodes that do not fail, nobody makes way.
-    pub const MODEL: Self =
-        Self { owners: false, preempts: false, configures: false, fails: false, length: 60 };
+    pub const MODEL: Self = Self {
+        owners: false,
+        preempts: false,
+        configures: false,
+        fails: false,
+        reserves: false,
+        length: 60,
+    };
 }
 
 /// One step of a history.
@@ -323,7 +337,8 @@ pub fn rules(profile: Profile) -> impl Strategy<Value = Rules> {
         Just(Place::Fgd),
         Just(Place::LocalFirst),
     ];
-    let scheduling = (places, any::<bool>(), any::<bool>(), 0..1_000_u64);
+    let most = if profile.reserves { 4_u8 } else { 2 };
+    let scheduling = (places, any::<bool>(), 0..most, 0..1_000_u64);
     let money = (any::<bool>(), any::<bool>(), 0..3_u32, 10..300_u64);
     let leave = (0..4_u8, any::<bool>(), 0..3_u64, prop_oneof![Just(0), 5..90_u64]);
     let policies = prop_oneof![
@@ -337,8 +352,16 @@ pub fn rules(profile: Profile) -> impl Strategy<Value = Rules> {
         let mut rules = Rules::default();
         rules.scheduling.strategy = scheduling.0;
         rules.scheduling.order = if scheduling.1 { Order::Fair } else { Order::Fifo };
-        let strict = if scheduling.2 { Backfill::Strict } else { Backfill::Greedy };
-        (rules.scheduling.backfill, rules.scheduling.seed) = (strict, scheduling.3);
+        rules.scheduling.backfill = match scheduling.2 {
+            0 => Backfill::Strict,
+            1 => Backfill::Greedy,
+            2 => Backfill::Easy,
+            _ => Backfill::Conservative,
+        };
+        rules.scheduling.seed = scheduling.3;
+        if scheduling.3 % 3 == 0 {
+            rules.scheduling.backfill_order = BackfillOrder::Shortest;
+        }
         rules.scheduling.fgd_classes = classes();
         rules.atp.enabled = money.0;
         rules.atp.on_exhaustion = if money.1 { Exhaustion::Pause } else { Exhaustion::Kill };

@@ -1,0 +1,377 @@
+//! Shadows: where and when a job that waits can start at the latest, by the limits of what runs,
+//! and what may start before it without delaying it.
+//!
+//! A reservation is a place kept from a time on. It is made anew in every pass from the state alone
+//! and is kept nowhere: nothing can go stale. What has no limit never ends here, so nothing is
+//! promised that a limit does not keep. Nothing here changes anything.
+
+use crate::bundle::{Bundle, Needs};
+use crate::ids::{JobId, LeaseId, NodeId};
+use crate::jobs::{Job, Shape};
+use crate::leases::{Lease, LeaseState};
+use crate::nodes::{Gpu, Node};
+use crate::placement::{suits, tightest_of};
+use crate::state::State;
+use crate::units::{PerMille, Span, Time};
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+/// Returns when what a lease holds is free again, by its limit or its notice; [`Time::MAX`] when
+/// nobody can know.
+#[must_use]
+pub fn ends_at(state: &State, lease: &Lease) -> Time {
+    match lease.state {
+        LeaseState::Active => lease.limit_at.unwrap_or(Time::MAX),
+        LeaseState::Releasing => {
+            let kill = state.rules.offering.kill;
+            lease.kill_at.map_or(Time::MAX, |at| at.after(kill))
+        }
+        LeaseState::Released => state.now,
+    }
+}
+
+/// What is used of a node: by leases, and on each device.
+#[derive(Clone, Debug)]
+struct Use {
+    leased: Bundle,
+    gpus: Vec<Gpu>,
+}
+
+impl Use {
+    /// Returns what is used of a node now; devices only where they matter.
+    fn of(node: &Node, devices: bool) -> Self {
+        let gpus = if devices { node.gpus.clone() } else { Vec::new() };
+        Self { leased: node.leased, gpus }
+    }
+
+    /// Takes out what one lease uses on a node.
+    fn end(&mut self, lease: &Lease, node: NodeId) {
+        for member in lease.members.iter().filter(|member| member.node == node) {
+            self.leased = self.leased.saturating_sub(&lease.needs.bundle());
+            for (i, gpu) in self.gpus.iter_mut().enumerate() {
+                if member.devices & 1 << i != 0 {
+                    gpu.used = gpu.used.saturating_sub(lease.needs.gpus.share);
+                    gpu.memory_used = gpu.memory_used.saturating_sub(lease.needs.gpus.memory);
+                }
+            }
+        }
+    }
+
+    /// Adds one member on devices.
+    fn begin(&mut self, needs: &Needs, devices: u64) {
+        self.leased = self.leased.zip(&needs.bundle(), u64::saturating_add);
+        for (i, gpu) in self.gpus.iter_mut().enumerate() {
+            if devices & 1 << i != 0 {
+                gpu.used = gpu.used.saturating_add(needs.gpus.share);
+                gpu.memory_used = gpu.memory_used.saturating_add(needs.gpus.memory);
+            }
+        }
+    }
+
+    /// Returns what is free beside it of what the node lends.
+    fn free(&self, node: &Node) -> Bundle {
+        let total = node.offer.as_ref().map_or(Bundle::ZERO, |offer| offer.total);
+        total.saturating_sub(&self.leased).saturating_sub(&node.claimed)
+    }
+
+    /// Places one more member where it fits most tightly; returns whether it fits.
+    fn place(&mut self, node: &Node, needs: &Needs) -> bool {
+        if !needs.bundle().fits_in(&self.free(node)) {
+            return false;
+        }
+        let Some(devices) = tightest_of(&self.gpus, &node.spec.gpus, needs.gpus) else {
+            return false;
+        };
+        self.begin(needs, devices);
+        true
+    }
+
+    /// Places as many members as fit, at most `most`; returns how many.
+    fn place_many(&mut self, node: &Node, needs: &Needs, most: u32) -> u32 {
+        let mut placed = 0;
+        while placed < most && self.place(node, needs) {
+            placed += 1;
+        }
+        placed
+    }
+}
+
+/// Returns the leases of a node by when they end, soonest first.
+fn endings(state: &State, node: &Node) -> Vec<(Time, LeaseId)> {
+    let end = |id: &LeaseId| (ends_at(state, state.lease(*id)), *id);
+    let mut ends: Vec<(Time, LeaseId)> = node.leases.iter().map(end).collect();
+    ends.sort_unstable();
+    ends
+}
+
+/// Returns when one member of a shape first fits on a node if nothing else starts there, and how
+/// many leases without a known end must have ended by then: now is [`Time::ZERO`], and
+/// [`Time::MAX`] when there are such leases. `None` when it never fits as things are.
+#[must_use]
+pub fn earliest(state: &State, shape: &Shape, id: NodeId) -> Option<(Time, u32)> {
+    let node = &state.nodes[id];
+    let (need, total) = (shape.needs.bundle(), node.offer.as_ref()?.total);
+    if !node.takes_work(state.now) || !need.fits_in(&total.saturating_sub(&node.claimed)) {
+        return None;
+    }
+    let devices = shape.needs.gpus.count > 0;
+    let mut used = Use::of(node, devices);
+    let fits = |used: &Use| {
+        need.fits_in(&used.free(node))
+            && tightest_of(&used.gpus, &node.spec.gpus, shape.needs.gpus).is_some()
+    };
+    if fits(&used) {
+        return Some((Time::ZERO, 0));
+    }
+    let mut unknown = 0;
+    for (at, lease) in endings(state, node) {
+        used.end(state.lease(lease), id);
+        unknown += u32::from(at == Time::MAX);
+        if fits(&used) {
+            return Some((at, unknown));
+        }
+    }
+    None
+}
+
+/// A part of a node that is kept from a time on.
+#[derive(Clone, Debug)]
+struct Kept {
+    node: NodeId,
+    from: Time,
+    until: Time,
+    needs: Needs,
+    count: u32,
+}
+
+/// What must not be taken of a node by what is still there at a time.
+#[derive(Clone, Debug)]
+struct Slot {
+    node: NodeId,
+    at: Time,
+    /// What is free then beside all that is kept.
+    room: Bundle,
+    /// Whether its devices are alike and whole then, used or free, so that any free one will do.
+    whole: bool,
+}
+
+impl Slot {
+    /// Returns whether a job of a shape can stay there throughout, for sure.
+    fn takes(&self, shape: &Shape) -> bool {
+        let gpus = shape.needs.gpus;
+        let sure = gpus.count == 0 || (self.whole && gpus.share == PerMille::WHOLE);
+        // Several members may meet on one node.
+        shape.members == 1 && sure && shape.needs.bundle().fits_in(&self.room)
+    }
+}
+
+/// The places that are kept in one pass over one pool.
+#[derive(Clone, Debug, Default)]
+pub struct Shadow {
+    jobs: BTreeSet<JobId>,
+    kept: Vec<Kept>,
+    slots: Vec<Slot>,
+}
+
+/// Returns when a job that starts at a time ends by its limit.
+#[must_use]
+pub fn end_of(start: Time, limit: Option<Span>) -> Time {
+    limit.map_or(Time::MAX, |limit| start.after(limit))
+}
+
+impl Shadow {
+    /// Returns how many jobs have a place.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Returns whether no job has a place.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    /// Returns whether a place is kept for a job.
+    #[must_use]
+    pub fn holds(&self, job: JobId) -> bool {
+        self.jobs.contains(&job)
+    }
+
+    /// Keeps a place for a job that cannot start now, where it can start soonest; returns whether
+    /// there is any. `soonest` names the node where one member fits first, and when.
+    pub fn keep(&mut self, state: &State, job: &Job, soonest: Option<(Time, NodeId)>) -> bool {
+        let shape = &state.shapes[job.shape];
+        let found = if shape.members == 1 && self.kept.is_empty() {
+            soonest.map(|(at, node)| (at, Vec::from([(node, 1)])))
+        } else {
+            self.search(state, shape, job.limit)
+        };
+        let Some((from, places)) = found else { return false };
+        self.jobs.insert(job.id);
+        let until = end_of(from, job.limit);
+        for (node, count) in places {
+            self.keep_part(state, Kept { node, from, until, needs: shape.needs, count });
+        }
+        true
+    }
+
+    /// As [`Shadow::keep`], with a look at every node instead of an index.
+    pub fn keep_by_search(&mut self, state: &State, job: &Job) -> bool {
+        let shape = &state.shapes[job.shape];
+        let nodes = state.pools[shape.pool].nodes.iter().filter(|id| suits(state, shape, **id));
+        let soonest = nodes.filter_map(|id| {
+            let (at, unknown) = earliest(state, shape, *id)?;
+            Some((at, unknown, state.tie(*id), *id))
+        });
+        let soonest = soonest.min().map(|(at, _, _, id)| (at, id));
+        self.keep(state, job, soonest)
+    }
+
+    /// Finds the soonest time at which all members fit, and where.
+    fn search(
+        &self,
+        state: &State,
+        shape: &Shape,
+        limit: Option<Span>,
+    ) -> Option<(Time, Vec<(NodeId, u32)>)> {
+        let most = if shape.spread { 1 } else { u32::from(shape.members) };
+        let mut steps: Vec<(Time, (i32, u32), NodeId, u32)> = Vec::new();
+        for id in state.pools[shape.pool].nodes.iter().copied() {
+            if suits(state, shape, id) {
+                let more = self.steps(state, shape, id, (most, limit));
+                steps.extend(more.into_iter().map(|(at, count)| (at, state.tie(id), id, count)));
+            }
+        }
+        steps.sort_unstable();
+        let mut places: Vec<(NodeId, u32)> = Vec::new();
+        for (at, _, id, count) in steps {
+            places.retain(|(other, _)| *other != id);
+            places.push((id, count));
+            let all: u32 = places.iter().map(|(_, count)| *count).sum();
+            if all >= u32::from(shape.members) {
+                let mut left = u32::from(shape.members);
+                for (_, count) in &mut places {
+                    *count = (*count).min(left);
+                    left -= *count;
+                }
+                places.retain(|(_, count)| *count > 0);
+                return Some((at, places));
+            }
+        }
+        None
+    }
+
+    /// Returns when more members of a shape fit on a node, and how many then.
+    fn steps(
+        &self,
+        state: &State,
+        shape: &Shape,
+        id: NodeId,
+        (most, limit): (u32, Option<Span>),
+    ) -> Vec<(Time, u32)> {
+        let node = &state.nodes[id];
+        if !node.takes_work(state.now) {
+            return Vec::new();
+        }
+        let ends = endings(state, node);
+        let mut times: Vec<Time> = ends.iter().map(|(at, _)| *at).collect();
+        times.push(state.now);
+        times.extend(self.kept.iter().filter(|kept| kept.node == id).map(|kept| kept.until));
+        times.sort_unstable();
+        times.dedup();
+        let (mut out, mut before) = (Vec::new(), 0);
+        for at in times {
+            let mut used = self.use_at(state, id, at, &ends);
+            let fit = used.place_many(node, &shape.needs, most);
+            let fit = self.fit_through(id, shape, (at, end_of(at, limit)), fit);
+            if fit > before {
+                before = fit;
+                out.push((at, fit));
+            }
+        }
+        out
+    }
+
+    /// Returns how many of so many members can stay on a node throughout, beside what is kept there
+    /// later.
+    fn fit_through(&self, id: NodeId, shape: &Shape, (from, to): (Time, Time), fit: u32) -> u32 {
+        let need = shape.needs.bundle();
+        let later = self.slots.iter().filter(|s| s.node == id && s.at > from && s.at < to);
+        later.fold(fit, |fit, slot| {
+            let fits = |count: &u32| {
+                let all = need.zip(&Bundle::ZERO, |n, _| n.saturating_mul(u64::from(*count)));
+                all.fits_in(&slot.room)
+            };
+            (0..=fit).rev().find(fits).unwrap_or(0)
+        })
+    }
+
+    /// Returns what is used of a node at a time: by what has not ended, and by what is kept then.
+    fn use_at(&self, state: &State, id: NodeId, at: Time, ends: &[(Time, LeaseId)]) -> Use {
+        let node = &state.nodes[id];
+        let mut used = Use::of(node, true);
+        for (_, lease) in ends.iter().filter(|(end, _)| *end <= at) {
+            used.end(state.lease(*lease), id);
+        }
+        let now = |kept: &&Kept| kept.node == id && kept.from <= at && at < kept.until;
+        for kept in self.kept.iter().filter(now) {
+            used.place_many(node, &kept.needs, kept.count);
+        }
+        used
+    }
+
+    /// Keeps a part of a node.
+    fn keep_part(&mut self, state: &State, mut kept: Kept) {
+        let (id, needs, count) = (kept.node, kept.needs, kept.count);
+        let ends = endings(state, &state.nodes[id]);
+        if kept.from == Time::MAX {
+            // Nobody knows when it can start: only what ends before everything known to end there
+            // may come before it.
+            kept.from = ends.first().map_or(state.now, |(at, _)| *at).max(state.now);
+            self.slots.push(Slot { node: id, at: kept.from, room: Bundle::ZERO, whole: false });
+            self.kept.push(kept);
+            return;
+        }
+        let all = needs.bundle().zip(&Bundle::ZERO, |n, _| n.saturating_mul(u64::from(count)));
+        let within =
+            |slot: &&mut Slot| slot.node == id && kept.from <= slot.at && slot.at < kept.until;
+        for slot in self.slots.iter_mut().filter(within) {
+            slot.room = slot.room.saturating_sub(&all);
+        }
+        let at = kept.from;
+        self.kept.push(kept);
+        let (node, used) = (&state.nodes[id], self.use_at(state, id, at, &ends));
+        let halved = |gpu: &Gpu| !gpu.used.is_zero() && gpu.used < PerMille::WHOLE;
+        let alike = node.spec.gpus.iter().all(|size| Some(size) == node.spec.gpus.first());
+        let whole = alike && !used.gpus.iter().any(halved);
+        self.slots.push(Slot { node: id, at, room: used.free(node), whole });
+    }
+
+    /// Returns the nodes on which a job of a shape, there until `end`, would delay somebody.
+    #[must_use]
+    pub fn forbidden(&self, shape: &Shape, end: Time) -> BTreeSet<NodeId> {
+        let delays = |slot: &&Slot| slot.at < end && !slot.takes(shape);
+        self.slots.iter().filter(delays).map(|slot| slot.node).collect()
+    }
+
+    /// Returns the last end with which a job of a shape may start on a node: [`Time::MAX`] where it
+    /// delays nobody however long it runs.
+    #[must_use]
+    pub fn window(&self, node: NodeId, shape: &Shape) -> Time {
+        let delays = |slot: &&Slot| slot.node == node && !slot.takes(shape);
+        self.slots.iter().filter(delays).map(|slot| slot.at).min().unwrap_or(Time::MAX)
+    }
+
+    /// Walks the nodes of which a part is kept.
+    pub fn nodes(&self) -> BTreeSet<NodeId> {
+        self.slots.iter().map(|slot| slot.node).collect()
+    }
+
+    /// Notes that something starts now on a node and is there until `end`.
+    pub fn begin(&mut self, node: NodeId, bundle: &Bundle, end: Time) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.node == node && slot.at < end) {
+            slot.room = slot.room.saturating_sub(bundle);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Backfill: the first jobs that cannot start keep a place, and others start where they do not
+//! delay them.
+//!
+//! Jobs are asked in the order of the queue, each by itself, because their limits differ. Once
+//! enough have a place, only jobs of shapes that fit somewhere are asked, and of those only such as
+//! end in time or need nothing of what is kept.
+
+use super::Work;
+use super::grant::Refusal;
+use crate::charges::is_refused;
+use crate::config::BackfillOrder;
+use crate::ids::{JobId, PoolId, ShapeId};
+use crate::queue::{LineKey, Rank};
+use crate::shadow::{Shadow, end_of};
+use crate::units::{Span, Time};
+use alloc::collections::BTreeSet;
+
+/// Jobs that may be asked, the first first: under [`BackfillOrder::Shortest`] by limit within a
+/// class.
+type Fronts = BTreeSet<(u8, Span, Rank)>;
+
+impl Work<'_> {
+    /// Starts what can start in one pool, and keeps places for so many of those that cannot.
+    pub(super) fn pass_with_reservations(&mut self, pool: PoolId, reservations: usize) {
+        let (mut shadow, mut poor) = (Shadow::default(), BTreeSet::new());
+        if self.serve_in_order(pool, reservations, &mut shadow, &mut poor) {
+            self.serve_behind(pool, &mut shadow, &mut poor);
+        }
+    }
+
+    /// Asks jobs in the order of the queue until so many have a place that could not start; returns
+    /// whether there are so many.
+    fn serve_in_order(
+        &mut self,
+        pool: PoolId,
+        reservations: usize,
+        shadow: &mut Shadow,
+        poor: &mut BTreeSet<LineKey>,
+    ) -> bool {
+        // First jobs of lines come from the queue, later ones of a line from here.
+        let (mut cursor, mut later): (Option<Rank>, BTreeSet<Rank>) = (None, BTreeSet::new());
+        while shadow.len() < reservations {
+            let first = self.state.queue.next_of(pool, cursor);
+            let from_queue = first.filter(|first| later.first().is_none_or(|other| first < other));
+            let Some(rank) = from_queue.or_else(|| later.pop_first()) else { return false };
+            cursor = from_queue.or(cursor);
+            if poor.contains(&rank.line) || shadow.holds(rank.head) {
+                continue;
+            }
+            let usage = self.state.rank_usage(rank.line.account);
+            if rank.usage() != usage {
+                later.insert(rank.with_usage(usage));
+                continue;
+            }
+            let granted = self.ask_under(rank.head, shadow);
+            if granted == Err(Refusal::Room) && reservations == 1 && !self.any_fits(pool) {
+                // Nobody could go ahead of it: where it could start later matters to nobody.
+                return false;
+            }
+            let serves = match granted {
+                Ok(()) => true,
+                Err(Refusal::Room) => self.keep_place(rank.head, shadow),
+                Err(Refusal::Account) => false,
+            };
+            if !serves {
+                // Who cannot pay, or has nowhere to wait for, keeps the rest of its line back.
+                poor.insert(rank.line);
+            } else if granted.is_err() || from_queue.is_none() {
+                let next = self.state.queue.jobs_after(rank.line, rank.head).next();
+                later.extend(next.map(|job| rank.of(job)));
+            }
+        }
+        true
+    }
+
+    /// Returns whether any shape that waits in a pool fits somewhere now.
+    fn any_fits(&mut self, pool: PoolId) -> bool {
+        let Self { state, index, .. } = self;
+        state.queue.shapes(pool).any(|shape| index.refresh(state, shape) > 0)
+    }
+
+    /// Grants a job its best place among those where it delays nobody.
+    fn ask_under(&mut self, id: JobId, shadow: &mut Shadow) -> Result<(), Refusal> {
+        let job = self.state.job(id);
+        let (shape_id, end) = (job.shape, end_of(self.state.now, job.limit));
+        if self.index.refresh(self.state, shape_id) == 0 {
+            return Err(Refusal::Room);
+        }
+        let shape = &self.state.shapes[shape_id];
+        let forbidden = shadow.forbidden(shape, end);
+        let need = shape.needs.bundle();
+        match self.try_grant(id, &forbidden) {
+            Ok(lease) => {
+                for member in &self.state.lease(lease).members {
+                    shadow.begin(member.node, &need, end);
+                }
+                self.index.read_changes(self.state);
+                Ok(())
+            }
+            Err(Refusal::Account) => {
+                self.index.refused_at = Some(self.state.ledger.moves());
+                Err(Refusal::Account)
+            }
+            Err(Refusal::Room) => Err(Refusal::Room),
+        }
+    }
+
+    /// Keeps a place for a job that only lacks room; returns whether there is one.
+    fn keep_place(&mut self, id: JobId, shadow: &mut Shadow) -> bool {
+        let job = self.state.job(id);
+        if is_refused(self.state, job, &self.state.shapes[job.shape]) {
+            return false;
+        }
+        let soonest = self.index.soonest(self.state, job.shape);
+        shadow.keep(self.state, self.state.job(id), soonest)
+    }
+
+    /// Asks the jobs behind those that have a place.
+    fn serve_behind(&mut self, pool: PoolId, shadow: &mut Shadow, poor: &mut BTreeSet<LineKey>) {
+        let mut fronts = Fronts::new();
+        let shapes: alloc::vec::Vec<ShapeId> = self.state.queue.shapes(pool).collect();
+        for shape in shapes {
+            if self.index.refresh(self.state, shape) > 0 {
+                let window = self.window(shape, shadow);
+                for rank in self.state.queue.ranks_of(shape) {
+                    let all = self.state.queue.jobs(rank.line);
+                    self.line_up(all, (rank, window), shadow, &mut fronts);
+                }
+            }
+        }
+        while let Some((class, key, rank)) = fronts.pop_first() {
+            if poor.contains(&rank.line) {
+                continue;
+            }
+            let usage = self.state.rank_usage(rank.line.account);
+            if rank.usage() != usage {
+                fronts.insert((class, key, rank.with_usage(usage)));
+                continue;
+            }
+            if self.ask_under(rank.head, shadow) == Err(Refusal::Account) {
+                poor.insert(rank.line);
+            } else if self.state.rules.scheduling.backfill_order == BackfillOrder::Queue
+                && self.index.refresh(self.state, rank.line.shape) > 0
+            {
+                let window = self.window(rank.line.shape, shadow);
+                let next = self.state.queue.jobs_after(rank.line, rank.head);
+                self.line_up(next, (rank, window), shadow, &mut fronts);
+            }
+        }
+    }
+
+    /// Adds the jobs of a line that end within a window: the first, or all where the shortest goes
+    /// first.
+    fn line_up(
+        &self,
+        jobs: impl Iterator<Item = JobId>,
+        (rank, window): (Rank, Time),
+        shadow: &Shadow,
+        fronts: &mut Fronts,
+    ) {
+        let now = self.state.now;
+        let limit = |job: &JobId| self.state.job(*job).limit;
+        let ends = |job: &JobId| window == Time::MAX || end_of(now, limit(job)) <= window;
+        let mut fit = jobs.filter(|job| ends(job) && !shadow.holds(*job));
+        let class = 100 - rank.class();
+        match self.state.rules.scheduling.backfill_order {
+            BackfillOrder::Queue => {
+                fronts.extend(fit.next().map(|job| (class, Span::ZERO, rank.of(job))));
+            }
+            BackfillOrder::Shortest => {
+                let key = |job: JobId| (class, limit(&job).unwrap_or(Span::MAX), rank.of(job));
+                fronts.extend(fit.map(key));
+            }
+        }
+    }
+
+    /// Returns the last end with which a job of a shape, which must be up to date, may start
+    /// somewhere.
+    fn window(&self, id: ShapeId, shadow: &Shadow) -> Time {
+        let shape = &self.state.shapes[id];
+        let kept = shadow.nodes().into_iter().filter(|node| self.index.fits(id, *node));
+        let windows: alloc::vec::Vec<Time> = kept.map(|node| shadow.window(node, shape)).collect();
+        if windows.len() < self.index.len(id) {
+            // It fits where nothing is kept.
+            return Time::MAX;
+        }
+        windows.into_iter().max().unwrap_or(Time::MAX)
+    }
+}
