@@ -8,7 +8,7 @@ use crate::leases::{Lease, Member};
 use crate::ledger::Payment;
 use crate::state::State;
 use crate::tariff::cost;
-use crate::units::{MicroAtp, Span, Time};
+use crate::units::{Band, MicroAtp, Span, Time};
 use alloc::vec::Vec;
 
 /// Returns the dimension in which a pool's quota has no room for one more job of a shape, with what
@@ -38,13 +38,13 @@ pub fn term(state: &State, limit_left: Option<Span>) -> Span {
     limit_left.map_or(term, |left| left.min(term))
 }
 
-/// Returns what a term of these members costs an account; its own nodes cost it nothing.
+/// Returns what a term of these members costs a job's account in a band; its own nodes cost it
+/// nothing.
 #[must_use]
 pub fn term_cost(
     state: &State,
     job: &Job,
-    shape: &Shape,
-    members: &[Member],
+    (members, band): (&[Member], Band),
     span: Span,
 ) -> MicroAtp {
     if !state.rules.atp.enabled {
@@ -52,7 +52,8 @@ pub fn term_cost(
     }
     let foreign = |m: &&Member| state.nodes[m.node].spec.owner != job.account;
     let count = members.iter().filter(foreign).count() as u64;
-    let one = cost(&shape.needs, span, job.priority.band(), &state.rules.atp.rates);
+    let needs = &state.shapes[job.shape].needs;
+    let one = cost(needs, span, band, &state.rules.atp.rates);
     MicroAtp::new(one.get().saturating_mul(count))
 }
 
@@ -63,7 +64,8 @@ pub fn first_hold(state: &State, job: &Job, shape: &Shape) -> MicroAtp {
         return MicroAtp::ZERO;
     }
     let span = term(state, job.limit);
-    let one = cost(&shape.needs, span, job.priority.band(), &state.rules.atp.rates);
+    let band = job.pays_as(&state.rules.preemption).band();
+    let one = cost(&shape.needs, span, band, &state.rules.atp.rates);
     MicroAtp::new(one.get().saturating_mul(u64::from(shape.members)))
 }
 

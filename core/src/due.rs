@@ -31,6 +31,8 @@ pub enum Due {
     Lost(LeaseId),
     /// A node that has refused a start may be asked again.
     Ask(NodeId),
+    /// A waiting job counts a class more.
+    Age(JobId),
     /// A job of a higher class may try again to preempt.
     Retry(PoolId),
     /// A message has told something: a pass follows when all messages of the instant are in.

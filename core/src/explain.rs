@@ -8,7 +8,7 @@ use crate::bundle::Dimension;
 use crate::charges;
 use crate::config::Backfill;
 use crate::ids::{JobId, NodeId, PoolId};
-use crate::jobs::{Job, JobState, Shape};
+use crate::jobs::{Job, JobState, STARVING, Shape};
 use crate::leases::LeaseState;
 use crate::placement::{members_on, suits};
 use crate::preempt::is_eligible;
@@ -187,6 +187,7 @@ fn protected(state: &State, job: &Job, shape: &Shape) -> u32 {
     }
     let young = |lease: &&crate::leases::Lease| {
         lease.state == LeaseState::Active
+            && !state.job(lease.job).is_boosted(lease.ran(state.now), rules)
             && may(lease.priority.class())
             && !is_eligible(state, lease, job)
     };
@@ -197,8 +198,11 @@ fn protected(state: &State, job: &Job, shape: &Shape) -> u32 {
 fn ahead(state: &State, job: &Job) -> Option<JobId> {
     let pool = state.shapes[job.shape].pool;
     let mine = state.line_of(job);
-    if state.rules.scheduling.backfill.reservations() > 0 {
-        return delayed(state, job, pool);
+    let backfill = state.rules.scheduling.backfill;
+    let starves = usize::from(backfill != Backfill::Strict && state.queue.starves(pool));
+    if backfill.reservations() + starves > 0 {
+        let first = state.queue.jobs(mine).next().filter(|first| *first < job.id);
+        return delayed(state, job, pool, backfill.reservations() + starves).or(first);
     }
     let first = state.queue.jobs(mine).next().filter(|first| *first < job.id);
     let any = || {
@@ -212,32 +216,47 @@ fn ahead(state: &State, job: &Job) -> Option<JobId> {
 }
 
 /// Returns the first job with a place that this one would delay wherever it fits now, if it would.
-fn delayed(state: &State, job: &Job, pool: PoolId) -> Option<JobId> {
-    let (mut shadow, mut first) = (Shadow::default(), None);
-    let most = state.rules.scheduling.backfill.reservations();
-    let of_line = |rank: Rank| state.queue.jobs(rank.line).map(move |job| rank.of(job));
+fn delayed(state: &State, job: &Job, pool: PoolId, most: usize) -> Option<JobId> {
+    let mut shadow = Shadow::default();
+    let greedy = state.rules.scheduling.backfill == Backfill::Greedy;
+    let of_line = |rank: Rank| {
+        let jobs = state.queue.jobs(rank.line);
+        let usage = state.rank_usage(rank.line.account);
+        jobs.map(move |job| state.queue.rank_of(rank.line, job, usage))
+    };
     let mut order: Vec<Rank> = state.queue.ranks(pool).flat_map(of_line).collect();
     order.sort_unstable();
-    for id in order.into_iter().map(|rank| rank.head) {
+    for (id, class) in order.into_iter().map(|rank| (rank.head, rank.class())) {
         let other = state.job(id);
         let shape = &state.shapes[other.shape];
         if id == job.id || shadow.len() >= most {
             break;
         }
-        let waits = !charges::is_refused(state, other, shape);
-        if waits && survey(state, shape).blocks(shape) && shadow.keep_by_search(state, other) {
-            first = first.or(Some(id));
+        let keeps = !greedy || class == STARVING;
+        let waits = keeps && !charges::is_refused(state, other, shape);
+        let blocked = waits && survey(state, shape).blocks(shape);
+        if blocked || (waits && held_back(state, &shadow, other).is_some()) {
+            shadow.keep_by_search(state, other);
         }
     }
+    held_back(state, &shadow, job)
+}
+
+/// Returns whose place a job would take wherever it fits now; `None` where it delays nobody.
+fn held_back(state: &State, shadow: &Shadow, job: &Job) -> Option<JobId> {
     let shape = &state.shapes[job.shape];
-    let forbidden = shadow.forbidden(shape, end_of(state.now, job.limit));
     let fits = |id: &NodeId| {
         let node = &state.nodes[*id];
         suits(state, shape, *id)
             && node.takes_work(state.now)
             && node.fits(&shape.needs, &shape.needs.bundle())
     };
-    let nodes = || state.pools[pool].nodes.iter().filter(|id| fits(id));
-    let free = nodes().filter(|id| !forbidden.contains(id)).count();
-    first.filter(|_| free == 0 || (shape.members > 1 && free < nodes().count()))
+    let pool = &state.pools[shape.pool];
+    let nodes: Vec<NodeId> = pool.nodes.iter().copied().filter(fits).collect();
+    let end = end_of(state, state.now, job.limit);
+    if shape.members > 1 {
+        // Too few are left for all of it where any is kept from it.
+        return nodes.iter().find_map(|node| shadow.in_whose_way(shape, end, &[*node]));
+    }
+    shadow.in_whose_way(shape, end, &nodes).filter(|_| !nodes.is_empty())
 }

@@ -52,6 +52,10 @@ pub fn check(state: &State) -> Vec<Breach> {
             format!("{id}: {offers} offers")
         });
     }
+    let released = state.leases.values().filter(|l| l.state == LeaseState::Released).count();
+    out.need(20, state.released == released as u64, || {
+        format!("{released} leases are released, {} are counted", state.released)
+    });
     for (id, pool) in state.pools.iter() {
         let holding =
             |l: &&Lease| l.state != LeaseState::Released && state.shapes[l.shape].pool == id;
@@ -246,14 +250,16 @@ fn check_order(before: &State, after: &State, out: &mut Breaches) {
         if from_claim || after.pools[pool].spec.quota.is_some() {
             continue;
         }
-        for rank in after.queue.ranks(pool).filter(|r| r.class() > lease.priority.class()) {
+        let job = after.job(lease.job);
+        let class = job.class_after(job.waited, &after.rules.scheduling);
+        for rank in after.queue.ranks(pool).filter(|r| r.class() > class) {
             let fits = lease.members.iter().any(|m| would_fit(after, lease, m.node, rank.head));
             out.need(27, !fits || !is_as_good(after, lease, rank.head), || {
                 format!("{} goes before {} of a higher class", lease.job, rank.head)
             });
         }
         if after.rules.scheduling.backfill == Backfill::Strict {
-            let ahead = after.queue.ranks(pool).filter(|r| r.class() > lease.priority.class());
+            let ahead = after.queue.ranks(pool).filter(|r| r.class() > class);
             let ahead: Vec<JobId> = ahead.map(|r| r.head).collect();
             let poor = |id: &JobId| !can_pay(after, *id);
             out.need(27, ahead.iter().all(poor), || format!("{} passes {ahead:?}", lease.job));
@@ -270,7 +276,10 @@ fn is_as_good(state: &State, lease: &Lease, id: JobId) -> bool {
     let shorter = end(job.limit) <= end(state.job(lease.job).limit);
     let alike = shape.needs.gpus == lease.needs.gpus;
     let smaller = alike && shape.needs.bundle().fits_in(&lease.needs.bundle());
-    state.rules.scheduling.backfill.reservations() == 0 || (shorter && smaller)
+    let scheduling = &state.rules.scheduling;
+    let starves = scheduling.backfill == Backfill::Greedy && scheduling.starvation_after.is_some();
+    let keeps = scheduling.backfill.reservations() > 0 || starves;
+    !keeps || (shorter && smaller)
 }
 
 /// Returns whether an account can pay the first term of a waiting job.

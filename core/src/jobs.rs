@@ -6,6 +6,7 @@
 
 use crate::bundle::{Bundle, Needs};
 use crate::command::{JobSpec, LabelNeed};
+use crate::config::{Preemption, Scheduling};
 use crate::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, PoolId, ShapeId, Table};
 use crate::units::{MicroAtp, Priority, Span, Time};
 use crate::wire::Task;
@@ -151,6 +152,13 @@ impl JobState {
     }
 }
 
+/// The class of jobs that starve: before all but urgent ones.
+pub const STARVING: u8 = 99;
+/// The highest class that ageing gives.
+const AGED_MAX: u8 = 75;
+/// Classes that one step of ageing gives.
+const STEP: u8 = 25;
+
 /// One accepted request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
@@ -188,6 +196,14 @@ pub struct Job {
     pub refunded: MicroAtp,
     /// Before then it does not preempt again.
     pub preempt_after: Time,
+    /// How long it waited for room before it last entered the queue.
+    pub waited: Span,
+    /// Since when it waits for room.
+    pub waits_since: Option<Time>,
+    /// When it counts a class more next, while it waits.
+    pub ages_at: Option<Time>,
+    /// How often it made way for a higher class.
+    pub preempted: u32,
     /// Whether its account took it back while it was running: it does not wait again.
     pub cancelled: bool,
 }
@@ -214,6 +230,10 @@ impl Job {
             charged: MicroAtp::ZERO,
             refunded: MicroAtp::ZERO,
             preempt_after: Time::ZERO,
+            waited: Span::ZERO,
+            waits_since: None,
+            ages_at: None,
+            preempted: 0,
             cancelled: false,
         }
     }
@@ -222,6 +242,55 @@ impl Job {
     #[must_use]
     pub fn depends(&self) -> bool {
         !self.after.is_empty() || self.hopeless.is_some()
+    }
+
+    /// Returns how long it has waited for room so far.
+    #[must_use]
+    pub fn waited(&self, now: Time) -> Span {
+        self.waited.saturating_add(self.waits_since.map_or(Span::ZERO, |since| now.since(since)))
+    }
+
+    /// Returns the class by which it goes after waiting so long: urgent ones by theirs, those that
+    /// starve right after them, others by 25 more for each step of ageing, up to high.
+    #[must_use]
+    pub fn class_after(&self, wait: Span, rules: &Scheduling) -> u8 {
+        let declared = self.priority.class();
+        if declared == Priority::URGENT.class() {
+            return declared;
+        }
+        if rules.starvation_after.is_some_and(|long| wait >= long) {
+            return STARVING;
+        }
+        let steps = rules.ageing.map_or(0, |step| wait.get() / step.get().max(1));
+        let aged = steps.saturating_mul(STEP.into()).saturating_add(declared.into());
+        declared.max(u8::try_from(aged.min(AGED_MAX.into())).unwrap_or(AGED_MAX))
+    }
+
+    /// Returns how long it must have waited to count as more than after waiting so long.
+    #[must_use]
+    pub fn next_ageing(&self, wait: Span, rules: &Scheduling) -> Option<Span> {
+        let class = self.class_after(wait, rules);
+        let next = |step: Span| Span::new((wait.get() / step.get().max(1) + 1) * step.get());
+        let older = rules.ageing.filter(|_| class < AGED_MAX).map(next);
+        let starves = rules.starvation_after.filter(|_| class < STARVING);
+        older.into_iter().chain(starves).min()
+    }
+
+    /// Returns whether it makes way for nobody, having run for `ran`: others took its place too
+    /// often.
+    #[must_use]
+    pub fn is_boosted(&self, ran: Span, rules: &Preemption) -> bool {
+        let often = rules.boost_after.is_some_and(|most| self.preempted >= most);
+        often && ran < self.limit.unwrap_or(Span::minutes(60))
+    }
+
+    /// Returns the priority that its next attempt pays by.
+    #[must_use]
+    pub fn pays_as(&self, rules: &Preemption) -> Priority {
+        if self.is_boosted(Span::ZERO, rules) {
+            return self.priority.max(Priority::MEDIUM);
+        }
+        self.priority
     }
 
     /// Returns the work that would be lost if it were stopped after running for `ran`.

@@ -35,7 +35,9 @@ pub fn is_eligible(state: &State, lease: &Lease, job: &Job) -> bool {
     let rules = &state.rules.preemption;
     let gap = job.priority.class().checked_sub(lease.priority.class());
     let own = |member: &Member| state.nodes[member.node].spec.owner == lease.account;
+    let boosted = state.job(lease.job).is_boosted(lease.ran(state.now), rules);
     lease.state == LeaseState::Active
+        && !boosted
         && gap.is_some_and(|gap| gap >= rules.gap_min)
         && (lease.ran(state.now) >= rules.runtime_min || planted(Canary::SkipMinRuntime))
         && (lease.account == job.account || !lease.members.iter().any(own))

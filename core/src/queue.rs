@@ -7,6 +7,7 @@
 //! entry penalty at admission, and given back for what a lease did not use.
 
 use crate::ids::{AccountId, JobId, PoolId, ShapeId};
+use crate::jobs::STARVING;
 use crate::units::Priority;
 use alloc::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
@@ -44,16 +45,17 @@ impl Rank {
         100 - self.below_top
     }
 
+    /// Returns whether it was made with another use of its account than this; that of jobs that
+    /// starve does not matter.
+    #[must_use]
+    pub fn is_stale(&self, usage: u128) -> bool {
+        self.usage != usage && self.class() != STARVING
+    }
+
     /// Returns the use of its account that it was made with.
     #[must_use]
     pub fn usage(&self) -> u128 {
         self.usage
-    }
-
-    /// Returns the rank of another job of the same line.
-    #[must_use]
-    pub fn of(self, job: JobId) -> Self {
-        Self { head: job, ..self }
     }
 
     /// Returns the same rank with another use of its account.
@@ -79,6 +81,8 @@ pub struct Queue {
     ranks: BTreeMap<ShapeId, BTreeSet<Rank>>,
     /// Ranks of the lines of each pool.
     order: BTreeMap<PoolId, BTreeSet<Rank>>,
+    /// Classes of waiting jobs that have waited long enough to count as more than declared.
+    aged: BTreeMap<JobId, u8>,
     /// Lines of each account, to rank them anew when its use changes.
     by_account: BTreeMap<AccountId, BTreeSet<LineKey>>,
     /// Waiting jobs of each pool and band.
@@ -112,6 +116,7 @@ impl Queue {
     pub fn leave(&mut self, job: JobId, key: LineKey, pool: PoolId, usage: u128) {
         let Some(line) = self.lines.get_mut(&key) else { panic!("job {job} waits in a line") };
         let was = line.jobs.remove(&job);
+        self.aged.remove(&job);
         assert!(was, "job {job} leaves its line once");
         if let Some(count) = slot(&mut self.waiting, pool, key.priority) {
             *count -= 1;
@@ -126,12 +131,27 @@ impl Queue {
         }
     }
 
+    /// Lets a job count as of another class than it declared; before it enters, or while it waits.
+    pub fn age(&mut self, job: JobId, class: u8, key: LineKey, usage: u128) {
+        if class > key.priority.class() {
+            self.aged.insert(job, class);
+            self.rank(key, usage);
+        }
+    }
+
+    /// Returns whether a job in a pool starves.
+    #[must_use]
+    pub fn starves(&self, pool: PoolId) -> bool {
+        let first = self.ranks(pool).find(|rank| rank.class() <= STARVING);
+        first.is_some_and(|rank| rank.class() == STARVING)
+    }
+
     /// Ranks all lines of an account anew; returns whether another line is now the first of its
     /// shape.
     pub fn rerank(&mut self, account: AccountId, usage: u128) -> bool {
         let Some(keys) = self.by_account.get(&account) else { return false };
         let first = keys.first().and_then(|key| self.lines.get(key)).and_then(|line| line.rank);
-        if first.is_none_or(|rank| rank.usage == usage) {
+        if first.is_none_or(|rank| rank.usage == usage && rank.class() != STARVING) {
             return false;
         }
         let mut other_first = false;
@@ -147,8 +167,7 @@ impl Queue {
     /// Gives a line its rank by its first job.
     fn rank(&mut self, key: LineKey, usage: u128) {
         let Some(line) = self.lines.get_mut(&key) else { return };
-        let below_top = 100 - key.priority.class();
-        let rank = line.jobs.first().map(|head| Rank { below_top, usage, head: *head, line: key });
+        let rank = line.jobs.first().map(|head| ranked(&self.aged, key, *head, usage));
         if line.rank == rank {
             return;
         }
@@ -195,6 +214,19 @@ impl Queue {
         self.ranks.get(&shape).into_iter().flatten().copied()
     }
 
+    /// Returns where a job of a line would stand if it were the first there.
+    #[must_use]
+    pub fn rank_of(&self, line: LineKey, job: JobId, usage: u128) -> Rank {
+        ranked(&self.aged, line, job, usage)
+    }
+
+    /// Returns whether a line stands before the place it had when its first job was asked.
+    #[must_use]
+    pub fn is_before(&self, asked: Rank) -> bool {
+        let now = self.lines.get(&asked.line).and_then(|line| line.rank);
+        now.is_some_and(|now| now < asked)
+    }
+
     /// Walks the jobs of a line that come after one of them, in order.
     pub fn jobs_after(&self, key: LineKey, job: JobId) -> impl Iterator<Item = JobId> {
         use core::ops::Bound::{Excluded, Unbounded};
@@ -227,6 +259,13 @@ fn slot(
     priority: Priority,
 ) -> Option<&mut u64> {
     waiting.entry(pool).or_default().get_mut(priority.band() as usize)
+}
+
+/// Returns the rank of a job of a line. Of those that starve the oldest goes first, whoever's.
+fn ranked(aged: &BTreeMap<JobId, u8>, line: LineKey, head: JobId, usage: u128) -> Rank {
+    let class = aged.get(&head).copied().unwrap_or(line.priority.class());
+    let usage = if class == STARVING { 0 } else { usage };
+    Rank { below_top: 100 - class, usage, head, line }
 }
 
 /// Replaces a rank in a map of sets, and removes the set when it was the last.

@@ -21,7 +21,9 @@ use alloc::vec::Vec;
 #[must_use]
 pub fn ends_at(state: &State, lease: &Lease) -> Time {
     match lease.state {
-        LeaseState::Active => lease.limit_at.unwrap_or(Time::MAX),
+        LeaseState::Active => lease.limit_at.map_or(Time::MAX, |at| at.after(leaving(state))),
+        // It was killed and is still there: nothing says that it ever goes.
+        LeaseState::Releasing if lease.stuck => Time::MAX,
         LeaseState::Releasing => {
             let kill = state.rules.offering.kill;
             lease.kill_at.map_or(Time::MAX, |at| at.after(kill))
@@ -29,6 +31,20 @@ pub fn ends_at(state: &State, lease: &Lease) -> Time {
         LeaseState::Released => state.now,
     }
 }
+
+/// Returns how long what has reached its limit may take to leave.
+fn leaving(state: &State) -> Span {
+    state.rules.preemption.grace.saturating_add(state.rules.offering.kill)
+}
+
+/// Returns when a job that starts at a time has left at the latest, by its limit.
+#[must_use]
+pub fn end_of(state: &State, start: Time, limit: Option<Span>) -> Time {
+    limit.map_or(Time::MAX, |limit| start.after(limit).after(leaving(state)))
+}
+
+/// The end of all times that somebody may know: only what never ends by a limit is there later.
+const UNKNOWN: Time = Time::from_ms(u64::MAX - 1);
 
 /// What is used of a node: by leases, and on each device.
 #[derive(Clone, Debug)]
@@ -137,6 +153,7 @@ pub fn earliest(state: &State, shape: &Shape, id: NodeId) -> Option<(Time, u32)>
 /// A part of a node that is kept from a time on.
 #[derive(Clone, Debug)]
 struct Kept {
+    job: JobId,
     node: NodeId,
     from: Time,
     until: Time,
@@ -147,6 +164,7 @@ struct Kept {
 /// What must not be taken of a node by what is still there at a time.
 #[derive(Clone, Debug)]
 struct Slot {
+    job: JobId,
     node: NodeId,
     at: Time,
     /// What is free then beside all that is kept.
@@ -171,12 +189,6 @@ pub struct Shadow {
     jobs: BTreeSet<JobId>,
     kept: Vec<Kept>,
     slots: Vec<Slot>,
-}
-
-/// Returns when a job that starts at a time ends by its limit.
-#[must_use]
-pub fn end_of(start: Time, limit: Option<Span>) -> Time {
-    limit.map_or(Time::MAX, |limit| start.after(limit))
 }
 
 impl Shadow {
@@ -209,9 +221,10 @@ impl Shadow {
         };
         let Some((from, places)) = found else { return false };
         self.jobs.insert(job.id);
-        let until = end_of(from, job.limit);
+        let (id, from, needs) = (job.id, from.max(state.now), shape.needs);
+        let until = end_of(state, from, job.limit);
         for (node, count) in places {
-            self.keep_part(state, Kept { node, from, until, needs: shape.needs, count });
+            self.keep_part(state, Kept { job: id, node, from, until, needs, count });
         }
         true
     }
@@ -284,7 +297,7 @@ impl Shadow {
         for at in times {
             let mut used = self.use_at(state, id, at, &ends);
             let fit = used.place_many(node, &shape.needs, most);
-            let fit = self.fit_through(id, shape, (at, end_of(at, limit)), fit);
+            let fit = self.fit_through(id, shape, (at, end_of(state, at, limit)), fit);
             if fit > before {
                 before = fit;
                 out.push((at, fit));
@@ -323,13 +336,15 @@ impl Shadow {
 
     /// Keeps a part of a node.
     fn keep_part(&mut self, state: &State, mut kept: Kept) {
-        let (id, needs, count) = (kept.node, kept.needs, kept.count);
+        let (job, id, needs, count) = (kept.job, kept.node, kept.needs, kept.count);
         let ends = endings(state, &state.nodes[id]);
         if kept.from == Time::MAX {
             // Nobody knows when it can start: only what ends before everything known to end there
             // may come before it.
-            kept.from = ends.first().map_or(state.now, |(at, _)| *at).max(state.now);
-            self.slots.push(Slot { node: id, at: kept.from, room: Bundle::ZERO, whole: false });
+            let first = ends.first().map_or(state.now, |(at, _)| *at);
+            kept.from = first.min(UNKNOWN).max(state.now);
+            let room = Bundle::ZERO;
+            self.slots.push(Slot { job, node: id, at: kept.from, room, whole: false });
             self.kept.push(kept);
             return;
         }
@@ -345,7 +360,7 @@ impl Shadow {
         let halved = |gpu: &Gpu| !gpu.used.is_zero() && gpu.used < PerMille::WHOLE;
         let alike = node.spec.gpus.iter().all(|size| Some(size) == node.spec.gpus.first());
         let whole = alike && !used.gpus.iter().any(halved);
-        self.slots.push(Slot { node: id, at, room: used.free(node), whole });
+        self.slots.push(Slot { job, node: id, at, room: used.free(node), whole });
     }
 
     /// Returns the nodes on which a job of a shape, there until `end`, would delay somebody.
@@ -353,6 +368,18 @@ impl Shadow {
     pub fn forbidden(&self, shape: &Shape, end: Time) -> BTreeSet<NodeId> {
         let delays = |slot: &&Slot| slot.at < end && !slot.takes(shape);
         self.slots.iter().filter(delays).map(|slot| slot.node).collect()
+    }
+
+    /// Returns whose place a job of a shape, there until `end`, would take on some nodes; `None`
+    /// where it delays nobody on one of them.
+    #[must_use]
+    pub fn in_whose_way(&self, shape: &Shape, end: Time, nodes: &[NodeId]) -> Option<JobId> {
+        let on = |node: &NodeId| {
+            let mut slots = self.slots.iter().filter(|slot| slot.node == *node);
+            slots.find(|slot| slot.at < end && !slot.takes(shape)).map(|slot| slot.job)
+        };
+        let found: Option<Vec<JobId>> = nodes.iter().map(on).collect();
+        found.and_then(|jobs| jobs.into_iter().min())
     }
 
     /// Returns the last end with which a job of a shape may start on a node: [`Time::MAX`] where it

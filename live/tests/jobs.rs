@@ -16,6 +16,9 @@ fn jobs_get_what_was_said_and_their_end_is_told() {
     assert_eq!(ended["exit_code"], 0);
     let said = cluster.output(job);
     assert!(said.starts_with(&format!("{job} 1 n1 1\n[] [here it is]\n[]\n")), "{said}");
+    let paid = cluster.submit(&["--budget", "12.5"], "echo $GRID_ATP_BUDGET");
+    cluster.until_state(paid, "completed");
+    assert_eq!(cluster.output(paid), "12.500000\n");
     let failed = cluster.submit(&[], "exit 42");
     assert_eq!(cluster.until_state(failed, "failed")["exit_code"], 42);
     let killed = cluster.submit(&[], "kill -SEGV $$");

@@ -298,6 +298,7 @@ fn a_node_says_how_its_machine_is_doing() {
         "grid_atp_settled",
         "grid_atp_in_flight",
         "grid_atp_refunded",
+        "grid_atp_committed",
         "grid_price",
         "grid_share",
         "grid_decision_seconds",

@@ -97,6 +97,9 @@ pub fn rules(dice: &mut Dice<'_>) -> Rules {
     let orders = [BackfillOrder::Queue, BackfillOrder::Shortest];
     rules.scheduling.backfill_order = dice.pick(&orders).unwrap_or(BackfillOrder::Queue);
     rules.scheduling.seed = dice.below(1_000);
+    let steps = [None, Some(60), Some(300)].map(|step| step.map(Span::seconds));
+    rules.scheduling.ageing = dice.pick(&steps).unwrap_or(None);
+    rules.scheduling.starvation_after = dice.pick(&steps).unwrap_or(None);
     rules.term.0 = dice.pick(&[60, 60, 120, 300, 300]).map_or(Span::minutes(5), Span::seconds);
     rules.preemption.grace = dice.seconds(0, 60);
     rules.preemption.runtime_min = dice.seconds(0, 300);

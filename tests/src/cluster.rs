@@ -86,6 +86,8 @@ pub fn plain_rules() -> Rules {
         scheduling: Scheduling {
             order: Order::Fifo,
             backfill: Backfill::Greedy,
+            ageing: None,
+            starvation_after: None,
             ..Scheduling::default()
         },
         preemption: Preemption {

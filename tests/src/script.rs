@@ -159,12 +159,18 @@ fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
         ("resume", &mut rules.offering.resume_after),
         ("horizon", &mut rules.balance.horizon),
     ];
-    let known = |key: &&str| spans.iter().any(|(name, _)| name == key);
+    let ages = ["ageing", "starvation"];
+    let known = |key: &&str| ages.contains(key) || spans.iter().any(|(name, _)| name == key);
     if let Some(key) = line.values.keys().find(|key| !known(key)) {
         return Err(format!("{key} is no rule"));
     }
     for (key, slot) in spans {
         *slot = line.span(key)?.unwrap_or(*slot);
+    }
+    for (key, slot) in
+        ages.into_iter().zip([&mut rules.scheduling.ageing, &mut rules.scheduling.starvation_after])
+    {
+        *slot = line.span(key)?.or(*slot);
     }
     rules.atp.enabled |= line.has("money");
     rules.preemption.enabled |= line.has("preempt");
@@ -173,6 +179,7 @@ fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
             "money" | "preempt" => {}
             "strict" => rules.scheduling.backfill = Backfill::Strict,
             "greedy" => rules.scheduling.backfill = Backfill::Greedy,
+            "boosted" => rules.preemption.boost_after = Some(1),
             "easy" => rules.scheduling.backfill = Backfill::Easy,
             "conservative_backfill" => rules.scheduling.backfill = Backfill::Conservative,
             "shortest" => rules.scheduling.backfill_order = BackfillOrder::Shortest,

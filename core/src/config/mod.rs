@@ -257,10 +257,24 @@ pub struct Scheduling {
     pub backfill: Backfill,
     /// In which order jobs are tried behind one that does not fit.
     pub backfill_order: BackfillOrder,
+    /// A job that has waited so long for room counts 25 classes more, up to high; again after as
+    /// long again. `None` never.
+    pub ageing: Option<Span>,
+    /// One that has waited so long for room goes before all but urgent ones and keeps a place,
+    /// whatever happens behind others. `None` never.
+    pub starvation_after: Option<Span>,
     /// Seeds the order of equal nodes and the strategy `random`.
     pub seed: u64,
     /// Task classes of the strategy `fgd`, at most [`FGD_CLASSES_MAX`].
     pub fgd_classes: Vec<TaskClass>,
+}
+
+impl Scheduling {
+    /// Returns whether those that wait go before others with time.
+    #[must_use]
+    pub fn ages(&self) -> bool {
+        self.ageing.is_some() || self.starvation_after.is_some()
+    }
 }
 
 impl Default for Scheduling {
@@ -270,6 +284,8 @@ impl Default for Scheduling {
             order: Order::Fair,
             backfill: Backfill::Easy,
             backfill_order: BackfillOrder::Queue,
+            ageing: Some(Span::seconds(600)),
+            starvation_after: Some(Span::minutes(24 * 60)),
             seed: 0,
             fgd_classes: Vec::new(),
         }
@@ -378,6 +394,9 @@ pub struct Preemption {
     pub per_hour_max: Option<u32>,
     /// Whether a victim goes back into the queue.
     pub requeue: bool,
+    /// A job that was preempted so often makes way for nobody until it has run as long as its limit
+    /// (one hour without one), and pays at least as medium; `None` never.
+    pub boost_after: Option<u32>,
 }
 
 impl Default for Preemption {
@@ -390,6 +409,7 @@ impl Default for Preemption {
             hold: Span::seconds(120),
             per_hour_max: Some(20),
             requeue: true,
+            boost_after: Some(3),
         }
     }
 }

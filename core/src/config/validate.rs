@@ -4,7 +4,7 @@ use super::{
     ACCOUNTS_MAX, Config, FGD_CLASSES_MAX, MINTED_MAX, NODES_MAX, NodeSpec, POOLS_MAX, Rules,
 };
 use crate::bundle::{Bundle, GPUS_MAX, RESOURCES_MAX};
-use crate::units::{BasisPoints, MicroAtp};
+use crate::units::{BasisPoints, MicroAtp, Span};
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use serde::{Deserialize, Serialize};
@@ -115,6 +115,12 @@ impl Rules {
         let hold = p.hold.get();
         let least = p.grace.get().saturating_add(offering.kill.get());
         range("preemption.hold_seconds", hold, hold >= least, "at least grace + kill, in ms")?;
+        let step = self.scheduling.ageing.map_or(Span::MAX, |step| step).get();
+        range("scheduling.ageing", step, step >= 1_000, "at least 1 s, or null")?;
+        let long = self.scheduling.starvation_after.map_or(Span::MAX, |long| long).get();
+        range("scheduling.starvation_after", long, long >= 1_000, "at least 1 s, or null")?;
+        let often = p.boost_after.unwrap_or(1);
+        range("preemption.boost_after", often.into(), often >= 1, "at least 1, or null")?;
         let classes = self.scheduling.fgd_classes.len();
         let ok = classes <= FGD_CLASSES_MAX;
         range("scheduling.fgd_classes", classes as u64, ok, "at most 64 classes")

@@ -8,8 +8,9 @@
 use super::Work;
 use super::grant::Refusal;
 use crate::charges::is_refused;
-use crate::config::BackfillOrder;
+use crate::config::{Backfill, BackfillOrder, Order};
 use crate::ids::{JobId, PoolId, ShapeId};
+use crate::jobs::STARVING;
 use crate::queue::{LineKey, Rank};
 use crate::shadow::{Shadow, end_of};
 use crate::units::{Span, Time};
@@ -21,11 +22,19 @@ type Fronts = BTreeSet<(u8, Span, Rank)>;
 
 impl Work<'_> {
     /// Starts what can start in one pool, and keeps places for so many of those that cannot.
-    pub(super) fn pass_with_reservations(&mut self, pool: PoolId, reservations: usize) {
+    ///
+    /// Under `greedy` only jobs that starve keep one.
+    ///
+    /// Returns whether a start has changed whose place is to be kept, or who goes first: under
+    /// `fair` any may.
+    pub(super) fn pass_with_reservations(&mut self, pool: PoolId, reservations: usize) -> bool {
         let (mut shadow, mut poor) = (Shadow::default(), BTreeSet::new());
+        let (started, ages) = (self.state.next.lease, self.state.rules.scheduling.ages());
         if self.serve_in_order(pool, reservations, &mut shadow, &mut poor) {
             self.serve_behind(pool, &mut shadow, &mut poor);
         }
+        let moves = ages || self.state.rules.scheduling.order == Order::Fair;
+        moves && self.state.next.lease != started
     }
 
     /// Asks jobs in the order of the queue until so many have a place that could not start; returns
@@ -38,6 +47,7 @@ impl Work<'_> {
         poor: &mut BTreeSet<LineKey>,
     ) -> bool {
         // First jobs of lines come from the queue, later ones of a line from here.
+        let greedy = self.state.rules.scheduling.backfill == Backfill::Greedy;
         let (mut cursor, mut later): (Option<Rank>, BTreeSet<Rank>) = (None, BTreeSet::new());
         while shadow.len() < reservations {
             let first = self.state.queue.next_of(pool, cursor);
@@ -48,17 +58,23 @@ impl Work<'_> {
                 continue;
             }
             let usage = self.state.rank_usage(rank.line.account);
-            if rank.usage() != usage {
+            if rank.is_stale(usage) {
                 later.insert(rank.with_usage(usage));
                 continue;
+            }
+            if greedy && rank.class() < STARVING {
+                // Only those that starve keep a place; the others are asked behind them.
+                return true;
             }
             let granted = self.ask_under(rank.head, shadow);
             if granted == Err(Refusal::Room) && reservations == 1 && !self.any_fits(pool) {
                 // Nobody could go ahead of it: where it could start later matters to nobody.
                 return false;
             }
+            let keeps = !greedy || rank.class() == STARVING;
             let serves = match granted {
                 Ok(()) => true,
+                Err(Refusal::Room) if !keeps => true,
                 Err(Refusal::Room) => self.keep_place(rank.head, shadow),
                 Err(Refusal::Account) => false,
             };
@@ -67,7 +83,8 @@ impl Work<'_> {
                 poor.insert(rank.line);
             } else if granted.is_err() || from_queue.is_none() {
                 let next = self.state.queue.jobs_after(rank.line, rank.head).next();
-                later.extend(next.map(|job| rank.of(job)));
+                let usage = self.state.rank_usage(rank.line.account);
+                later.extend(next.map(|job| self.state.queue.rank_of(rank.line, job, usage)));
             }
         }
         true
@@ -82,7 +99,7 @@ impl Work<'_> {
     /// Grants a job its best place among those where it delays nobody.
     fn ask_under(&mut self, id: JobId, shadow: &mut Shadow) -> Result<(), Refusal> {
         let job = self.state.job(id);
-        let (shape_id, end) = (job.shape, end_of(self.state.now, job.limit));
+        let (shape_id, end) = (job.shape, end_of(self.state, self.state.now, job.limit));
         if self.index.refresh(self.state, shape_id) == 0 {
             return Err(Refusal::Room);
         }
@@ -109,6 +126,8 @@ impl Work<'_> {
     fn keep_place(&mut self, id: JobId, shadow: &mut Shadow) -> bool {
         let job = self.state.job(id);
         if is_refused(self.state, job, &self.state.shapes[job.shape]) {
+            // Another place is kept once its account has credit.
+            self.index.refused_at = Some(self.state.ledger.moves());
             return false;
         }
         let soonest = self.index.soonest(self.state, job.shape);
@@ -133,11 +152,14 @@ impl Work<'_> {
                 continue;
             }
             let usage = self.state.rank_usage(rank.line.account);
-            if rank.usage() != usage {
+            if rank.is_stale(usage) {
                 fronts.insert((class, key, rank.with_usage(usage)));
                 continue;
             }
-            if self.ask_under(rank.head, shadow) == Err(Refusal::Account) {
+            let granted = self.ask_under(rank.head, shadow);
+            let gang = self.state.shapes[rank.line.shape].members > 1;
+            if granted == Err(Refusal::Account) || (gang && granted == Err(Refusal::Room)) {
+                // Neither would the rest of its line have credit, or room for so many.
                 poor.insert(rank.line);
             } else if self.state.rules.scheduling.backfill_order == BackfillOrder::Queue
                 && self.index.refresh(self.state, rank.line.shape) > 0
@@ -160,16 +182,20 @@ impl Work<'_> {
     ) {
         let now = self.state.now;
         let limit = |job: &JobId| self.state.job(*job).limit;
-        let ends = |job: &JobId| window == Time::MAX || end_of(now, limit(job)) <= window;
+        let ends =
+            |job: &JobId| window == Time::MAX || end_of(self.state, now, limit(job)) <= window;
         let mut fit = jobs.filter(|job| ends(job) && !shadow.holds(*job));
-        let class = 100 - rank.class();
+        let usage = self.state.rank_usage(rank.line.account);
+        let key = |job: JobId, span: Span| {
+            let rank = self.state.queue.rank_of(rank.line, job, usage);
+            (100 - rank.class(), span, rank)
+        };
         match self.state.rules.scheduling.backfill_order {
             BackfillOrder::Queue => {
-                fronts.extend(fit.next().map(|job| (class, Span::ZERO, rank.of(job))));
+                fronts.extend(fit.next().map(|job| key(job, Span::ZERO)));
             }
             BackfillOrder::Shortest => {
-                let key = |job: JobId| (class, limit(&job).unwrap_or(Span::MAX), rank.of(job));
-                fronts.extend(fit.map(key));
+                fronts.extend(fit.map(|job| key(job, limit(&job).unwrap_or(Span::MAX))));
             }
         }
     }

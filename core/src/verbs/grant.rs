@@ -1,7 +1,7 @@
 //! Granting: a waiting job becomes a lease.
 
 use super::Work;
-use super::submit::{dequeue, enqueue};
+use super::waiting::{dequeue, enqueue};
 use crate::bundle::Bundle;
 use crate::canary::{Canary, planted};
 use crate::charges::{over_quota, term, term_cost};
@@ -150,9 +150,9 @@ impl Work<'_> {
         let state = &mut *self.state;
         let (now, lease_id) = (state.now, state.next.lease);
         let job = state.job(id);
-        let shape = &state.shapes[job.shape];
         let span = term(state, job.limit);
-        let amount = term_cost(state, job, shape, &members, span);
+        let band = job.pays_as(&state.rules.preemption).band();
+        let amount = term_cost(state, job, (&members, band), span);
         if job.budget.is_some_and(|budget| job.charged.saturating_add(amount) > budget) {
             return Err(Refusal::Account);
         }
@@ -302,7 +302,7 @@ fn new_lease(state: &State, id: JobId, members: Vec<Member>) -> Lease {
         epoch: job.epoch.next(),
         needs: shape.needs,
         shape: job.shape,
-        priority: job.priority,
+        priority: job.pays_as(&state.rules.preemption),
         members,
         state: LeaseState::Active,
         granted: now,

@@ -12,6 +12,7 @@ pub mod release;
 pub mod status;
 pub mod submit;
 pub mod terms;
+pub mod waiting;
 
 use crate::effect::Effect;
 use crate::index::Index;

@@ -2,7 +2,7 @@
 
 use super::Work;
 use super::release::{lose_on, told_to_leave};
-use super::submit::enqueue;
+use super::waiting::enqueue;
 use crate::bundle::Bundle;
 use crate::canary::{Canary, planted};
 use crate::command::Sample;

@@ -7,7 +7,7 @@
 use super::Work;
 use super::grant::Refusal;
 use super::release::begin_release;
-use super::submit::dequeue;
+use super::waiting::dequeue;
 use crate::canary::{Canary, planted};
 use crate::charges::priced_loss;
 use crate::config::{Backfill, Order};
@@ -79,14 +79,23 @@ impl Work<'_> {
         done
     }
 
-    /// Starts what can start in one pool.
+    /// Starts what can start in one pool: again where a start has put somebody before those that
+    /// were asked already.
     pub fn pass_pool(&mut self, pool: PoolId) {
+        while self.pass_once(pool) {}
+    }
+
+    /// Asks who waits in one pool once; returns whether somebody must be asked again.
+    fn pass_once(&mut self, pool: PoolId) -> bool {
         self.index.read_changes(self.state);
         let backfill = self.state.rules.scheduling.backfill;
-        if backfill.reservations() > 0 {
-            return self.pass_with_reservations(pool, backfill.reservations());
-        }
         let strict = backfill == Backfill::Strict;
+        // One that starves keeps a place of its own, beside the first that does not fit.
+        let starves = usize::from(!strict && self.state.queue.starves(pool));
+        let reservations = backfill.reservations() + starves;
+        if reservations > 0 {
+            return self.pass_with_reservations(pool, reservations);
+        }
         let shapes: Vec<ShapeId> = self.state.queue.shapes(pool).collect();
         let mut fronts: BTreeSet<Rank> = BTreeSet::new();
         for shape in shapes {
@@ -99,10 +108,11 @@ impl Work<'_> {
         let next = |fronts: &mut BTreeSet<Rank>| {
             if low { fronts.pop_last() } else { fronts.pop_first() }
         };
+        let mut again = false;
         while let Some(rank) = next(&mut fronts) {
             let shape = rank.line.shape;
             let current = self.state.queue.jobs(rank.line).next() == Some(rank.head)
-                && self.state.rank_usage(rank.line.account) == rank.usage();
+                && !rank.is_stale(self.state.rank_usage(rank.line.account));
             if !current {
                 fronts.extend(self.state.queue.next(shape, Some(rank)));
                 continue;
@@ -113,10 +123,11 @@ impl Work<'_> {
                 if fits { self.try_grant(rank.head, &anywhere) } else { Err(Refusal::Room) };
             match outcome {
                 Ok(_) => {
+                    again |= self.state.queue.is_before(rank);
                     self.index.read_changes(self.state);
                     fronts.extend(self.state.queue.next(shape, Some(rank)));
                 }
-                Err(Refusal::Room) if strict => return,
+                Err(Refusal::Room) if strict => return again,
                 Err(Refusal::Room) => {}
                 Err(Refusal::Account) => {
                     self.index.refused_at = Some(self.state.ledger.moves());
@@ -124,6 +135,7 @@ impl Work<'_> {
                 }
             }
         }
+        again
     }
 
     /// Lets the first waiting job of a higher class take the place of lower ones, if that makes
@@ -139,8 +151,11 @@ impl Work<'_> {
         let shapes: Vec<ShapeId> = self.state.queue.shapes(pool).collect();
         let mut heads: Vec<Rank> = shapes
             .into_iter()
-            .filter_map(|shape| self.state.queue.next(shape, None))
-            .filter(|rank| rank.class() >= least)
+            // Age gives a place in the queue, but takes nobody's.
+            .filter_map(|shape| {
+                let mut ranks = self.state.queue.ranks_of(shape);
+                ranks.find(|rank| rank.line.priority.class() >= least)
+            })
             .collect();
         heads.sort_unstable();
         if self.state.rules.scheduling.backfill == Backfill::Strict {

@@ -2,7 +2,8 @@
 
 use super::Work;
 use super::grant::clear_timers;
-use super::submit::{enqueue, finish};
+use super::submit::finish;
+use super::waiting::enqueue;
 use crate::canary::{Canary, planted};
 use crate::charges::priced_loss;
 use crate::command::Outcome;
@@ -123,7 +124,7 @@ pub fn close_until(work: &mut Work<'_>, id: LeaseId, outcome: Outcome, until: Ti
     let Some(lease) = lease else { return };
     assert!(released || lease.is_gone(), "lease {id} closes when nothing of it is left");
     if released {
-        work.state.released -= 1;
+        work.state.released = work.state.released.saturating_sub(1);
     } else {
         let pool = work.state.shapes[lease.shape].pool;
         work.state.pools[pool].running.leave(lease.priority);
@@ -198,6 +199,9 @@ fn end_attempt(work: &mut Work<'_>, lease: &Lease, outcome: Outcome, lost: Span)
         (Outcome::Stopped | Outcome::Refused, Some(reason)) => {
             let (again, end) = fate(reason, requeue, work.requeues_when_exhausted());
             if again {
+                if reason == EvictionReason::PriorityPreemption {
+                    work.state.job_mut(id).preempted += 1;
+                }
                 if !planted(Canary::LoseRequeued) {
                     enqueue(work.state, id);
                 }

@@ -26,6 +26,7 @@ impl Work<'_> {
                 // That it was told to leave may never have been heard.
                 self.leaving(node, id, reason, Span::ZERO);
                 self.state.lease_mut(id).stuck = true;
+                self.note_places(id);
             }
             Status::Ended(outcome, reason) => self.ended(node, id, outcome, reason),
         }

@@ -2,6 +2,7 @@
 
 use super::Work;
 use super::release::begin_release;
+use super::waiting::{dequeue, enqueue};
 use crate::bundle::{Bundle, GPUS_MAX};
 use crate::canary::{Canary, planted};
 use crate::command::{Command, JobSpec, Reply, Report};
@@ -241,7 +242,12 @@ impl Work<'_> {
             self.state.tie_rank = permutation(rules.scheduling.seed, len);
         }
         let ran_in_terms = self.state.runs_in_terms();
+        let ages = |rules: &Rules| (rules.scheduling.ageing, rules.scheduling.starvation_after);
+        let other = ages(&rules) != ages(&self.state.rules);
         self.state.rules = rules;
+        if other {
+            self.adopt_ageing();
+        }
         self.adopt_rules(ran_in_terms);
         *self.index = Index::new(self.state);
         self.state.changed.stir();
@@ -253,29 +259,6 @@ impl Work<'_> {
         self.adopt_gates();
         Ok(Reply::Done)
     }
-}
-
-/// Puts a job into the queue, or lets it wait for others first.
-pub fn enqueue(state: &mut State, id: JobId) {
-    if state.job(id).depends() && !planted(Canary::StartDependent) {
-        state.job_mut(id).state = JobState::Dependent;
-        return;
-    }
-    let job = state.job(id);
-    let (key, pool) = (state.line_of(job), state.shapes[job.shape].pool);
-    let usage = state.rank_usage(job.account);
-    state.queue.enter(id, key, pool, usage);
-    state.job_mut(id).state = JobState::Pending;
-    state.changed.stir();
-}
-
-/// Takes a job out of the queue.
-pub fn dequeue(state: &mut State, id: JobId) {
-    let job = state.job(id);
-    let (key, pool) = (state.line_of(job), state.shapes[job.shape].pool);
-    let usage = state.rank_usage(job.account);
-    state.queue.leave(id, key, pool, usage);
-    state.changed.stir();
 }
 
 /// Takes a job out of the state for good.

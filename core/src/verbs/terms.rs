@@ -40,8 +40,8 @@ impl Work<'_> {
         let lease = self.state.lease(id);
         let ends = lease.term_ends;
         let job = self.state.job(lease.job);
-        let shape = &self.state.shapes[lease.shape];
-        let amount = term_cost(self.state, job, shape, &lease.members, span);
+        // A lease pays by the band it was granted at, whatever its job's next would be.
+        let amount = term_cost(self.state, job, (&lease.members, lease.band()), span);
         if amount.is_zero() {
             self.state.lease_mut(id).next_span = Some(span);
             self.extend(id, ends.after(span));
@@ -189,8 +189,9 @@ impl Work<'_> {
         let usage = self.state.rank_usage(account);
         let other_first = self.state.queue.rerank(account, usage);
         let scheduling = &self.state.rules.scheduling;
-        let strict = scheduling.backfill == Backfill::Strict && scheduling.order == Order::Fair;
-        if other_first || strict {
+        // Where places are kept, the order of all decides whose.
+        let keeps = scheduling.backfill != Backfill::Greedy && scheduling.order == Order::Fair;
+        if other_first || keeps {
             self.state.changed.stir();
         }
     }

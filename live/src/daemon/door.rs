@@ -4,11 +4,12 @@ use super::access::Access;
 use anyhow::Context;
 use axum::serve::Listener;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context as Waker, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
@@ -16,6 +17,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Most connections at once: whoever comes then waits until another goes.
 const CONNECTIONS_MAX: usize = 4_096;
+/// The part of them that one user may have who is neither the daemon's nor root: nobody keeps the
+/// administrators out.
+const PART_OF_ONE: usize = 4;
 /// Most descriptors that are asked for: three a machine, one a connection, and some.
 const FILES_MAX: u64 = 65_536;
 
@@ -23,12 +27,26 @@ const FILES_MAX: u64 = 65_536;
 pub struct Door {
     listener: UnixListener,
     room: Arc<Semaphore>,
+    /// Most connections of one user, and how many each has.
+    most: usize,
+    here: Arc<Mutex<BTreeMap<u32, usize>>>,
 }
 
 /// A connection of this machine; it counts while it is there.
 pub struct Visitor {
     stream: UnixStream,
+    user: Option<u32>,
+    here: Arc<Mutex<BTreeMap<u32, usize>>>,
     _place: OwnedSemaphorePermit,
+}
+
+impl Drop for Visitor {
+    fn drop(&mut self) {
+        let mut here = self.here.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = self.user.and_then(|user| here.get_mut(&user)) {
+            *count = count.saturating_sub(1);
+        }
+    }
 }
 
 impl Door {
@@ -46,9 +64,31 @@ impl Door {
         let _ = std::fs::remove_file(path);
         let listener = UnixListener::bind(path)
             .with_context(|| format!("cannot listen on {}", path.display()))?;
-        let door = Self { listener, room: Arc::new(Semaphore::new(CONNECTIONS_MAX)) };
+        let files = getrlimit(Resource::Nofile).current.unwrap_or(FILES_MAX);
+        let all = usize::try_from(files / 2).unwrap_or(CONNECTIONS_MAX).min(CONNECTIONS_MAX);
+        let door = Self::of(listener, all);
         let_in(path, access)?;
         Ok(door)
+    }
+
+    fn of(listener: UnixListener, all: usize) -> Self {
+        let (room, most) = (Arc::new(Semaphore::new(all)), all / PART_OF_ONE);
+        Self { listener, room, most, here: Arc::default() }
+    }
+
+    /// Counts a connection in; `None` where its user has as many as one may.
+    fn count_in(&self, stream: UnixStream, place: OwnedSemaphorePermit) -> Option<Visitor> {
+        let user = stream.peer_cred().ok().map(|cred| cred.uid());
+        let free = [rustix::process::geteuid().as_raw(), 0];
+        let mut here = self.here.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(user) = user {
+            let count = here.entry(user).or_insert(0);
+            if *count >= self.most && !free.contains(&user) {
+                return None;
+            }
+            *count += 1;
+        }
+        Some(Visitor { stream, user, here: Arc::clone(&self.here), _place: place })
     }
 }
 
@@ -90,7 +130,7 @@ impl Visitor {
     /// Returns the user at the other end, by the kernel's word.
     #[must_use]
     pub fn user(&self) -> Option<u32> {
-        self.stream.peer_cred().ok().map(|cred| cred.uid())
+        self.user
     }
 }
 
@@ -99,13 +139,17 @@ impl Listener for Door {
     type Addr = tokio::net::unix::SocketAddr;
 
     async fn accept(&mut self) -> (Visitor, Self::Addr) {
-        let place = match Arc::clone(&self.room).acquire_owned().await {
-            Ok(place) => place,
-            Err(_) => std::future::pending().await,
-        };
-        // Too many descriptors, say, pass: this waits and tries again.
-        let (stream, from) = Listener::accept(&mut self.listener).await;
-        (Visitor { stream, _place: place }, from)
+        loop {
+            let place = match Arc::clone(&self.room).acquire_owned().await {
+                Ok(place) => place,
+                Err(_) => std::future::pending().await,
+            };
+            // Too many descriptors, say, pass: this waits and tries again.
+            let (stream, from) = Listener::accept(&mut self.listener).await;
+            if let Some(visitor) = self.count_in(stream, place) {
+                return (visitor, from);
+            }
+        }
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
@@ -150,7 +194,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sock");
         let mut door = Door::open(&path, &Access::default()).unwrap();
-        door.room = Arc::new(Semaphore::new(1));
+        (door.room, door.most) = (Arc::new(Semaphore::new(1)), 0);
         let _first = UnixStream::connect(&path).await.unwrap();
         let (visitor, _) = door.accept().await;
         assert_eq!(visitor.user(), Some(rustix::process::geteuid().as_raw()));

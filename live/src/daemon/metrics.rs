@@ -93,6 +93,16 @@ impl Counters {
     }
 }
 
+/// Returns what the budgets of live jobs may still cost, by account.
+fn committed(state: &State) -> BTreeMap<AccountId, u128> {
+    let mut all = BTreeMap::new();
+    for job in state.jobs.values() {
+        let left = job.budget.map_or(0, |budget| budget.saturating_sub(job.charged).get());
+        *all.entry(job.account).or_insert(0) += u128::from(left);
+    }
+    all
+}
+
 /// A page of metrics.
 struct Page(String);
 
@@ -208,7 +218,9 @@ impl Page {
         }
     }
 
-    fn accounts(&mut self, state: &State) {
+    /// Writes the credit of the accounts that whoever asks may look at.
+    fn accounts(&mut self, state: &State, may: impl Fn(&str) -> bool) {
+        let shown = || state.ledger.accounts.iter().filter(|(_, a)| may(&a.spec.name));
         let atp = |amount: u128| format!("{}.{:06}", amount / 1_000_000, amount % 1_000_000);
         type Of = fn(&State, AccountId) -> u128;
         let all: [(&str, &str, &str, Of); 5] = [
@@ -236,16 +248,22 @@ impl Page {
         ];
         for (name, kind, about, of) in all {
             self.kind(name, kind, about);
-            for (id, account) in state.ledger.accounts.iter() {
+            for (id, account) in shown() {
                 self.value(name, &[("account", &account.spec.name)], atp(of(state, id)));
             }
+        }
+        let (name, committed) = ("grid_atp_committed", committed(state));
+        self.kind(name, "gauge", "Credit that the budgets of live jobs may still cost, in ATP.");
+        for (id, account) in shown() {
+            let amount = committed.get(&id).copied().unwrap_or(0);
+            self.value(name, &[("account", &account.spec.name)], atp(amount));
         }
         let name = "grid_share";
         self.kind(name, "gauge", "Part of all decayed use over weight, the order of `fair`.");
         let use_of = |account: &Account| account.usage.get() >> 40;
         let accounts = || state.ledger.accounts.iter().map(|(_, account)| account);
         let all = accounts().map(use_of).fold(0_u128, u128::saturating_add);
-        for account in accounts() {
+        for (_, account) in shown() {
             let part = use_of(account).saturating_mul(1_000_000).checked_div(all).unwrap_or(0);
             let part = u64::try_from(part).unwrap_or(0);
             self.value(name, &[("account", &account.spec.name)], seconds(part, 6));
@@ -292,12 +310,17 @@ fn seconds(parts: u64, digits: usize) -> String {
 
 /// Returns the page.
 #[must_use]
-pub fn text(state: &State, lines: &[LineState], counters: &Counters, now: Time) -> String {
+pub fn text(
+    state: &State,
+    lines: &[LineState],
+    (counters, now): (&Counters, Time),
+    may: impl Fn(&str) -> bool,
+) -> String {
     let mut page = Page(String::new());
     page.jobs(state);
     page.nodes(state, lines);
     page.vitals(state, lines);
-    page.accounts(state);
+    page.accounts(state, may);
     page.prices(state);
     page.counters(counters, now);
     page.0

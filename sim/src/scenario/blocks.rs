@@ -137,6 +137,10 @@ pub struct Scheduling {
     pub backfill: Option<BackfillName>,
     pub backfill_order: Option<BackfillOrderName>,
     pub estimates: Option<EstimatesName>,
+    #[serde(deserialize_with = "given")]
+    pub ageing: Option<Option<Seconds>>,
+    #[serde(deserialize_with = "given")]
+    pub starvation_after: Option<Option<Seconds>>,
     pub seed: Option<u64>,
 }
 
@@ -212,6 +216,8 @@ pub struct Preemption {
     #[serde(deserialize_with = "given")]
     pub max_per_hour: Option<Option<u32>>,
     pub requeue: Option<bool>,
+    #[serde(deserialize_with = "given")]
+    pub boost_after: Option<Option<u32>>,
 }
 
 /// Tells `null` from a key that is left out.

@@ -238,6 +238,8 @@ fn scheduling(rules: &mut Scheduling, said: &file::Scheduling, seed: u64) {
         file::BackfillOrderName::Shortest => BackfillOrder::Shortest,
     });
     set(&mut rules.backfill_order, order);
+    set(&mut rules.ageing, said.ageing.map(|step| step.map(|s| s.0)));
+    set(&mut rules.starvation_after, said.starvation_after.map(|long| long.map(|s| s.0)));
     rules.seed = said.seed.unwrap_or(seed);
 }
 
@@ -249,6 +251,7 @@ fn preemption(rules: &mut Preemption, said: &file::Preemption) {
     set_span(&mut rules.hold, said.hold_seconds);
     set(&mut rules.per_hour_max, said.max_per_hour);
     set(&mut rules.requeue, said.requeue);
+    set(&mut rules.boost_after, said.boost_after);
 }
 
 fn atp(rules: &mut Atp, said: &file::Atp, resources: &[String]) -> Result<(), Fault> {

@@ -68,7 +68,7 @@ const CONSTANT: &str = "{ constant: { span: 100s } }";
 const NO_PREEMPTION: &str = "{ enabled: false }";
 /// Preemption at once, without notice, claim or limit.
 const RESUME: &str = "{ enabled: true, min_runtime: 0, grace_seconds: 0, hold_seconds: 0, \
-                      max_per_hour: null, requeue: true }";
+                      max_per_hour: null, boost_after: null, requeue: true }";
 
 /// All queues of TRUTHS.md section 3.
 pub(crate) fn cases() -> Vec<Case> {
@@ -117,7 +117,8 @@ impl Case {
         format!(
             "name: queue\nrecord_seconds: 100000000\natp: {{ enabled: false }}\n\
              resource_sharing: {{ owner: {{ kill_seconds: 0 }} }}\n\
-             execution:\n  scheduling: {{ strategy: first_fit, order: fifo, backfill: strict }}\n  \
+             execution:\n  scheduling: {{ strategy: first_fit, order: fifo, backfill: strict, \
+             ageing: null, starvation_after: null }}\n  \
              preemption: {}\nnodes: [{{ name: server, cores: {}, owner_use: none }}]\njobs:\n  \
              generator:\n    arrivals: {{ poisson: {{ rate_per_hour: {} }} }}\n    \
              jobs: {jobs}\n    classes:\n{}",

@@ -359,6 +359,14 @@ pub fn rules(profile: Profile) -> impl Strategy<Value = Rules> {
             _ => Backfill::Conservative,
         };
         rules.scheduling.seed = scheduling.3;
+        if profile.reserves {
+            let (step, long) = (scheduling.3 % 4 * 60, scheduling.3 % 5 * 150);
+            rules.scheduling.ageing = (step > 0).then(|| Span::seconds(step));
+            rules.scheduling.starvation_after = (long > 0).then(|| Span::seconds(long));
+        } else {
+            (rules.scheduling.ageing, rules.scheduling.starvation_after) = (None, None);
+        }
+        rules.preemption.boost_after = (scheduling.3 % 3 > 0).then_some(1);
         if scheduling.3 % 3 == 0 {
             rules.scheduling.backfill_order = BackfillOrder::Shortest;
         }

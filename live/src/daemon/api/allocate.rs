@@ -29,7 +29,13 @@ pub(super) fn operations() -> Vec<Operation> {
             "Take capacity of one kind without a command",
             post(request),
         ),
-        ("delete", "/v1/allocations/{job}", "release_resources", "Give it back", delete(release)),
+        (
+            "delete",
+            "/v1/allocations/{job}",
+            "release_resources",
+            "Give it back; it ends as cancelled",
+            delete(release),
+        ),
         (
             "post",
             "/v1/tasks",
@@ -41,7 +47,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "post",
             "/v1/tasks/{job}/complete",
             "complete_task",
-            "Say that it is done: what it held is free",
+            "Say that it is done: what it held is free; it ends as cancelled",
             post(release),
         ),
     ]

@@ -278,12 +278,15 @@ async fn deposit(
     Ok(Json(json!({ "account": name })))
 }
 
-async fn metrics(State(shared): State<Shared>) -> Result<String, Wrong> {
+async fn metrics(
+    State(shared): State<Shared>,
+    Extension(who): Extension<Who>,
+) -> Result<String, Wrong> {
     let counters = shared.handle.counters().await?;
     let lines: Vec<LineState> = shared.lines.iter().map(Line::state).collect();
     let now = crate::clock::since_boot();
     let look = move |grid: &Grid, _: &mut History| {
-        super::metrics::text(grid.state(), &lines, &counters, now)
+        super::metrics::text(grid.state(), &lines, (&counters, now), |name| who.acts_for(name))
     };
     Ok(shared.handle.look(look).await?)
 }

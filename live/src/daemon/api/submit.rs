@@ -106,6 +106,10 @@ pub(super) async fn submit_for(
         spec.map(|spec| (spec, history.new_program()))
     });
     let ((account, mut spec), (program, folder)) = found.await?.map_err(bad)?;
+    if let Some(budget) = spec.budget {
+        let atp = gridsim::json::fixed(budget.get().into());
+        asked.program.env.push(("GRID_ATP_BUDGET".to_owned(), atp));
+    }
     let handle = shared.handle.clone();
     let kept = tokio::task::spawn_blocking(move || {
         keep_program(&folder, program, &asked.program).map_err(|error| unkept(&handle, error))
