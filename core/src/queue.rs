@@ -10,6 +10,7 @@ use crate::ids::{AccountId, JobId, PoolId, ShapeId};
 use crate::jobs::STARVING;
 use crate::units::Priority;
 use alloc::collections::{BTreeMap, BTreeSet};
+use core::ops::Bound::{Excluded, Unbounded};
 use serde::{Deserialize, Serialize};
 
 /// The key of a line.
@@ -185,23 +186,13 @@ impl Queue {
     /// Returns the first line of a shape that comes after `after`.
     #[must_use]
     pub fn next(&self, shape: ShapeId, after: Option<Rank>) -> Option<Rank> {
-        use core::ops::Bound::{Excluded, Unbounded};
-        let ranks = self.ranks.get(&shape)?;
-        match after {
-            None => ranks.first().copied(),
-            Some(rank) => ranks.range((Excluded(rank), Unbounded)).next().copied(),
-        }
+        first_after(self.ranks.get(&shape)?, after)
     }
 
     /// Returns the first line of a pool that comes after `after`.
     #[must_use]
     pub fn next_of(&self, pool: PoolId, after: Option<Rank>) -> Option<Rank> {
-        use core::ops::Bound::{Excluded, Unbounded};
-        let ranks = self.order.get(&pool)?;
-        match after {
-            None => ranks.first().copied(),
-            Some(rank) => ranks.range((Excluded(rank), Unbounded)).next().copied(),
-        }
+        first_after(self.order.get(&pool)?, after)
     }
 
     /// Walks the ranks of a pool, first first.
@@ -229,7 +220,6 @@ impl Queue {
 
     /// Walks the jobs of a line that come after one of them, in order.
     pub fn jobs_after(&self, key: LineKey, job: JobId) -> impl Iterator<Item = JobId> {
-        use core::ops::Bound::{Excluded, Unbounded};
         let after = (Excluded(job), Unbounded);
         self.lines.get(&key).into_iter().flat_map(move |line| line.jobs.range(after)).copied()
     }
@@ -259,6 +249,14 @@ fn slot(
     priority: Priority,
 ) -> Option<&mut u64> {
     waiting.entry(pool).or_default().get_mut(priority.band() as usize)
+}
+
+/// Returns the first rank that comes after `after`.
+fn first_after(ranks: &BTreeSet<Rank>, after: Option<Rank>) -> Option<Rank> {
+    match after {
+        None => ranks.first().copied(),
+        Some(rank) => ranks.range((Excluded(rank), Unbounded)).next().copied(),
+    }
 }
 
 /// Returns the rank of a job of a line. Of those that starve the oldest goes first, whoever's.

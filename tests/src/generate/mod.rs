@@ -324,6 +324,13 @@ fn node(profile: Profile) -> impl Strategy<Value = NodeSpec> {
     })
 }
 
+/// Returns a step of ageing and when a job starves, either of which may be never.
+fn ages(seed: u64) -> (Option<Span>, Option<Span>) {
+    let (step, long) = (seed % 4 * 60, seed % 5 * 150);
+    let some = |seconds: u64| (seconds > 0).then(|| Span::seconds(seconds));
+    (some(step), some(long))
+}
+
 /// Generates the rules.
 pub fn rules(profile: Profile) -> impl Strategy<Value = Rules> {
     let places = prop_oneof![
@@ -359,13 +366,8 @@ pub fn rules(profile: Profile) -> impl Strategy<Value = Rules> {
             _ => Backfill::Conservative,
         };
         rules.scheduling.seed = scheduling.3;
-        if profile.reserves {
-            let (step, long) = (scheduling.3 % 4 * 60, scheduling.3 % 5 * 150);
-            rules.scheduling.ageing = (step > 0).then(|| Span::seconds(step));
-            rules.scheduling.starvation_after = (long > 0).then(|| Span::seconds(long));
-        } else {
-            (rules.scheduling.ageing, rules.scheduling.starvation_after) = (None, None);
-        }
+        (rules.scheduling.ageing, rules.scheduling.starvation_after) =
+            if profile.reserves { ages(scheduling.3) } else { (None, None) };
         rules.preemption.boost_after = (scheduling.3 % 3 > 0).then_some(1);
         if scheduling.3 % 3 == 0 {
             rules.scheduling.backfill_order = BackfillOrder::Shortest;
