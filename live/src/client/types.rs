@@ -74,9 +74,11 @@ pub struct JobRequest {
 /// What each member of a job needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct NeedsRequest {
-    /// Cores.
+    /// Cores; none where nothing is said.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub cpu_cores: String,
-    /// Memory in GiB.
+    /// Memory in GiB; none where nothing is said.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub memory_gb: String,
     /// GPUs.
     pub gpus: u8,
