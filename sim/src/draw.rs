@@ -8,9 +8,7 @@ use crate::rng::{Stream, stream};
 use crate::scenario::build::NodeLoad;
 use crate::work::{Blow, BlowRecord, JobExtra, JobRecord, LoadSeries, NetworkRecord};
 use gridcore::bundle::{Bundle, GpuNeed, Needs};
-use gridcore::config::{
-    Backfill, BackfillOrder, Config, Hours, Lend, NodeSpec, Order, Policy, Rules, Strategy,
-};
+use gridcore::config::{Backfill, Config, Hours, Lend, NodeSpec, Order, Policy, Rules, Strategy};
 use gridcore::ids::AccountId;
 use gridcore::units::{BasisPoints, Bytes, MilliCores, PerMille, Priority, Span, Time};
 
@@ -92,14 +90,12 @@ pub fn rules(dice: &mut Dice<'_>) -> Rules {
     ];
     rules.scheduling.strategy = dice.pick(&places).unwrap_or(Strategy::BestFit);
     rules.scheduling.order = if dice.one_in(2) { Order::Fair } else { Order::Fifo };
-    let behind = [Backfill::Strict, Backfill::Greedy, Backfill::Easy, Backfill::Conservative];
-    rules.scheduling.backfill = dice.pick(&behind).unwrap_or(Backfill::Easy);
-    let orders = [BackfillOrder::Queue, BackfillOrder::Shortest];
-    rules.scheduling.backfill_order = dice.pick(&orders).unwrap_or(BackfillOrder::Queue);
+    rules.scheduling.backfill = if dice.one_in(4) { Backfill::Strict } else { Backfill::Greedy };
+    // Places that are kept, age and boosts are for the properties: here the rarest planted bugs must
+    // stay within reach.
+    (rules.scheduling.ageing, rules.scheduling.starvation_after) = (None, None);
+    rules.preemption.boost_after = None;
     rules.scheduling.seed = dice.below(1_000);
-    let steps = [None, Some(60), Some(300)].map(|step| step.map(Span::seconds));
-    rules.scheduling.ageing = dice.pick(&steps).unwrap_or(None);
-    rules.scheduling.starvation_after = dice.pick(&steps).unwrap_or(None);
     rules.term.0 = dice.pick(&[60, 60, 120, 300, 300]).map_or(Span::minutes(5), Span::seconds);
     rules.preemption.grace = dice.seconds(0, 60);
     rules.preemption.runtime_min = dice.seconds(0, 300);
