@@ -91,8 +91,8 @@ pub fn rules(dice: &mut Dice<'_>) -> Rules {
     rules.scheduling.strategy = dice.pick(&places).unwrap_or(Strategy::BestFit);
     rules.scheduling.order = if dice.one_in(2) { Order::Fair } else { Order::Fifo };
     rules.scheduling.backfill = if dice.one_in(4) { Backfill::Strict } else { Backfill::Greedy };
-    // Places that are kept, age and boosts are for the properties: here the rarest planted bugs must
-    // stay within reach.
+    // Places that are kept, age and boosts are for the properties: here the rarest planted bugs
+    // must stay within reach.
     (rules.scheduling.ageing, rules.scheduling.starvation_after) = (None, None);
     rules.preemption.boost_after = None;
     rules.scheduling.seed = dice.below(1_000);
