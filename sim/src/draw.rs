@@ -8,7 +8,9 @@ use crate::rng::{Stream, stream};
 use crate::scenario::build::NodeLoad;
 use crate::work::{Blow, BlowRecord, JobExtra, JobRecord, LoadSeries, NetworkRecord};
 use gridcore::bundle::{Bundle, GpuNeed, Needs};
-use gridcore::config::{Backfill, Config, Hours, Lend, NodeSpec, Order, Policy, Rules, Strategy};
+use gridcore::config::{
+    Backfill, BackfillOrder, Config, Hours, Lend, NodeSpec, Order, Policy, Rules, Strategy,
+};
 use gridcore::ids::AccountId;
 use gridcore::units::{BasisPoints, Bytes, MilliCores, PerMille, Priority, Span, Time};
 
@@ -90,11 +92,7 @@ pub fn rules(dice: &mut Dice<'_>) -> Rules {
     ];
     rules.scheduling.strategy = dice.pick(&places).unwrap_or(Strategy::BestFit);
     rules.scheduling.order = if dice.one_in(2) { Order::Fair } else { Order::Fifo };
-    rules.scheduling.backfill = if dice.one_in(4) { Backfill::Strict } else { Backfill::Greedy };
-    // Places that are kept, age and boosts are for the properties: here the rarest planted bugs
-    // must stay within reach.
-    (rules.scheduling.ageing, rules.scheduling.starvation_after) = (None, None);
-    rules.preemption.boost_after = None;
+    waiting(&mut rules, dice);
     rules.scheduling.seed = dice.below(1_000);
     rules.term.0 = dice.pick(&[60, 60, 120, 300, 300]).map_or(Span::minutes(5), Span::seconds);
     rules.preemption.grace = dice.seconds(0, 60);
@@ -116,6 +114,24 @@ pub fn rules(dice: &mut Dice<'_>) -> Rules {
         rules.offering.lend_hours = Some(Hours { from: to + closed, to });
     }
     rules
+}
+
+/// Draws how jobs get past each other: in half the seeds places are kept and who waits grows older.
+fn waiting(rules: &mut Rules, dice: &mut Dice<'_>) {
+    if dice.one_in(2) {
+        rules.scheduling.backfill =
+            if dice.one_in(4) { Backfill::Strict } else { Backfill::Greedy };
+        (rules.scheduling.ageing, rules.scheduling.starvation_after) = (None, None);
+        rules.preemption.boost_after = None;
+        return;
+    }
+    let behind = [Backfill::Strict, Backfill::Greedy, Backfill::Easy, Backfill::Conservative];
+    rules.scheduling.backfill = dice.pick(&behind).unwrap_or(Backfill::Easy);
+    let orders = [BackfillOrder::Queue, BackfillOrder::Shortest];
+    rules.scheduling.backfill_order = dice.pick(&orders).unwrap_or(BackfillOrder::Queue);
+    let steps = [None, Some(60), Some(300)].map(|step| step.map(Span::seconds));
+    rules.scheduling.ageing = dice.pick(&steps).unwrap_or(None);
+    rules.scheduling.starvation_after = dice.pick(&steps).unwrap_or(None);
 }
 
 /// Chooses the machine of a number.
