@@ -4,15 +4,20 @@
 use crate::measure::{Dice, median, nanos, say, tenths};
 use gridcore::bundle::{Bundle, Needs};
 use gridcore::command::{Command, Entry, JobSpec, Outcome, Report, Request};
-use gridcore::config::{AccountSpec, Config, NodeSpec, PoolSpec, Rules};
+use gridcore::config::{AccountSpec, Backfill, Config, NodeSpec, PoolSpec, Rules};
 use gridcore::effect::Effect;
+use gridcore::explain::explain;
 use gridcore::grid::Grid;
 use gridcore::ids::{AccountId, Epoch, LeaseId, NodeId, Seq};
-use gridcore::units::{Bytes, MicroAtp, MilliCores, Span, Time};
+use gridcore::jobs::{Job, JobState};
+use gridcore::units::{Bytes, MicroAtp, MilliCores, Priority, Span, Time};
 use gridcore::wire::{Order, Status};
+use std::hint::black_box;
 
 /// Pairs of an end and a submission per measurement.
 const PAIRS: u64 = 20_000;
+/// Pairs of single decisions that are timed.
+const DECISIONS: u64 = 5_000;
 /// Different requests.
 const SHAPES: u64 = 16;
 /// Borrowing accounts; one more lends.
@@ -28,6 +33,8 @@ struct Busy {
     dice: Dice,
     effects: Vec<Effect>,
     running: Vec<(NodeId, LeaseId, Epoch)>,
+    /// Those among them that were told to leave.
+    leaving: Vec<(NodeId, LeaseId, Epoch)>,
 }
 
 /// Prints a row per size, with and without money, then with a long queue.
@@ -57,6 +64,34 @@ pub(crate) fn run() {
     say(&format!("   10,000 nodes over 100: {a} without money, {b} with, {c} with a long queue"));
 }
 
+/// Prints how long single decisions take where much waits: ends, submissions of every class, those
+/// that make others leave, and the reasons of jobs that wait.
+pub(crate) fn decisions() {
+    say("decisions: full, 10,000 jobs waiting, 16 shapes, fair, money, preemption; microseconds");
+    say("   nodes  backfill    applied    p50    p99     max   explained    p50    p99     max");
+    for nodes in [100, 1_000, 10_000] {
+        for backfill in [Backfill::Greedy, Backfill::Easy] {
+            let mut busy = Busy::new(nodes, true, 10_000);
+            let mut rules = busy.grid.state().rules.clone();
+            rules.scheduling.backfill = backfill;
+            rules.preemption.runtime_min = Span::ZERO;
+            rules.preemption.per_hour_max = None;
+            busy.apply(Command::Request(Request::Configure(Box::new(rules))));
+            let (applied, explained) = busy.decide();
+            let name = if backfill == Backfill::Easy { "easy" } else { "greedy" };
+            say(&format!("{nodes:>8} {name:>9} {} {}", spread(applied), spread(explained)));
+        }
+    }
+}
+
+/// Writes how many times there are, and their median, 99th percentile and largest in microseconds.
+fn spread(mut times: Vec<u128>) -> String {
+    times.sort_unstable();
+    let at = |percent: usize| times.get((times.len() * percent).div_ceil(100).saturating_sub(1));
+    let us = |time: Option<&u128>| tenths(time.copied().unwrap_or(0), 1_000);
+    format!("{:>10} {:>6} {:>6} {:>7}", times.len(), us(at(50)), us(at(99)), us(times.last()))
+}
+
 /// Runs one size once, to count its instructions from outside.
 pub(crate) fn run_one(nodes: &str) {
     let nodes = nodes.parse().unwrap_or(100);
@@ -77,6 +112,7 @@ impl Busy {
             dice: Dice(7),
             effects: Vec::new(),
             running: Vec::new(),
+            leaving: Vec::new(),
         };
         busy.apply(Command::Wake);
         let full = u64::from(nodes) * u64::from(CORES) * 900;
@@ -104,7 +140,42 @@ impl Busy {
         }
     }
 
+    /// Ends and submits as [`Busy::steady`], now and then a job of a higher class; returns how long
+    /// each command took, and each question why a job waits.
+    fn decide(&mut self) -> (Vec<u128>, Vec<u128>) {
+        let (mut applied, mut explained) = (Vec::new(), Vec::new());
+        for pair in 0..DECISIONS {
+            self.now = self.now.after(Span::new(50));
+            applied.push(nanos(|| self.end()));
+            while let Some((node, lease, epoch)) = self.leaving.pop() {
+                let status = Status::Ended(Outcome::Stopped, None);
+                let gone = Report::Lease { node, lease, epoch, status };
+                applied.push(nanos(|| self.apply(Command::Report(gone))));
+            }
+            let priority = match self.dice.below(50) {
+                0 => Priority::URGENT,
+                1 | 2 => Priority::HIGH,
+                _ => Priority::MEDIUM,
+            };
+            let limit = Some(Span::minutes(30 + self.dice.below(600)));
+            applied.push(nanos(|| self.submit_as(priority, limit)));
+            if pair.is_multiple_of(10) {
+                let waits = |job: &&Job| job.state == JobState::Pending;
+                let jobs = self.grid.state().jobs.values().filter(waits);
+                let nth = usize::try_from(self.dice.below(10_000)).unwrap_or(0);
+                let job = jobs.map(|job| job.id).nth(nth);
+                let state = self.grid.state();
+                explained.extend(job.map(|job| nanos(|| drop(black_box(explain(state, job))))));
+            }
+        }
+        (applied, explained)
+    }
+
     fn submit(&mut self) {
+        self.submit_as(Priority::MEDIUM, None);
+    }
+
+    fn submit_as(&mut self, priority: Priority, limit: Option<Span>) {
         let shape = self.dice.below(SHAPES);
         let account =
             AccountId::new(u32::try_from(self.dice.below(u64::from(ACCOUNTS))).unwrap_or(0));
@@ -113,7 +184,7 @@ impl Busy {
             memory: Bytes::new((1 + shape / 4) << 30),
             ..Needs::default()
         };
-        let job = Box::new(JobSpec { needs, ..JobSpec::default() });
+        let job = Box::new(JobSpec { needs, priority, limit, ..JobSpec::default() });
         self.apply(Command::Request(Request::SubmitJob { account, job }));
     }
 
@@ -136,6 +207,9 @@ impl Busy {
         for effect in self.effects.drain(..) {
             if let Effect::Order { node, order: Order::Start(start) } = effect {
                 self.running.push((node, start.lease, start.epoch));
+            } else if let Effect::Order { order: Order::Leave { lease, .. }, .. } = effect {
+                let here = self.running.iter().position(|(_, other, _)| *other == lease);
+                self.leaving.extend(here.map(|i| self.running.swap_remove(i)));
             }
         }
     }
@@ -145,8 +219,8 @@ impl Busy {
 fn config(nodes: u32, money: bool) -> Config {
     let mut rules = Rules::default();
     rules.atp.enabled = money;
-    let account =
-        |i: u32| AccountSpec { name: format!("a{i}"), weight: 1, deposit: MicroAtp::new(1 << 58) };
+    rules.scheduling.backfill = Backfill::Greedy;
+    let account = |i: u32| AccountSpec::new(&format!("a{i}"), MicroAtp::new(1 << 58));
     let capacity =
         Bundle { cpu: MilliCores::whole(CORES), memory: Bytes::gib(128), ..Bundle::ZERO };
     let node = |i: u32| NodeSpec {

@@ -1,4 +1,5 @@
-//! Measured work: `cargo run --release -p gridbenches -- kernel|core|sim|memory|all|live`.
+//! Measured work: `cargo run --release -p gridbenches -- WHAT`, where WHAT is kernel, core,
+//! decisions, sim, memory, all or live.
 //!
 //! Every figure is the median of several runs of the same seeded work. Nothing here is a test: it
 //! prints and never judges. README.md has the figures of one machine.
@@ -19,12 +20,14 @@ fn main() -> ExitCode {
     match words.as_slice() {
         ["kernel"] => kernel::run(),
         ["core"] => core::run(),
+        ["decisions"] => core::decisions(),
         ["core", nodes] => core::run_one(nodes),
         ["sim"] => whole::run_sim(),
         ["memory"] => whole::run_memory(),
         ["all"] => {
             kernel::run();
             core::run();
+            core::decisions();
             whole::run_sim();
             whole::run_memory();
         }
@@ -32,7 +35,8 @@ fn main() -> ExitCode {
         ["live", "--hosts", hosts] => return live::run(hosts),
         ["one", name] => return whole::run_one(name),
         _ => {
-            say("usage: gridbenches kernel | core [NODES] | sim | memory | all | live [--hosts N]");
+            say("usage: gridbenches kernel | core [NODES] | decisions | sim | memory | all");
+            say("       gridbenches live [--hosts N]");
             return ExitCode::from(2);
         }
     }
