@@ -11,6 +11,11 @@ use serde::{Deserialize, Serialize};
 pub enum Blocker {
     /// Its account holds it.
     Held,
+    /// It is held because node after node was lost soon after it had started there.
+    BackoffAfterFailure {
+        /// How many.
+        nodes: u32,
+    },
     /// Other jobs must complete first.
     Dependency {
         /// The first of them.
@@ -105,6 +110,7 @@ impl Blocker {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Held => "Held",
+            Self::BackoffAfterFailure { .. } => "BackoffAfterFailure",
             Self::Dependency { .. } => "Dependency",
             Self::DependencyNeverSatisfied { .. } => "DependencyNeverSatisfied",
             Self::NoMatchingNode => "NoMatchingNode",
@@ -129,6 +135,12 @@ impl core::fmt::Display for Blocker {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Held => f.write_str("its account holds it"),
+            Self::BackoffAfterFailure { nodes } => {
+                write!(
+                    f,
+                    "{nodes} nodes were lost soon after it started there: release it to try again"
+                )
+            }
             Self::Dependency { on, jobs: 1 } => write!(f, "{on} must complete first"),
             Self::Dependency { on, jobs } => {
                 write!(f, "{jobs} jobs must complete first, the first of them {on}")

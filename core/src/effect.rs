@@ -60,6 +60,11 @@ pub enum Effect {
         /// Work that was lost.
         lost: Span,
     },
+    /// A node takes nothing new any more because too much has failed there; the state says why.
+    Drained {
+        /// The node.
+        node: NodeId,
+    },
     /// Credit moved.
     Moved(Transfer),
     /// An offer was opened or closed.

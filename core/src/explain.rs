@@ -11,11 +11,11 @@ use crate::ids::{JobId, NodeId, PoolId};
 use crate::jobs::{Job, JobState, STARVING, Shape};
 use crate::leases::LeaseState;
 use crate::placement::{members_on, suits};
-use crate::preempt::is_eligible;
+use crate::preempt::{is_within_quota, loans};
 use crate::queue::Rank;
 use crate::shadow::{Shadow, end_of};
 use crate::state::State;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 /// What the suitable nodes look like to one job.
@@ -38,6 +38,10 @@ pub fn explain(state: &State, id: JobId) -> Option<Explanation> {
     let mut blockers = Vec::new();
     match job.state {
         JobState::Running(_) => return None,
+        JobState::Held if job.is_suspect(&state.rules.health) => {
+            let nodes = count(job.lost_with.len());
+            blockers.push(Blocker::BackoffAfterFailure { nodes });
+        }
         JobState::Held => blockers.push(Blocker::Held),
         JobState::Nominated => {
             let left = state.claims.get(&id).map_or(0, |claim| claim.victims.len());
@@ -182,14 +186,17 @@ fn protected(state: &State, job: &Job, shape: &Shape) -> u32 {
     let rules = &state.rules.preemption;
     let lowest = state.pools[shape.pool].running.lowest();
     let may = |low: u8| job.priority.class() >= low.saturating_add(rules.gap_min);
-    if !rules.enabled || !lowest.is_some_and(may) {
+    let recalls = is_within_quota(state, job);
+    if !rules.enabled || !(recalls || lowest.is_some_and(may)) {
         return 0;
     }
+    let loans = if recalls { loans(state, job.account) } else { BTreeSet::new() };
     let young = |lease: &&crate::leases::Lease| {
+        let boosted = state.job(lease.job).is_boosted(lease.ran(state.now), rules);
+        let lower = !boosted && may(lease.priority.class());
         lease.state == LeaseState::Active
-            && !state.job(lease.job).is_boosted(lease.ran(state.now), rules)
-            && may(lease.priority.class())
-            && !is_eligible(state, lease, job)
+            && (lower || loans.contains(&lease.id))
+            && lease.ran(state.now) < rules.runtime_min
     };
     count(state.leases.values().filter(young).count())
 }

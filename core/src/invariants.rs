@@ -99,6 +99,21 @@ fn check_ledger(state: &State, out: &mut Breaches) {
             format!("{id}: {held} in open holds, {} held", account.held)
         });
     }
+    for (id, account) in ledger.accounts.iter() {
+        let mut using = Bundle::ZERO;
+        let held = state
+            .leases
+            .values()
+            .filter(|lease| lease.account == id && lease.state != LeaseState::Released);
+        for lease in held {
+            for _ in lease.members.iter().filter(|m| !lease.gone.contains(&m.node)) {
+                using.add(&lease.needs.bundle());
+            }
+        }
+        out.need(32, using == account.using, || {
+            format!("{id}: its leases hold {using:?}, {:?} counted", account.using)
+        });
+    }
     out.need(1, sum == 0, || format!("all balances add up to {sum}"));
     let leases = state.leases.values();
     let used = leases.flat_map(|l| [l.hold, l.next_hold, l.cover]).flatten();
@@ -310,9 +325,17 @@ fn check_victims(before: &State, after: &State, out: &mut Breaches) {
     let rules = &before.rules.preemption;
     for lease in after.leases.values().filter(|lease| lease.state == LeaseState::Releasing) {
         let was = before.leases.get(&lease.id).is_some_and(|l| l.state == LeaseState::Releasing);
-        if !was && lease.reason == Some(EvictionReason::PriorityPreemption) {
+        let recalled = lease.reason == Some(EvictionReason::QuotaReclaim);
+        if !was && (recalled || lease.reason == Some(EvictionReason::PriorityPreemption)) {
             let planned = after.claims.values().any(|claim| claim.victims.contains(&lease.id));
             out.need(30, planned, || format!("{} makes way for nobody", lease.id));
+        }
+        if !was && recalled {
+            let row = after.account(lease.account);
+            let quota = row.spec.quota.unwrap_or(Bundle::ZERO);
+            out.need(32, !row.using.fits_in(&quota), || {
+                format!("{} is recalled and within the quota of {}", lease.id, lease.account)
+            });
         }
     }
     for (id, claim) in after.claims.iter().filter(|(id, _)| !before.claims.contains_key(id)) {

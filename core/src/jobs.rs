@@ -6,7 +6,7 @@
 
 use crate::bundle::{Bundle, Needs};
 use crate::command::{JobSpec, LabelNeed};
-use crate::config::{Preemption, Scheduling};
+use crate::config::{Health, Preemption, Scheduling};
 use crate::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, PoolId, ShapeId, Table};
 use crate::units::{MicroAtp, Priority, Span, Time};
 use crate::wire::Task;
@@ -204,6 +204,8 @@ pub struct Job {
     pub ages_at: Option<Time>,
     /// How often it made way for a higher class.
     pub preempted: u32,
+    /// Nodes that were lost one after another soon after it had started there.
+    pub lost_with: BTreeSet<NodeId>,
     /// Whether its account took it back while it was running: it does not wait again.
     pub cancelled: bool,
 }
@@ -234,6 +236,7 @@ impl Job {
             waits_since: None,
             ages_at: None,
             preempted: 0,
+            lost_with: BTreeSet::new(),
             cancelled: false,
         }
     }
@@ -291,6 +294,13 @@ impl Job {
             return self.priority.max(Priority::MEDIUM);
         }
         self.priority
+    }
+
+    /// Returns whether it is held because too many nodes were lost with it.
+    #[must_use]
+    pub fn is_suspect(&self, health: &Health) -> bool {
+        let nodes = self.lost_with.len();
+        health.nodes.is_some_and(|most| nodes >= usize::try_from(most).unwrap_or(usize::MAX))
     }
 
     /// Returns the work that would be lost if it were stopped after running for `ran`.

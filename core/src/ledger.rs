@@ -6,11 +6,12 @@
 //! lease, no job and no price; who is paid how much is decided elsewhere and arrives as
 //! [`Payment`]s.
 
+use crate::bundle::Bundle;
 use crate::canary::{Canary, planted};
 use crate::config::{AccountSpec, MINTED_MAX};
 use crate::deny::Denied;
 use crate::effect::{Effect, Party, Transfer, TransferKind};
-use crate::ids::{AccountId, HoldId, LeaseId, Table, TransferId};
+use crate::ids::{AccountId, HoldId, LeaseId, NodeId, Table, TransferId};
 use crate::rows::Rows;
 use crate::units::{MicroAtp, Ppm, Time};
 use alloc::vec::Vec;
@@ -34,6 +35,10 @@ pub struct Account {
     pub earned: u128,
     /// Paid as a borrower over its lifetime.
     pub spent: u128,
+    /// What its leases hold, those that are leaving included.
+    pub using: Bundle,
+    /// Work of it that completed last, and where; and the last on another node than that.
+    pub completed: [Option<(NodeId, Time)>; 2],
     /// Decayed dominant use over weight, for the order `fair` (see [`crate::usage::Usage`]).
     pub usage: crate::usage::Usage,
 }
@@ -67,6 +72,8 @@ pub struct Ledger {
     pub accounts: Table<AccountId, Account>,
     /// The open holds.
     pub holds: Rows<HoldId, Hold>,
+    /// Whether any account has a quota of its own.
+    pub guarantees: bool,
     /// Fees and what came of them.
     pub treasury: MicroAtp,
     /// Everything ever minted, as a negative balance.
@@ -88,6 +95,7 @@ impl Ledger {
         let mut ledger = Self {
             next_hold: HoldId::new(1),
             next_transfer: TransferId::new(1),
+            guarantees: specs.iter().any(|spec| spec.quota.is_some()),
             ..Self::default()
         };
         for spec in specs {
@@ -98,6 +106,8 @@ impl Ledger {
                 granted: 0,
                 earned: 0,
                 spent: 0,
+                using: Bundle::ZERO,
+                completed: [None; 2],
                 usage: crate::usage::Usage::default(),
             });
         }

@@ -14,7 +14,7 @@
 //! | 4 | [`nodes`] [`load`] [`offers`] [`jobs`] [`queue`] [`leases`] [`ledger`] [`tariff`] [`due`] [`links`] [`clients`] |
 //! | 3 | [`config`] [`command`] [`effect`] [`deny`] [`blocker`] [`forecast`] [`pressure`] [`trend`] [`usage`] [`wire`] [`encode`] [`decode`] |
 //! | 2 | [`bundle`] [`rows`] |
-//! | 1 | [`units`] [`ids`] [`canary`] |
+//! | 1 | [`units`] [`ids`] [`share`] [`canary`] |
 //!
 //! A module uses only what is below it, or on its own floor without a circle; a test reads this
 //! table's twin and the imports.
@@ -55,6 +55,7 @@ pub mod pressure;
 pub mod queue;
 pub mod rows;
 pub mod shadow;
+pub mod share;
 pub mod snapshot;
 pub mod state;
 pub mod station;

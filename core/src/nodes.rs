@@ -5,7 +5,7 @@
 
 use crate::bundle::{Bundle, GpuNeed, Needs};
 use crate::config::{Balance, Gates, Lend, NodeSpec, Offering};
-use crate::ids::LeaseId;
+use crate::ids::{AccountId, JobId, LeaseId, ShapeId};
 use crate::load::Load;
 use crate::offers::Offer;
 use crate::units::{BasisPoints, Bytes, MilliCores, MilliGpus, PerMille, Time};
@@ -42,6 +42,19 @@ impl Gpu {
     }
 }
 
+/// A job that failed on a node soon after its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// When.
+    pub at: Time,
+    /// The job.
+    pub job: JobId,
+    /// Its account.
+    pub account: AccountId,
+    /// Its shape.
+    pub shape: ShapeId,
+}
+
 /// A machine with an owner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
@@ -51,6 +64,9 @@ pub struct Node {
     pub up: bool,
     /// Why it takes nothing new, if an administrator said so.
     pub draining: Option<String>,
+    /// Jobs that failed here soon after their start, oldest first, while nothing of the same
+    /// account and shape has completed here since.
+    pub failures: Vec<Failure>,
     /// Its devices.
     pub gpus: Vec<Gpu>,
     /// What leases hold, those that are leaving included.
@@ -95,6 +111,7 @@ impl Node {
             spec,
             up: true,
             draining: None,
+            failures: Vec::new(),
             gpus,
             leased: Bundle::ZERO,
             claimed: Bundle::ZERO,

@@ -4,9 +4,10 @@
 //! member fits. It is the smallest set by inclusion (greedy, then fill back). Nothing is evicted
 //! here. Members of one gang are planned on different nodes.
 
-use crate::bundle::{Bundle, Needs};
+use crate::bundle::{Bundle, Dimension, Needs};
 use crate::canary::{Canary, planted};
-use crate::ids::{JobId, LeaseId, NodeId};
+use crate::effect::EvictionReason;
+use crate::ids::{AccountId, JobId, LeaseId, NodeId};
 use crate::index::Index;
 use crate::jobs::{Job, Shape};
 use crate::leases::{Lease, LeaseState, Member};
@@ -14,7 +15,7 @@ use crate::nodes::{Gpu, Node};
 use crate::placement::tightest_of;
 use crate::state::State;
 use crate::units::Span;
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 /// Where a job goes and who leaves for it.
@@ -29,36 +30,123 @@ pub struct Plan {
 /// What one node would have to give up: worst victim's class, lost work, victims, tie.
 type NodePlan = ((u8, u64, usize), (i32, u32), NodeId, Vec<LeaseId>);
 
-/// Returns whether a lease may be a victim of a job at all.
-#[must_use]
-pub fn is_eligible(state: &State, lease: &Lease, job: &Job) -> bool {
-    let rules = &state.rules.preemption;
-    let gap = job.priority.class().checked_sub(lease.priority.class());
-    let own = |member: &Member| state.nodes[member.node].spec.owner == lease.account;
-    let boosted = state.job(lease.job).is_boosted(lease.ran(state.now), rules);
-    lease.state == LeaseState::Active
-        && !boosted
-        && gap.is_some_and(|gap| gap >= rules.gap_min)
-        && (lease.ran(state.now) >= rules.runtime_min || planted(Canary::SkipMinRuntime))
-        && (lease.account == job.account || !lease.members.iter().any(own))
+/// By what right others make way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// The job is of a higher class.
+    Class,
+    /// The job is within its account's quota, and these leases are on loan above theirs.
+    Quota(BTreeSet<LeaseId>),
 }
 
-/// Orders victims: lowest class, least lost work, youngest, id.
+impl Right {
+    /// Returns what is said to those that make way.
+    #[must_use]
+    pub const fn reason(&self) -> EvictionReason {
+        match self {
+            Self::Class => EvictionReason::PriorityPreemption,
+            Self::Quota(_) => EvictionReason::QuotaReclaim,
+        }
+    }
+
+    /// Returns whether a lease may be a victim of a job at all.
+    #[must_use]
+    pub fn covers(&self, state: &State, lease: &Lease, job: &Job) -> bool {
+        let rules = &state.rules.preemption;
+        let own = |member: &Member| state.nodes[member.node].spec.owner == lease.account;
+        let may = match self {
+            Self::Class => {
+                let gap = job.priority.class().checked_sub(lease.priority.class());
+                let boosted = state.job(lease.job).is_boosted(lease.ran(state.now), rules);
+                let other = lease.account != job.account;
+                let guaranteed = other && is_guaranteed(state, lease.account);
+                gap.is_some_and(|gap| gap >= rules.gap_min) && !boosted && !guaranteed
+            }
+            Self::Quota(loans) => loans.contains(&lease.id),
+        };
+        lease.state == LeaseState::Active
+            && may
+            && (lease.ran(state.now) >= rules.runtime_min || planted(Canary::SkipMinRuntime))
+            && (lease.account == job.account || !lease.members.iter().any(own))
+    }
+
+    /// Orders victims: lowest class, least lost work, youngest, id; of loans the youngest first.
+    fn order(&self, state: &State, lease: &Lease) -> VictimOrder {
+        let youngest = (core::cmp::Reverse(lease.granted.ms()), lease.id);
+        match self {
+            Self::Class => {
+                let lost = state.job(lease.job).lost_after(lease.worked(state.now));
+                (lease.priority.class(), lost, youngest)
+            }
+            Self::Quota(_) => (0, Span::ZERO, youngest),
+        }
+    }
+}
+
+/// See [`Right::order`].
+type VictimOrder = (u8, Span, (core::cmp::Reverse<u64>, LeaseId));
+
+/// Returns whether all that an account holds is its by right.
+fn is_guaranteed(state: &State, account: AccountId) -> bool {
+    let row = state.account(account);
+    row.spec.quota.as_ref().is_some_and(|quota| row.using.fits_in(quota))
+}
+
+/// Returns whether a job could start within the quota of its account, beside those for which others
+/// are making way.
 #[must_use]
-pub fn victim_order(state: &State, lease: &Lease) -> (u8, Span, core::cmp::Reverse<u64>, LeaseId) {
-    let lost = state.job(lease.job).lost_after(lease.worked(state.now));
-    (lease.priority.class(), lost, core::cmp::Reverse(lease.granted.ms()), lease.id)
+pub fn is_within_quota(state: &State, job: &Job) -> bool {
+    let row = state.account(job.account);
+    let Some(quota) = &row.spec.quota else { return false };
+    let coming = state.claims.keys().map(|id| state.job(*id));
+    let coming = coming.filter(|other| other.account == job.account && other.id != job.id);
+    let mut with = row.using;
+    for job in coming.chain([job]) {
+        with = with.zip(&state.shapes[job.shape].total(), u64::saturating_add);
+    }
+    with.fits_in(quota)
+}
+
+/// Returns what other accounts than this have on loan: of each the youngest leases, until what is
+/// left is within its quota. A lease that is leaving counts as gone.
+#[must_use]
+pub fn loans(state: &State, lender: AccountId) -> BTreeSet<LeaseId> {
+    let mut holds: BTreeMap<AccountId, Vec<&Lease>> = BTreeMap::new();
+    for lease in state.leases.values().filter(|lease| lease.account != lender) {
+        if lease.state == LeaseState::Active {
+            holds.entry(lease.account).or_default().push(lease);
+        }
+    }
+    let mut out = BTreeSet::new();
+    for (account, mut leases) in holds {
+        leases.sort_unstable_by_key(|lease| (lease.granted, lease.id));
+        let total = |lease: &&Lease| state.shapes[lease.shape].total();
+        let mut using = Bundle::ZERO;
+        for lease in &leases {
+            using.add(&total(lease));
+        }
+        let quota = state.account(account).spec.quota.unwrap_or(Bundle::ZERO);
+        while let Some(lease) = leases.pop() {
+            let held = total(&lease);
+            let above = |d: Dimension| held.amount(d) > 0 && using.amount(d) > quota.amount(d);
+            if Dimension::all().any(above) {
+                out.insert(lease.id);
+                using.take(&held);
+            }
+        }
+    }
+    out
 }
 
 /// Returns the best plan for a waiting job, or `None` when no victims make room for all of it.
 #[must_use]
-pub fn plan(state: &State, index: &Index, id: JobId) -> Option<Plan> {
+pub fn plan(state: &State, index: &Index, id: JobId, right: &Right) -> Option<Plan> {
     let job = state.job(id);
     let shape = &state.shapes[job.shape];
     let mut plans: Vec<NodePlan> = Vec::new();
     for node in &state.pools[shape.pool].nodes {
         if index.is_suitable(job.shape, *node) {
-            plans.extend(plan_node(state, job, shape, *node));
+            plans.extend(plan_node(state, (job, right), shape, *node));
         }
     }
     plans.sort();
@@ -70,7 +158,7 @@ pub fn plan(state: &State, index: &Index, id: JobId) -> Option<Plan> {
     let nodes: Vec<NodeId> = plans.iter().map(|plan| plan.2).collect();
     let all: BTreeSet<LeaseId> = plans.iter().flat_map(|plan| plan.3.iter().copied()).collect();
     let mut victims: Vec<LeaseId> = all.into_iter().collect();
-    victims.sort_by_key(|lease| victim_order(state, state.lease(*lease)));
+    victims.sort_by_key(|lease| right.order(state, state.lease(*lease)));
     let places = |gone: &[LeaseId]| -> Option<Vec<Member>> {
         nodes.iter().map(|n| place(state, *n, gone, &shape.needs)).collect()
     };
@@ -80,7 +168,12 @@ pub fn plan(state: &State, index: &Index, id: JobId) -> Option<Plan> {
 }
 
 /// Returns the smallest set of victims on one node that lets one member fit; none when it fits.
-fn plan_node(state: &State, job: &Job, shape: &Shape, id: NodeId) -> Option<NodePlan> {
+fn plan_node(
+    state: &State,
+    (job, right): (&Job, &Right),
+    shape: &Shape,
+    id: NodeId,
+) -> Option<NodePlan> {
     let node = &state.nodes[id];
     let fresh = node.spec.dedicated || node.load.is_some();
     if !node.takes_work(state.now) || !fresh {
@@ -93,7 +186,7 @@ fn plan_node(state: &State, job: &Job, shape: &Shape, id: NodeId) -> Option<Node
         return None;
     }
     let leases = node.leases.iter().map(|lease| state.lease(*lease));
-    let mut eligible: Vec<&Lease> = leases.filter(|l| is_eligible(state, l, job)).collect();
+    let mut eligible: Vec<&Lease> = leases.filter(|l| right.covers(state, l, job)).collect();
     let mut room = node.free();
     for lease in &eligible {
         let members = lease.members.iter().filter(|member| member.node == id).count() as u64;
@@ -104,7 +197,7 @@ fn plan_node(state: &State, job: &Job, shape: &Shape, id: NodeId) -> Option<Node
     if !need.fits_in(&room) {
         return None;
     }
-    eligible.sort_by_cached_key(|lease| victim_order(state, lease));
+    eligible.sort_by_cached_key(|lease| right.order(state, lease));
     let all: Vec<LeaseId> = eligible.iter().map(|lease| lease.id).collect();
     place(state, id, &all, &shape.needs)?;
     let mut gone: Vec<LeaseId> = Vec::new();

@@ -16,6 +16,7 @@ use crate::nodes::Node;
 use crate::offers::Fates;
 use crate::queue::{LineKey, Queue};
 use crate::rows::Rows;
+use crate::tariff::dominant;
 use crate::units::Time;
 use crate::usage::Inflation;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -51,6 +52,8 @@ pub struct State {
     pub now: Time,
     /// The pools.
     pub pools: Table<PoolId, Pool>,
+    /// Hardware of all nodes.
+    pub capacity: Bundle,
     /// The nodes.
     pub nodes: Table<NodeId, Node>,
     /// The cluster: what a message must name.
@@ -191,6 +194,7 @@ impl State {
             clients: Clients::default(),
             links: Table::new(),
             pools: Table::new(),
+            capacity: Bundle::ZERO,
             nodes: Table::new(),
             ledger,
             shapes: Shapes::default(),
@@ -222,6 +226,7 @@ impl State {
             let (pool, capacity) = (spec.pool, spec.capacity);
             let id = state.nodes.push(Node::new(spec));
             state.pools[pool].capacity.add(&capacity);
+            state.capacity.add(&capacity);
             state.pools[pool].nodes.push(id);
             state.timers.set(now, Due::Check(id));
             if state.network {
@@ -296,6 +301,11 @@ impl State {
     pub fn rank_usage(&self, account: AccountId) -> u128 {
         match self.rules.scheduling.order {
             Order::Fair => self.account(account).usage.get(),
+            Order::Drf => {
+                let row = self.account(account);
+                let share = dominant(&row.using, &self.capacity, [1; 3]);
+                u128::from(share) / u128::from(row.spec.weight.max(1))
+            }
             Order::Fifo => 0,
         }
     }

@@ -81,11 +81,13 @@ pub enum EvictionReason {
     Refused,
     /// The node lost its permission: nobody told it to go on.
     PermissionLost,
+    /// It was on loan above its account's quota, and an account within its own needs it.
+    QuotaReclaim,
 }
 
 impl EvictionReason {
     /// All reasons, in their stated order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::OwnerReturn,
         Self::PriorityPreemption,
         Self::BudgetExhausted,
@@ -95,6 +97,7 @@ impl EvictionReason {
         Self::GangEnded,
         Self::Refused,
         Self::PermissionLost,
+        Self::QuotaReclaim,
     ];
 
     /// Returns the reason that counts when a node names this one for what nobody had told it to
@@ -109,7 +112,8 @@ impl EvictionReason {
             | Self::NodeFailure
             | Self::UserRequest
             | Self::GangEnded
-            | Self::Refused => Self::NodeFailure,
+            | Self::Refused
+            | Self::QuotaReclaim => Self::NodeFailure,
         }
     }
 
@@ -126,6 +130,7 @@ impl EvictionReason {
             Self::GangEnded => "GangEnded",
             Self::Refused => "Refused",
             Self::PermissionLost => "PermissionLost",
+            Self::QuotaReclaim => "QuotaReclaim",
         }
     }
 }

@@ -21,11 +21,7 @@ fn config() -> Config {
         network: true,
         cluster: 7,
         pools: vec![PoolSpec { name: "default".into(), quota: None }],
-        accounts: vec![AccountSpec {
-            name: "lab".into(),
-            weight: 1,
-            deposit: MicroAtp::whole(1_000),
-        }],
+        accounts: vec![AccountSpec::new("lab", MicroAtp::whole(1_000))],
         nodes: vec![NodeSpec::dedicated("n1", capacity)],
         ..Config::default()
     }

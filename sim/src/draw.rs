@@ -7,12 +7,12 @@
 use crate::rng::{Stream, stream};
 use crate::scenario::build::NodeLoad;
 use crate::work::{Blow, BlowRecord, JobExtra, JobRecord, LoadSeries, NetworkRecord};
-use gridcore::bundle::{Bundle, GpuNeed, Needs};
+use gridcore::bundle::{Bundle, DIMENSIONS, GpuNeed, Needs};
 use gridcore::config::{
     Backfill, BackfillOrder, Config, Hours, Lend, NodeSpec, Order, Policy, Rules, Strategy,
 };
 use gridcore::ids::AccountId;
-use gridcore::units::{BasisPoints, Bytes, MilliCores, PerMille, Priority, Span, Time};
+use gridcore::units::{BasisPoints, Bytes, MilliCores, MilliGpus, PerMille, Priority, Span, Time};
 
 /// How long the weather of a drawn case lasts.
 pub const WEATHER: Span = Span::minutes(60);
@@ -91,7 +91,8 @@ pub fn rules(dice: &mut Dice<'_>) -> Rules {
         Strategy::GpuClustering,
     ];
     rules.scheduling.strategy = dice.pick(&places).unwrap_or(Strategy::BestFit);
-    rules.scheduling.order = if dice.one_in(2) { Order::Fair } else { Order::Fifo };
+    let orders = [Order::Fair, Order::Fair, Order::Fifo, Order::Drf];
+    rules.scheduling.order = dice.pick(&orders).unwrap_or(Order::Fair);
     waiting(&mut rules, dice);
     rules.scheduling.seed = dice.below(1_000);
     rules.term.0 = dice.pick(&[60, 60, 120, 300, 300]).map_or(Span::minutes(5), Span::seconds);
@@ -114,6 +115,15 @@ pub fn rules(dice: &mut Dice<'_>) -> Rules {
         rules.offering.lend_hours = Some(Hours { from: to + closed, to });
     }
     rules
+}
+
+/// Draws what an account has by right: mostly nothing.
+pub fn quota(dice: &mut Dice<'_>) -> Option<Bundle> {
+    let some = dice.one_in(4);
+    let (cores, gpus) = (dice.between(0, 32), dice.between(0, 8));
+    let unlimited = Bundle::from_amounts([u64::MAX; DIMENSIONS]);
+    let (cpu, gpu) = (MilliCores::new(cores * 1_000), MilliGpus::new(gpus * 1_000));
+    some.then_some(Bundle { cpu, gpu, ..unlimited })
 }
 
 /// Draws how jobs get past each other: in half the seeds places are kept and who waits grows older.

@@ -104,7 +104,9 @@ impl Case {
         config.pools.push(PoolSpec { name: "main".to_owned(), quota: None });
         for name in ["ada", "bo", "cy"] {
             let deposit = MicroAtp::whole(2_000_000_000);
-            config.accounts.push(AccountSpec { name: name.to_owned(), weight: 1, deposit });
+            let mut spec = AccountSpec::new(name, deposit);
+            spec.quota = draw::quota(&mut Dice::random(seed, name, 0));
+            config.accounts.push(spec);
         }
         let mut loads = Vec::new();
         for i in 0..nodes {

@@ -226,11 +226,13 @@ pub enum Blow {
     GpuLost,
     /// Somebody suspends one of the running jobs, and resumes it later.
     Suspend,
+    /// A machine is broken in a way that nobody sees: whatever begins on it fails within a second.
+    Broken,
 }
 
 impl Blow {
     /// All of them, in their stated order.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::CoordinatorCrash,
         Self::SyncError,
         Self::StationCrash,
@@ -259,6 +261,7 @@ impl Blow {
         Self::Requeue,
         Self::GpuLost,
         Self::Suspend,
+        Self::Broken,
     ];
 
     /// Returns the blow that users call so.
@@ -301,6 +304,7 @@ impl Blow {
             | Self::OwnerReclaim
             | Self::OwnerReclaimNow
             | Self::GpuLost
+            | Self::Broken
             | Self::Replay => false,
         }
     }
@@ -337,6 +341,7 @@ impl Blow {
             Self::Requeue => "requeue",
             Self::GpuLost => "gpu_lost",
             Self::Suspend => "suspend",
+            Self::Broken => "broken",
         }
     }
 }

@@ -40,7 +40,7 @@ impl Cluster {
     #[must_use]
     pub fn account(mut self, name: &str, atp: u64) -> Self {
         let deposit = MicroAtp::whole(atp);
-        self.config.accounts.push(AccountSpec { name: String::from(name), weight: 1, deposit });
+        self.config.accounts.push(AccountSpec::new(name, deposit));
         self
     }
 

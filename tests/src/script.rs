@@ -108,6 +108,11 @@ fn describe(cluster: &mut Cluster, line: &Line<'_>) -> Result<(), String> {
         "account" => {
             let atp = line.number("atp")?.unwrap_or(0);
             *cluster = cluster.clone().account(line.word(1)?, atp);
+            let own = line.number("quota_cpu")?;
+            let unlimited = Bundle::from_amounts([u64::MAX / 4; 12]);
+            if let (Some(cpu), Some(spec)) = (own, cluster.config.accounts.last_mut()) {
+                spec.quota = Some(Bundle { cpu: MilliCores::new(cpu * 1_000), ..unlimited });
+            }
         }
         "node" => {
             let spec = node(cluster, line)?;
@@ -184,6 +189,7 @@ fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
             "conservative_backfill" => rules.scheduling.backfill = Backfill::Conservative,
             "shortest" => rules.scheduling.backfill_order = BackfillOrder::Shortest,
             "fair" => rules.scheduling.order = Order::Fair,
+            "drf" => rules.scheduling.order = Order::Drf,
             "fifo" => rules.scheduling.order = Order::Fifo,
             "lend_idle" => rules.offering.lend = Lend::Idle,
             "kill_exhausted" => rules.atp.on_exhaustion = Exhaustion::Kill,

@@ -82,6 +82,10 @@ pub fn effect(state: &State, effect: &Effect) -> Option<String> {
         Effect::Requeued { job, reason, lost } => {
             format!("requeued {job}, {}, lost {}", reason.name(), span(*lost))
         }
+        Effect::Drained { node } => {
+            let row = &state.nodes[*node];
+            format!("drained {}: {}", row.spec.name, row.draining.as_deref().unwrap_or_default())
+        }
         Effect::Moved(transfer) => moved(state, transfer),
         Effect::Offer { offer, node, fate } => {
             let name = &state.nodes[*node].spec.name;

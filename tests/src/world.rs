@@ -354,13 +354,12 @@ impl World {
                     *done = done.saturating_sub(*lost);
                 }
             }
-            Effect::Finished(end) => {
-                self.jobs.remove(&end.job);
-            }
+            Effect::Finished(end) => drop(self.jobs.remove(&end.job)),
             Effect::Send { .. }
             | Effect::Granted { .. }
             | Effect::Evicted { .. }
             | Effect::Closed(_)
+            | Effect::Drained { .. }
             | Effect::Moved(_)
             | Effect::Offer { .. } => {}
         }

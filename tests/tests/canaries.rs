@@ -1,7 +1,7 @@
 //! Planted bugs: a build of its own in which each bug of `gridcore::canary` can be switched on, and
-//! the swarm finds every one. `tests/canaries.txt` has a seed that shows each, so that not all seeds
+//! the swarm finds every one. `tests/canaries.txt` has a seed that shows each, so that not all
 //! before it are played each time; a bug that its seed no longer shows is looked for from the first
-//! seed on, and `UPDATE=1` writes the file anew.
+//! on, and `UPDATE=1` writes the file anew.
 
 use gridtests::run::record;
 use std::path::Path;

@@ -103,6 +103,7 @@ fn effect(effect: &Effect) -> Vec<String> {
         )],
         Effect::Finished(end) => vec![format!("finished {:?}", end.state)],
         Effect::Requeued { reason, .. } => vec![format!("requeued {}", reason.name())],
+        Effect::Drained { .. } => vec![String::from("drained")],
         Effect::Moved(t) => vec![format!("moved {}", t.kind.name())],
         Effect::Offer { fate, .. } => vec![format!("offer {fate:?}")],
     }
@@ -167,12 +168,14 @@ fn expected() -> Vec<String> {
     out.extend(DENIALS.map(|name| format!("denied {name}")));
     // The others need a network, or are what other members of a gang are told.
     let reasons = EvictionReason::ALL.into_iter().take(6);
+    let reasons = reasons.chain([EvictionReason::QuotaReclaim]);
     out.extend(reasons.map(|reason| format!("closed {}", reason.name())));
     let back = [
         EvictionReason::OwnerReturn,
         EvictionReason::PriorityPreemption,
         EvictionReason::BudgetExhausted,
         EvictionReason::NodeFailure,
+        EvictionReason::QuotaReclaim,
     ];
     out.extend(back.map(|reason| format!("requeued {}", reason.name())));
     let ends = [

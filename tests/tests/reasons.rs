@@ -3,7 +3,7 @@
 use gridcore::bundle::Bundle;
 use gridcore::command::{Report, Request};
 use gridcore::config::Backfill;
-use gridcore::effect::Effect;
+use gridcore::effect::{Effect, EvictionReason};
 use gridcore::explain::{Blocker, explain};
 use gridcore::ids::JobId;
 use gridcore::jobs::{Job, JobState};
@@ -108,7 +108,9 @@ fn lifting_every_reason_starts_any_job_that_waits() {
 fn lift(world: &mut World, job: &Job, blocker: &Blocker) -> Option<()> {
     let account = job.account;
     let answer = match blocker {
-        Blocker::Held => world.request(Request::ReleaseJob { account, job: job.id }),
+        Blocker::Held | Blocker::BackoffAfterFailure { .. } => {
+            world.request(Request::ReleaseJob { account, job: job.id })
+        }
         Blocker::AtpBudgetExceeded { needed, available } => {
             // Others of the account may be owed the credit first.
             let jobs = world.grid.state().jobs.values();
@@ -168,7 +170,7 @@ fn a_job_blocked_by_one_thing_starts_when_that_alone_is_lifted() {
         Ok(())
     });
     let kinds = kinds.into_inner();
-    assert!(kinds.len() == 2, "both kinds of blocker occur alone: {kinds:?}");
+    assert!(kinds.len() == 3, "all kinds of blocker occur alone: {kinds:?}");
 }
 
 /// Returns whether all members of a claim fit once these victims are gone.
@@ -197,7 +199,13 @@ fn check_claim(state: &State, id: JobId, claim: &Claim) -> Result<(), TestCaseEr
         prop_assert!(!fits_without(state, claim, &rest), "{id}: {spared} leaves in vain");
         let (job, lease) = (state.job(id), state.lease(*spared));
         let rules = &state.rules.preemption;
-        prop_assert!(job.priority.class() >= lease.priority.class() + rules.gap_min);
+        if lease.reason == Some(EvictionReason::QuotaReclaim) {
+            let account = state.account(lease.account);
+            let quota = account.spec.quota.unwrap_or(Bundle::ZERO);
+            prop_assert!(!account.using.fits_in(&quota) && lease.account != job.account);
+        } else {
+            prop_assert!(job.priority.class() >= lease.priority.class() + rules.gap_min);
+        }
         prop_assert!(lease.ran(state.now) >= rules.runtime_min);
     }
     Ok(())

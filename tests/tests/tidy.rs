@@ -25,7 +25,7 @@ const CORE: &[(u8, &[&str])] = &[
     (3, &["config", "command", "effect", "deny", "blocker", "forecast", "pressure", "trend"]),
     (3, &["usage", "wire", "encode", "decode"]),
     (2, &["bundle", "rows"]),
-    (1, &["units", "ids", "canary"]),
+    (1, &["units", "ids", "canary", "share"]),
 ];
 
 /// Floors of the simulator, as in `sim/src/lib.rs`.

@@ -5,9 +5,11 @@
 //! [`Config::validate`] refuses what no rule can work with. Reading a file is not done here: the
 //! schema lives in the simulator, which turns decimals into these integers from their text.
 
+mod health;
 mod offering;
 mod validate;
 
+pub use health::Health;
 pub use offering::{Gates, Hours, Lend, Offering, Watch};
 pub use validate::{ConfigError, is_name};
 
@@ -71,6 +73,17 @@ pub struct AccountSpec {
     pub weight: u32,
     /// Credit it starts with.
     pub deposit: MicroAtp,
+    /// What is its by right over all pools; what it holds above that is on loan and may be recalled
+    /// by an account within its own. `None` guarantees nothing: all it holds is on loan.
+    pub quota: Option<Bundle>,
+}
+
+impl AccountSpec {
+    /// Returns an account of weight 1 with a deposit and no guarantee.
+    #[must_use]
+    pub fn new(name: &str, deposit: MicroAtp) -> Self {
+        Self { name: String::from(name), weight: 1, deposit, quota: None }
+    }
 }
 
 /// A machine with an owner.
@@ -138,6 +151,8 @@ pub struct Rules {
     pub preemption: Preemption,
     /// How past use counts.
     pub fair_share: FairShare,
+    /// When a node or a job counts as broken.
+    pub health: Health,
     /// Money.
     pub atp: Atp,
     /// The length of a term: hold, price lock and permission at once (10 to 300 s).
@@ -333,6 +348,9 @@ pub enum Strategy {
 pub enum Order {
     /// Class, then decayed dominant use over weight, then submission.
     Fair,
+    /// Class, then the dominant share of what is held now over weight, then submission (dominant
+    /// resource fairness; Ghodsi et al., NSDI 2011).
+    Drf,
     /// Class, then submission.
     Fifo,
 }

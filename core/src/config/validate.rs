@@ -121,6 +121,18 @@ impl Rules {
         range("scheduling.starvation_after", long, long >= 1_000, "at least 1 s, or null")?;
         let often = p.boost_after.unwrap_or(1);
         range("preemption.boost_after", often.into(), often >= 1, "at least 1, or null")?;
+        let health = &self.health;
+        let failures = health.failures.unwrap_or(2);
+        range("execution.health.failures", failures.into(), failures >= 2, "at least 2, or null")?;
+        let nodes = health.nodes.unwrap_or(1);
+        range("execution.health.nodes", nodes.into(), nodes >= 1, "at least 1, or null")?;
+        let window = health.window.get();
+        range(
+            "execution.health.window",
+            window,
+            window >= health.soon.get(),
+            "at least health.soon, in ms",
+        )?;
         let classes = self.scheduling.fgd_classes.len();
         let ok = classes <= FGD_CLASSES_MAX;
         range("scheduling.fgd_classes", classes as u64, ok, "at most 64 classes")

@@ -185,6 +185,7 @@ impl Work<'_> {
         let pool = state.shapes[lease.shape].pool;
         let total = state.shapes[lease.shape].total();
         state.pools[pool].leased.add(&total);
+        state.ledger.accounts[account].using.add(&total);
         state.pools[pool].running.enter(lease.priority);
         state.next.lease = lease_id.next();
         if planted(Canary::ReuseLeaseId) && lease_id.get().is_multiple_of(7) {

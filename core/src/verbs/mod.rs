@@ -5,6 +5,7 @@
 
 mod backfill;
 pub mod grant;
+mod health;
 pub mod offering;
 pub mod pass;
 pub mod protocol;

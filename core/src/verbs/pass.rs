@@ -17,7 +17,7 @@ use crate::ids::{AccountId, HoldId, JobId, LeaseId, PoolId, ShapeId};
 use crate::jobs::JobState;
 use crate::leases::Claim;
 use crate::ledger::Hold;
-use crate::preempt::{Plan, plan};
+use crate::preempt::{Plan, Right, is_within_quota, loans, plan};
 use crate::queue::Rank;
 use crate::units::{MicroAtp, Span, Time};
 use alloc::collections::BTreeSet;
@@ -48,9 +48,9 @@ impl Work<'_> {
             return;
         }
         self.index.refused_at = None;
-        // Under `fair` a start in one pool is use that may put another line first in a pool before.
-        let fair = self.state.rules.scheduling.order == Order::Fair;
-        let again = fair && self.state.pools.len() > 1;
+        // What an account uses in one pool may put another line first in a pool before.
+        let by_use = self.state.rules.scheduling.order != Order::Fifo;
+        let again = by_use && self.state.pools.len() > 1;
         let mut started = self.state.next.lease;
         let mut done = self.pass_pools();
         while again && self.state.next.lease != started {
@@ -138,8 +138,8 @@ impl Work<'_> {
         again
     }
 
-    /// Lets the first waiting job of a higher class take the place of lower ones, if that makes
-    /// room for all of it.
+    /// Lets the first waiting job of a higher class take the place of lower ones, or one within its
+    /// account's quota that of loans, if that makes room for all of it.
     fn preempt(&mut self, pool: PoolId) -> Asked {
         let rules = &self.state.rules.preemption;
         let Some(lowest) = self.state.pools[pool].running.lowest() else { return Asked::All };
@@ -154,7 +154,8 @@ impl Work<'_> {
             // Age gives a place in the queue, but takes nobody's.
             .filter_map(|shape| {
                 let mut ranks = self.state.queue.ranks_of(shape);
-                ranks.find(|rank| rank.line.priority.class() >= least)
+                let higher = |rank: &Rank| rank.line.priority.class() >= least;
+                ranks.find(|rank| higher(rank) || self.may_recall(rank.head))
             })
             .collect();
         heads.sort_unstable();
@@ -194,13 +195,22 @@ impl Work<'_> {
             return false;
         }
         self.index.refresh(self.state, shape_id);
-        let Some(plan) = plan(self.state, self.index, id) else { return false };
-        if !self.may_preempt(account, plan.victims.len()) {
-            return false;
+        let recalls = self.may_recall(id).then(|| Right::Quota(loans(self.state, account)));
+        for right in [Right::Class].into_iter().chain(recalls) {
+            let Some(plan) = plan(self.state, self.index, id, &right) else { continue };
+            if right == Right::Class && !self.may_preempt(account, plan.victims.len()) {
+                continue;
+            }
+            let Some(covers) = self.hold_covers(account, &plan, can_pay) else { continue };
+            self.carry_out(id, plan, covers, right.reason());
+            return true;
         }
-        let Some(covers) = self.hold_covers(account, &plan, can_pay) else { return false };
-        self.carry_out(id, plan, covers);
-        true
+        false
+    }
+
+    /// Returns whether a job may recall what is on loan to other accounts.
+    fn may_recall(&self, id: JobId) -> bool {
+        self.state.ledger.guarantees && is_within_quota(self.state, self.state.job(id))
     }
 
     /// Returns whether an account may preempt this many leases within the hour.
@@ -265,7 +275,13 @@ impl Work<'_> {
     }
 
     /// Claims the capacity and tells the victims to leave.
-    fn carry_out(&mut self, id: JobId, plan: Plan, covers: Vec<Option<HoldId>>) {
+    fn carry_out(
+        &mut self,
+        id: JobId,
+        plan: Plan,
+        covers: Vec<Option<HoldId>>,
+        reason: EvictionReason,
+    ) {
         let now = self.state.now;
         let job = self.state.job(id);
         let (account, needs) = (job.account, self.state.shapes[job.shape].needs);
@@ -285,8 +301,9 @@ impl Work<'_> {
         self.state.timers.set(ends, Due::ClaimEnd(id));
         for (victim, cover) in plan.victims.into_iter().zip(covers) {
             self.state.lease_mut(victim).cover = cover;
-            begin_release(self, victim, EvictionReason::PriorityPreemption, grace);
-            if self.state.rules.preemption.per_hour_max.is_some() {
+            begin_release(self, victim, reason, grace);
+            let counts = reason == EvictionReason::PriorityPreemption;
+            if counts && self.state.rules.preemption.per_hour_max.is_some() {
                 self.state.preempted.entry(account).or_default().push_back(now);
             }
         }

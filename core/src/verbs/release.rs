@@ -7,9 +7,11 @@ use super::waiting::enqueue;
 use crate::canary::{Canary, planted};
 use crate::charges::priced_loss;
 use crate::command::Outcome;
+use crate::config::Order as QueueOrder;
 use crate::due::Due;
 use crate::effect::{Effect, EvictionReason, FinalState, LeaseEnd};
 use crate::ids::{JobId, LeaseId, NodeId};
+use crate::jobs::JobState;
 use crate::leases::{Claim, Lease, LeaseState};
 use crate::units::{MicroAtp, Span, Time};
 use crate::wire::Order;
@@ -139,7 +141,7 @@ pub fn close_until(work: &mut Work<'_>, id: LeaseId, outcome: Outcome, until: Ti
         settled: lease.settled,
         noticed: lease.noticed,
     }));
-    end_attempt(work, &lease, outcome, lost);
+    end_attempt(work, &lease, outcome, until, lost);
     victim_left(work, id);
 }
 
@@ -172,15 +174,20 @@ fn return_capacity(work: &mut Work<'_>, id: LeaseId, node: NodeId) {
     let lease = work.state.lease(id);
     assert!(!lease.gone.contains(&node), "lease {id} gives {node} back once");
     let (needs, pool) = (lease.needs, work.state.shapes[lease.shape].pool);
+    let account = lease.account;
     let mut at = 0;
     while let Some(member) = work.state.lease(id).members.get(at).copied() {
         at += 1;
         if member.node == node {
             work.state.nodes[node].give_back(id, &needs, member.devices);
             work.state.pools[pool].leased.take(&needs.bundle());
+            work.state.ledger.accounts[account].using.take(&needs.bundle());
         }
     }
     work.state.changed.note(node);
+    if work.state.rules.scheduling.order == QueueOrder::Drf {
+        work.rerank(account);
+    }
     // A device that was kept back while it worked for a lease is no longer lent.
     if work.state.nodes[node].lending.withheld != 0 {
         work.check_at(node, work.state.now);
@@ -188,8 +195,9 @@ fn return_capacity(work: &mut Work<'_>, id: LeaseId, node: NodeId) {
 }
 
 /// Decides what becomes of a job whose attempt is over.
-fn end_attempt(work: &mut Work<'_>, lease: &Lease, outcome: Outcome, lost: Span) {
+fn end_attempt(work: &mut Work<'_>, lease: &Lease, outcome: Outcome, until: Time, lost: Span) {
     let id = lease.job;
+    work.note_health(lease, outcome);
     let requeue = work.state.rules.preemption.requeue;
     let cancelled = work.state.job(id).cancelled;
     let end = match (outcome, lease.reason) {
@@ -202,7 +210,10 @@ fn end_attempt(work: &mut Work<'_>, lease: &Lease, outcome: Outcome, lost: Span)
                 if reason == EvictionReason::PriorityPreemption {
                     work.state.job_mut(id).preempted += 1;
                 }
-                if !planted(Canary::LoseRequeued) {
+                work.note_lost_with(lease, reason, until);
+                if work.state.job(id).is_suspect(&work.state.rules.health) {
+                    work.state.job_mut(id).state = JobState::Held;
+                } else if !planted(Canary::LoseRequeued) {
                     enqueue(work.state, id);
                 }
                 work.effects.push(Effect::Requeued { job: id, reason, lost });
@@ -217,9 +228,9 @@ fn end_attempt(work: &mut Work<'_>, lease: &Lease, outcome: Outcome, lost: Span)
 /// Returns whether an evicted job waits again, and its last state if it does not.
 fn fate(reason: EvictionReason, requeue: bool, pause: bool) -> (bool, FinalState) {
     match reason {
-        EvictionReason::OwnerReturn | EvictionReason::PriorityPreemption => {
-            (requeue, FinalState::Preempted)
-        }
+        EvictionReason::OwnerReturn
+        | EvictionReason::PriorityPreemption
+        | EvictionReason::QuotaReclaim => (requeue, FinalState::Preempted),
         EvictionReason::NodeFailure
         | EvictionReason::PermissionLost
         | EvictionReason::GangEnded => (requeue, FinalState::NodeFail),

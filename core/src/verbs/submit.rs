@@ -197,6 +197,7 @@ impl Work<'_> {
             return Err(Denied::WrongState { job: id, state: job.state.name().into() });
         }
         // Nothing below can be refused.
+        self.state.job_mut(id).lost_with.clear();
         enqueue(self.state, id);
         Ok(Reply::Done)
     }
@@ -224,6 +225,7 @@ impl Work<'_> {
             return Err(Denied::NoNode(node));
         }
         // Nothing below can be refused.
+        self.state.nodes[node].failures.clear();
         if self.state.nodes[node].draining.take().is_some() {
             self.check_offer(node);
         }

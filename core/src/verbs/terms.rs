@@ -153,15 +153,16 @@ impl Work<'_> {
 
     /// Books the running term's use on the account and ranks its lines anew.
     pub fn book_term(&mut self, id: LeaseId) {
+        let account = self.state.lease(id).account;
         if !self.state.runs_in_terms() {
             self.state.lease_mut(id).booked = 0;
+            self.rerank(account);
             return;
         }
         self.renormalise();
         let half_life = self.state.rules.fair_share.half_life;
         let lease = self.state.lease(id);
-        let span = lease.term_ends.since(lease.term_began);
-        let (account, at) = (lease.account, lease.term_began);
+        let (span, at) = (lease.term_ends.since(lease.term_began), lease.term_began);
         let weight = self.state.account(account).spec.weight;
         let amount = self.state.inflation.inflated(lease.share, span, at, half_life, weight);
         self.state.lease_mut(id).booked = amount;
@@ -185,12 +186,12 @@ impl Work<'_> {
     }
 
     /// Ranks an account's lines by its present use.
-    fn rerank(&mut self, account: AccountId) {
+    pub fn rerank(&mut self, account: AccountId) {
         let usage = self.state.rank_usage(account);
         let other_first = self.state.queue.rerank(account, usage);
         let scheduling = &self.state.rules.scheduling;
         // Where places are kept, the order of all decides whose.
-        let keeps = scheduling.backfill != Backfill::Greedy && scheduling.order == Order::Fair;
+        let keeps = scheduling.backfill != Backfill::Greedy && scheduling.order != Order::Fifo;
         if other_first || keeps {
             self.state.changed.stir();
         }

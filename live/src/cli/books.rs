@@ -203,8 +203,7 @@ mod tests {
 
     /// Lets a borrower pay a lender, a preemptor a borrower, and keeps one hold open.
     fn moved() -> (Books, Ledger) {
-        let spec =
-            |name: &str| AccountSpec { name: name.into(), weight: 1, deposit: MicroAtp::ZERO };
+        let spec = |name: &str| AccountSpec::new(name, MicroAtp::ZERO);
         let mut ledger = Ledger::new(&["lab", "owner", "rush"].map(spec));
         let [lab, owner, rush] = [0, 1, 2].map(AccountId::new);
         let mut effects = Vec::new();

@@ -176,6 +176,7 @@ impl Audit {
             | Effect::Closed(_)
             | Effect::Finished(_)
             | Effect::Requeued { .. }
+            | Effect::Drained { .. }
             | Effect::Offer { .. } => None,
         };
         let moves: Vec<Transfer> = self.effects.drain(..).filter_map(moved).collect();

@@ -358,6 +358,11 @@ impl Keeper {
                 self.history.requeued(job);
                 self.tell("requeued", about);
             }
+            Effect::Drained { node } => {
+                let row = &self.grid.state().nodes[node];
+                let about = json!({ "node": row.spec.name, "reason": row.draining });
+                self.tell("drained", about);
+            }
             Effect::Finished(end) => {
                 let about = json!({ "job": end.job.get(), "state": state_name(end.state) });
                 let ended = Ended {

@@ -81,6 +81,7 @@ impl Counters {
             | Effect::Send { .. }
             | Effect::Granted { .. }
             | Effect::Finished(_)
+            | Effect::Drained { .. }
             | Effect::Moved(_)
             | Effect::Offer { .. } => {}
         }

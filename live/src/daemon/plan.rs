@@ -56,6 +56,7 @@ fn victim(grid: &Grid, effect: &Effect) -> Option<u64> {
         | Effect::Send { .. }
         | Effect::Granted { .. }
         | Effect::Requeued { .. }
+        | Effect::Drained { .. }
         | Effect::Closed(_)
         | Effect::Finished(_)
         | Effect::Moved(_)

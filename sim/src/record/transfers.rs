@@ -3,6 +3,8 @@
 //! They go in and come out as [`TransferRow`]s. Numbers have no gap, so only the first is kept.
 
 use crate::record::{Party, TransferRow};
+use gridcore::effect::{self, Transfer};
+use gridcore::ids::LeaseId;
 use gridcore::units::{MicroAtp, Time};
 
 /// Transfers in the order of their numbers.
@@ -30,6 +32,27 @@ const NO_LEASE: u32 = u32::MAX;
 /// Parties below this are accounts, then come held credits, then those that are no account.
 const HELD: u32 = 1 << 30;
 const OTHERS: u32 = 1 << 31;
+
+/// A transfer of the core as a row.
+impl From<&Transfer> for TransferRow {
+    fn from(transfer: &Transfer) -> Self {
+        let party = |party: effect::Party| match party {
+            effect::Party::Mint => Party::Mint,
+            effect::Party::Treasury => Party::Treasury,
+            effect::Party::Account(id) => Party::Account(id.get()),
+            effect::Party::Held(id) => Party::Held(id.get()),
+        };
+        Self {
+            id: transfer.id.get(),
+            at: transfer.at,
+            from: party(transfer.from),
+            to: party(transfer.to),
+            amount: transfer.amount,
+            kind: transfer.kind.name(),
+            lease: transfer.lease.map(LeaseId::get),
+        }
+    }
+}
 
 /// Packs a party.
 fn pack(party: Party) -> u32 {

@@ -87,6 +87,7 @@ pub struct Execution {
     pub scheduling: Scheduling,
     pub preemption: Preemption,
     pub fair_share: FairShare,
+    pub health: Health,
 }
 
 /// Block `execution.resource_sharing`.
@@ -169,6 +170,7 @@ pub enum StrategyName {
 #[expect(missing_docs, reason = "the values are documented in core/src/config/mod.rs")]
 pub enum OrderName {
     Fair,
+    Drf,
     Fifo,
 }
 
@@ -234,6 +236,19 @@ fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
 pub struct FairShare {
     pub half_life: Option<Seconds>,
     pub weights: Weights,
+}
+
+/// Block `execution.health`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in core/src/config/mod.rs")]
+pub struct Health {
+    #[serde(deserialize_with = "given")]
+    pub failures: Option<Option<u32>>,
+    pub soon: Option<Seconds>,
+    pub window: Option<Seconds>,
+    #[serde(deserialize_with = "given")]
+    pub nodes: Option<Option<u32>>,
 }
 
 /// Weights of the dominant share.

@@ -143,10 +143,12 @@ impl Names {
             return Err(at("accounts", format!("{} is named twice", said.name)));
         }
         let deposit = scaled("accounts.deposit_atp", said.deposit_atp, 1_000_000)?;
+        let quota = said.quota.as_ref().map(|said| quota("accounts.quota", said)).transpose()?;
         let id = self.account(&said.name);
         if let Some(spec) = usize::try_from(id.get()).ok().and_then(|i| self.specs.get_mut(i)) {
             spec.weight = said.weight;
             spec.deposit = MicroAtp::new(deposit);
+            spec.quota = quota;
         }
         Ok(())
     }
@@ -158,8 +160,7 @@ impl Names {
         }
         let id = AccountId::new(u32::try_from(self.specs.len()).unwrap_or(u32::MAX));
         self.ids.insert(name.to_owned(), id);
-        let deposit = MicroAtp::ZERO;
-        self.specs.push(AccountSpec { name: name.to_owned(), weight: 1, deposit });
+        self.specs.push(AccountSpec::new(name, MicroAtp::ZERO));
         id
     }
 }
@@ -254,7 +255,8 @@ fn add_pools(config: &mut Config, said: &[file::Pool]) -> Result<(), Fault> {
     let mut rest = None;
     for (i, pool) in said.iter().enumerate() {
         let id = PoolId::new(u32::try_from(i).unwrap_or(u32::MAX));
-        let quota = pool.quota.as_ref().map(quota).transpose()?;
+        let said = pool.quota.as_ref();
+        let quota = said.map(|said| quota("pools.quota", said)).transpose()?;
         config.pools.push(PoolSpec { name: pool.name.clone(), quota });
         let file::PoolNodes::Named(names) = &pool.nodes else {
             if rest.replace(id).is_some() {
@@ -294,15 +296,16 @@ fn named_nodes(pool: &file::Pool) -> Option<&Vec<String>> {
     }
 }
 
-fn quota(said: &file::Quota) -> Result<Bundle, Fault> {
+fn quota(key: &str, said: &file::Quota) -> Result<Bundle, Fault> {
     let mut quota = Bundle::from_amounts([u64::MAX; DIMENSIONS]);
-    let cpu = said.cpu_cores.map(|v| cores("pools.quota.cpu_cores", v));
+    let key = |name: &str| format!("{key}.{name}");
+    let cpu = said.cpu_cores.map(|v| cores(&key("cpu_cores"), v));
     super::rules::set(&mut quota.cpu, cpu.transpose()?);
-    let memory = said.memory_gb.map(|v| gib("pools.quota.memory_gb", v));
+    let memory = said.memory_gb.map(|v| gib(&key("memory_gb"), v));
     super::rules::set(&mut quota.memory, memory.transpose()?);
-    let storage = said.storage_gb.map(|v| gib("pools.quota.storage_gb", v));
+    let storage = said.storage_gb.map(|v| gib(&key("storage_gb"), v));
     super::rules::set(&mut quota.storage, storage.transpose()?);
-    let gpu = said.gpus.map(|v| scaled("pools.quota.gpus", v, 1_000).map(MilliGpus::new));
+    let gpu = said.gpus.map(|v| scaled(&key("gpus"), v, 1_000).map(MilliGpus::new));
     super::rules::set(&mut quota.gpu, gpu.transpose()?);
     Ok(quota)
 }

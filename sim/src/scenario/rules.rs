@@ -94,6 +94,11 @@ pub fn rules(scenario: &file::Scenario, seed: u64) -> Result<Rules, Fault> {
     for (slot, said) in rules.fair_share.weights.iter_mut().zip(weights) {
         set(slot, said);
     }
+    let health = &scenario.execution.health;
+    set(&mut rules.health.failures, health.failures);
+    set_span(&mut rules.health.soon, health.soon);
+    set_span(&mut rules.health.window, health.window);
+    set(&mut rules.health.nodes, health.nodes);
     atp(&mut rules.atp, &scenario.atp, &scenario.resources)?;
     set_span(&mut rules.term.0, scenario.lease.term_seconds);
     set_span(&mut rules.stop.0, scenario.lease.stop_seconds);
@@ -223,6 +228,7 @@ fn scheduling(rules: &mut Scheduling, said: &file::Scheduling, seed: u64) {
     set(&mut rules.strategy, said.strategy.map(strategy));
     let order = said.order.map(|order| match order {
         file::OrderName::Fair => Order::Fair,
+        file::OrderName::Drf => Order::Drf,
         file::OrderName::Fifo => Order::Fifo,
     });
     set(&mut rules.order, order);

@@ -101,6 +101,9 @@ pub struct Account {
     /// Credit it starts with.
     #[serde(default)]
     pub deposit_atp: Decimal,
+    /// What is its by right; what is left out is not counted, and without any all is on loan.
+    #[serde(default)]
+    pub quota: Option<Quota>,
     /// Users who act for it, by name or number on the daemon's machine.
     #[serde(default)]
     pub users: Vec<String>,

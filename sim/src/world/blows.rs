@@ -45,7 +45,28 @@ impl World {
             self.later(heals, Todo::Thaw(node));
         }
         self.later(heals, Todo::Policy(self.grid.state().rules.balance.policy));
+        // What fails while the weather ends may be known only when a permission is over.
+        for after in [Span::ZERO, Span::minutes(10), Span::minutes(30)] {
+            self.later(heals.after(after), Todo::Mend);
+        }
         self.connect_all();
+    }
+
+    /// Lets nodes that were drained, and jobs that were held, because too much has failed try
+    /// again, as soon as there is a coordinator: that is its operator's affair.
+    pub(super) fn mend(&mut self) {
+        if !self.far.as_ref().is_some_and(|far| far.store.up) {
+            self.later(self.now.after(Span::seconds(1)), Todo::Mend);
+            return;
+        }
+        let state = self.grid.state();
+        let drained = state.nodes.iter().filter(|(_, node)| node.draining.is_some());
+        let undrain = drained.map(|(node, _)| Request::Undrain { node });
+        let held = state.jobs.values().filter(|job| job.state == JobState::Held);
+        let release = held.map(|job| Request::ReleaseJob { account: job.account, job: job.id });
+        for request in undrain.chain(release).collect::<Vec<_>>() {
+            self.apply(Command::Request(request));
+        }
     }
 
     /// Lets a blow fall, if there is something for it to fall on.
@@ -71,6 +92,7 @@ impl World {
             Blow::Slow => self.strike(node, |host| host.slow_until = over),
             Blow::DiskFull => self.strike(node, |host| host.full_until = over),
             Blow::DiskError => self.strike(node, |host| host.fails_until = over),
+            Blow::Broken => self.strike(node, |host| host.broken_until = over),
             Blow::Lie => self.strike(node, |host| host.lies_until = over),
             Blow::Freeze => {
                 self.strike(node, |host| host.frozen_until = over);
@@ -194,6 +216,7 @@ impl World {
             | Blow::DiskFull
             | Blow::DiskError
             | Blow::Stuck
+            | Blow::Broken
             | Blow::Versions
             | Blow::Lie
             | Blow::WallJump

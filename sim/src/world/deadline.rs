@@ -19,6 +19,7 @@ const SLACK: Span = Span::seconds(2);
 const fn lasts(blocker: &Blocker) -> bool {
     match blocker {
         Blocker::Held
+        | Blocker::BackoffAfterFailure { .. }
         | Blocker::DependencyNeverSatisfied { .. }
         | Blocker::NoMatchingNode
         | Blocker::QuotaExceeded { .. }

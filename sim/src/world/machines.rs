@@ -71,6 +71,8 @@ pub(super) struct Host {
     /// The crash that its station's next event meets.
     pub(super) dies: Option<Death>,
     pub(super) stuck_until: Time,
+    /// Until when whatever begins on it fails.
+    pub(super) broken_until: Time,
     pub(super) lies_until: Time,
     pub(super) lied: Time,
     /// What the coordinator takes its owner to use.
@@ -107,6 +109,7 @@ impl Host {
             slow_until: Time::ZERO,
             full_until: Time::ZERO,
             fails_until: Time::ZERO,
+            broken_until: Time::ZERO,
             dies: None,
             stuck_until: Time::ZERO,
             lies_until: Time::ZERO,

@@ -46,6 +46,8 @@ pub(super) enum Todo {
     Stop(Span),
     /// The operator puts a policy back.
     Policy(Policy),
+    /// The operator lets what was taken out of service work again.
+    Mend,
     /// A suspended job's account lets it go on.
     Resume(AccountId, JobId),
 }
@@ -257,6 +259,7 @@ impl World {
             Todo::Stop(away) if up => self.stop_coordinator(away),
             Todo::Stop(_) => {}
             Todo::Policy(policy) => self.set_policy(policy),
+            Todo::Mend => self.mend(),
             Todo::Resume(account, job) => self.resume_job(account, job),
         }
     }

@@ -1,11 +1,12 @@
 //! Processes: what the core's orders do to modelled jobs, and what becomes of their work.
 
 use super::World;
+use super::network::Far;
 use crate::kernel::Class;
-use crate::record::{DecisionRow, JobState, LeaseRow, Party, TransferRow};
+use crate::record::{DecisionRow, JobState, LeaseRow};
 use crate::work::JobRecord;
 use gridcore::command::Outcome;
-use gridcore::effect::{self, Effect, FinalState, JobEnd, LeaseEnd, OfferFate, Transfer};
+use gridcore::effect::{self, Effect, FinalState, JobEnd, LeaseEnd, OfferFate};
 use gridcore::ids::{Epoch, JobId, LeaseId, NodeId};
 use gridcore::state::mix;
 use gridcore::station::Event;
@@ -91,6 +92,8 @@ pub(super) struct Process {
     pub(super) kill_at: Option<Time>,
     /// Whether it was killed and does not die for now.
     pub(super) stuck: bool,
+    /// Whether it fails because its machine is broken.
+    broken: bool,
     /// When it was told to leave for its owner's sake, how long that may take, and whether the
     /// coordinator could be reached.
     pub(super) reclaimed: Option<(Time, Span, bool)>,
@@ -157,7 +160,12 @@ impl World {
             Effect::Closed(end) => self.closed(end),
             Effect::Finished(end) => self.finished(end),
             Effect::Requeued { job, reason, lost } => self.requeued(*job, *reason, *lost),
-            Effect::Moved(transfer) => self.record.transfers.push(&transfer_row(transfer)),
+            Effect::Drained { .. } => {
+                if let Some(far) = &mut self.far {
+                    far.count("node_drained");
+                }
+            }
+            Effect::Moved(transfer) => self.record.transfers.push(&transfer.into()),
             Effect::Offer { fate, .. } => self.observer.count_offer(*fate),
         }
     }
@@ -254,8 +262,14 @@ impl World {
             }
             Doing::Working(_) | Doing::Ended => return,
         }
+        let fresh = process.doing == Doing::Nothing;
         process.doing = Doing::Working(now);
         process.ends = process.done();
+        let broken = |far: &Far| far.hosts.get(node.get() as usize).map(|host| host.broken_until);
+        if fresh && self.far.as_deref().and_then(broken).is_some_and(|until| until > now) {
+            process.broken = true;
+            process.ends = process.ends.min(now.after(Span::seconds(1)));
+        }
         if process.ends < Time::MAX {
             self.settled_at = self.settled_at.max(process.ends);
             self.events.push(process.ends, Class::End, index as u64);
@@ -311,11 +325,12 @@ impl World {
         }
         let Some(process) = self.processes.get_mut(index) else { return };
         let done = process.done() <= now;
-        let (lease, epoch) = (process.lease, process.epoch);
+        let (lease, epoch, broken) = (process.lease, process.epoch, process.broken);
         let fails = self.progress.get(process.row as usize).is_some_and(|progress| progress.fails);
         let outcome = match (done, fails) {
             (true, false) => Outcome::Completed,
             (true, true) => Outcome::Failed,
+            (false, _) if broken => Outcome::Failed,
             (false, _) => Outcome::Stopped,
         };
         self.over(index, Some(outcome));
@@ -466,25 +481,6 @@ impl World {
                 (row.charged, row.refunded) = (job.charged, job.refunded);
             }
         }
-    }
-}
-
-/// Turns a transfer of the core into a row.
-fn transfer_row(transfer: &Transfer) -> TransferRow {
-    let party = |party: effect::Party| match party {
-        effect::Party::Mint => Party::Mint,
-        effect::Party::Treasury => Party::Treasury,
-        effect::Party::Account(id) => Party::Account(id.get()),
-        effect::Party::Held(id) => Party::Held(id.get()),
-    };
-    TransferRow {
-        id: transfer.id.get(),
-        at: transfer.at,
-        from: party(transfer.from),
-        to: party(transfer.to),
-        amount: transfer.amount,
-        kind: transfer.kind.name(),
-        lease: transfer.lease.map(LeaseId::get),
     }
 }
 

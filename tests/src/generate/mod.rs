@@ -4,22 +4,19 @@
 //! what exists when its turn comes, so that every list means something and shrinks well.
 
 mod jobs;
+mod rules;
 
 pub use jobs::job;
+pub use rules::rules;
 
 use crate::cluster::{Cluster, hardware};
 use crate::world::{Checks, Work, World};
-use gridcore::bundle::{Bundle, GpuNeed};
+use gridcore::bundle::Bundle;
 use gridcore::command::{GpuSample, JobSpec, Report, Request, Sample};
-use gridcore::config::{
-    AccountSpec, Backfill, BackfillOrder, Config, Exhaustion, Lend, NodeSpec, Order, Policy,
-    PoolSpec, Rules, Strategy as Place,
-};
+use gridcore::config::{AccountSpec, Config, NodeSpec, PoolSpec, Rules};
 use gridcore::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, PoolId};
 use gridcore::station::ladder::OwnerSays;
-use gridcore::units::{
-    BasisPoints, Bytes, MicroAtp, MilliCores, MilliGpus, PerMille, Ppm, Span, Time,
-};
+use gridcore::units::{BasisPoints, Bytes, MicroAtp, MilliCores, MilliGpus, Span, Time};
 use gridcore::wire::Status;
 use jobs::work;
 use proptest::collection::vec;
@@ -38,6 +35,8 @@ pub struct Profile {
     pub configures: bool,
     /// Whether nodes fail.
     pub fails: bool,
+    /// Whether accounts may have quotas of their own.
+    pub quotas: bool,
     /// Whether places may be kept for jobs that cannot start.
     pub reserves: bool,
     /// How many operations at most.
@@ -51,6 +50,7 @@ impl Profile {
         preempts: true,
         configures: true,
         fails: true,
+        quotas: true,
         reserves: true,
         length: 80,
     };
@@ -60,6 +60,7 @@ impl Profile {
         preempts: false,
         configures: false,
         fails: false,
+        quotas: false,
         reserves: false,
         length: 60,
     };
@@ -261,30 +262,33 @@ pub fn case(profile: Profile) -> impl Strategy<Value = Case> {
 /// Generates a cluster of 1 to 8 nodes, 3 accounts and 1 or 2 pools.
 pub fn config(profile: Profile) -> impl Strategy<Value = Config> {
     let quota = option::weighted(0.3, (2..30_u64, 4..64_u32, 1..6_u64));
-    let deposits =
-        vec(prop_oneof![1 => Just(0), 1 => 1..5_000_u64, 6 => 100_000..10_000_000_u64], 3);
+    let deposit = prop_oneof![1 => Just(0), 1 => 1..5_000_u64, 6 => 100_000..10_000_000_u64];
+    let own = option::weighted(0.4, (0..12_u64, 0..32_u32, 0..3_u64));
+    let accounts = vec((deposit, own), 3);
     let pools = vec(quota, 1..3);
     let nodes = prop_oneof![3 => vec(node(profile), 1..4), 1 => vec(node(profile), 4..9)];
-    (rules(profile), pools, deposits, nodes).prop_map(|(rules, pools, deposits, nodes)| {
+    (rules(profile), pools, accounts, nodes).prop_map(move |(rules, pools, accounts, nodes)| {
         let mut config = Cluster::new().config;
         config.rules = rules;
         config.resources = vec![String::from("license")];
-        let pool = |(i, quota): (usize, Option<(u64, u32, u64)>)| PoolSpec {
+        let quota = |(cpu, gib, gpu): (u64, u32, u64)| {
+            let mut all = Bundle::from_amounts([u64::MAX / 4; 12]);
+            (all.cpu, all.memory) = (MilliCores::new(cpu * 1_000), Bytes::gib(gib));
+            all.gpu = MilliGpus::new(gpu * 1_000);
+            all
+        };
+        let pool = |(i, said): (usize, Option<(u64, u32, u64)>)| PoolSpec {
             name: format!("pool{i}"),
-            quota: quota.map(|(cpu, gib, gpu)| {
-                let mut all = Bundle::from_amounts([u64::MAX / 4; 12]);
-                (all.cpu, all.memory) = (MilliCores::new(cpu * 1_000), Bytes::gib(gib));
-                all.gpu = MilliGpus::new(gpu * 1_000);
-                all
-            }),
+            quota: said.map(quota),
         };
         config.pools = pools.into_iter().enumerate().map(pool).collect();
-        let account = |(i, atp): (usize, u64)| AccountSpec {
+        let account = |(i, (atp, own)): (usize, (u64, Option<_>))| AccountSpec {
             name: format!("account{i}"),
             weight: u32::try_from(i).unwrap_or(0) + 1,
             deposit: MicroAtp::whole(atp),
+            quota: own.filter(|_| profile.quotas).map(quota),
         };
-        config.accounts = deposits.into_iter().enumerate().map(account).collect();
+        config.accounts = accounts.into_iter().enumerate().map(account).collect();
         let pools = u32::try_from(config.pools.len()).unwrap_or(1);
         for (i, mut spec) in nodes.into_iter().enumerate() {
             spec.name = format!("n{i}");
@@ -322,94 +326,6 @@ fn node(profile: Profile) -> impl Strategy<Value = NodeSpec> {
         }
         spec
     })
-}
-
-/// Returns a step of ageing and when a job starves, either of which may be never.
-fn ages(seed: u64) -> (Option<Span>, Option<Span>) {
-    let (step, long) = (seed % 4 * 60, seed % 5 * 150);
-    let some = |seconds: u64| (seconds > 0).then(|| Span::seconds(seconds));
-    (some(step), some(long))
-}
-
-/// Generates the rules.
-pub fn rules(profile: Profile) -> impl Strategy<Value = Rules> {
-    let places = prop_oneof![
-        Just(Place::FirstFit),
-        Just(Place::BestFit),
-        Just(Place::WorstFit),
-        Just(Place::Pack),
-        Just(Place::DotProduct),
-        Just(Place::GpuClustering),
-        Just(Place::Random),
-        Just(Place::Fgd),
-        Just(Place::LocalFirst),
-    ];
-    let most = if profile.reserves { 4_u8 } else { 2 };
-    let scheduling = (places, any::<bool>(), 0..most, 0..1_000_u64);
-    let money = (any::<bool>(), any::<bool>(), 0..3_u32, 10..300_u64);
-    let leave = (0..4_u8, any::<bool>(), 0..3_u64, prop_oneof![Just(0), 5..90_u64]);
-    let policies = prop_oneof![
-        Just(Policy::Conservative),
-        Just(Policy::Balanced),
-        Just(Policy::Aggressive),
-        Just(Policy::Predictive),
-    ];
-    let lending = (policies, any::<bool>(), 0..20_u8, 3..6_u64);
-    (scheduling, money, leave, lending).prop_map(move |(scheduling, money, leave, lending)| {
-        let mut rules = Rules::default();
-        rules.scheduling.strategy = scheduling.0;
-        rules.scheduling.order = if scheduling.1 { Order::Fair } else { Order::Fifo };
-        rules.scheduling.backfill = match scheduling.2 {
-            0 => Backfill::Strict,
-            1 => Backfill::Greedy,
-            2 => Backfill::Easy,
-            _ => Backfill::Conservative,
-        };
-        rules.scheduling.seed = scheduling.3;
-        (rules.scheduling.ageing, rules.scheduling.starvation_after) =
-            if profile.reserves { ages(scheduling.3) } else { (None, None) };
-        rules.preemption.boost_after = (scheduling.3 % 3 > 0).then_some(1);
-        if scheduling.3 % 3 == 0 {
-            rules.scheduling.backfill_order = BackfillOrder::Shortest;
-        }
-        rules.scheduling.fgd_classes = classes();
-        rules.atp.enabled = money.0;
-        rules.atp.on_exhaustion = if money.1 { Exhaustion::Pause } else { Exhaustion::Kill };
-        rules.atp.fee = Ppm::new(money.2 * 50_000);
-        rules.atp.rates[1] >>= money.2;
-        rules.atp.rates[3] <<= money.2;
-        rules.term.0 = Span::seconds(money.3);
-        rules.preemption.enabled = profile.preempts && leave.0 != 0;
-        rules.preemption.requeue = leave.1;
-        rules.preemption.runtime_min = Span::seconds(leave.2 * 30);
-        rules.preemption.per_hour_max = (leave.2 != 1).then_some(3);
-        rules.preemption.grace = Span::seconds(leave.3);
-        rules.offering.kill = Span::seconds(if leave.3.is_multiple_of(2) { 0 } else { 20 });
-        rules.preemption.hold = Span::seconds(120);
-        rules.balance.policy = lending.0;
-        rules.offering.lend = if lending.1 { Lend::Excess } else { Lend::Idle };
-        rules.offering.idle_before_offer = Span::seconds(120);
-        let short = lending.2 % 3 != 0;
-        rules.offering.busy_latch = Span::seconds(if short { 30 } else { 120 });
-        rules.offering.resume_after = Span::seconds(if short { 40 } else { 300 });
-        rules.offering.suspend_max = Span::seconds(if short { 90 } else { 600 });
-        rules.offering.enabled = lending.2 != 0;
-        let check = if lending.2 % 2 == 0 { 60 } else { 20 };
-        rules.offering.check_interval = Span::seconds(check);
-        rules.offering.offer_expiry = Span::seconds(check * lending.3);
-        rules
-    })
-}
-
-/// A few task classes to measure fragmentation against.
-fn classes() -> Vec<gridcore::config::TaskClass> {
-    let class = |cores, gpus, share, count| gridcore::config::TaskClass {
-        cpu: MilliCores::whole(cores),
-        gpus: GpuNeed { count: gpus, share: PerMille::new(share), memory: Bytes::ZERO },
-        models: Vec::new(),
-        count,
-    };
-    vec![class(1, 1, 300, 40), class(2, 1, 1_000, 30), class(8, 2, 1_000, 10), class(1, 0, 0, 20)]
 }
 
 /// Generates one step.

@@ -322,7 +322,7 @@ impl Model {
     pub fn pass(&mut self, now: Time) {
         // A start is use, which may put another job first in a pool passed before.
         let again =
-            self.config.rules.scheduling.order == Order::Fair && self.config.pools.len() > 1;
+            self.config.rules.scheduling.order != Order::Fifo && self.config.pools.len() > 1;
         let mut before = None;
         while before.is_none() || again && before != Some(self.starts) {
             before = Some(self.starts);
@@ -349,8 +349,11 @@ impl Model {
                     && !poor.iter().any(|other| same_line(other, task))
             });
             let key = |(id, task): &(&JobId, &Task)| {
-                let fair = scheduling.order == Order::Fair;
-                let usage = if fair { Self::of(&self.usage, task.account) } else { 0 };
+                let usage = match scheduling.order {
+                    Order::Fair => Self::of(&self.usage, task.account),
+                    Order::Drf => self.dominant_now(task.account),
+                    Order::Fifo => 0,
+                };
                 (100 - class(task.spec.priority), usage, **id)
             };
             let Some(id) = waiting.min_by_key(key).map(|(id, _)| *id) else { return };
@@ -378,6 +381,24 @@ impl Model {
                 poor.push(task);
             }
         }
+    }
+
+    /// Returns the largest part of any resource that an account's jobs hold, over its weight.
+    fn dominant_now(&self, account: AccountId) -> u128 {
+        let mut shares = Vec::new();
+        for dimension in [0, 1, 3] {
+            let whole: u64 =
+                self.config.nodes.iter().map(|node| node.capacity.amounts()[dimension]).sum();
+            let holds = |t: &&Task| t.account == account && t.leaving != Some(Leaving::Limit);
+            let held = |t: &Task| {
+                let there = t.places.iter().flatten().filter(|(node, _)| !t.gone.contains(node));
+                u128::from(t.spec.needs.bundle().amounts()[dimension]) * there.count() as u128
+            };
+            let held: u128 = self.tasks.values().filter(holds).map(held).sum();
+            shares.push((held << 32).checked_div(u128::from(whole)).unwrap_or(0));
+        }
+        let weight = self.config.accounts[account.get() as usize].weight;
+        shares.into_iter().max().unwrap_or(0) / u128::from(weight)
     }
 
     fn over_quota(&self, pool: usize, task: &Task) -> bool {

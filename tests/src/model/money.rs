@@ -132,7 +132,7 @@ impl Model {
     /// Books a term's use: the dominant share in the pool times the term, over the weight.
     pub(super) fn book(&mut self, id: JobId) {
         let rules = &self.config.rules;
-        if !rules.atp.enabled && rules.scheduling.order == Order::Fifo {
+        if !rules.atp.enabled && rules.scheduling.order != Order::Fair {
             return;
         }
         let Some(task) = self.tasks.get_mut(&id) else { return };

@@ -1,0 +1,101 @@
+//! Generated rules.
+
+use super::Profile;
+use gridcore::bundle::GpuNeed;
+use gridcore::config::{
+    Backfill, BackfillOrder, Exhaustion, Lend, Order, Policy, Rules, Strategy as Place,
+};
+use gridcore::units::{Bytes, MilliCores, PerMille, Ppm, Span};
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
+
+/// Returns a step of ageing and when a job starves, either of which may be never.
+fn ages(seed: u64) -> (Option<Span>, Option<Span>) {
+    let (step, long) = (seed % 4 * 60, seed % 5 * 150);
+    let some = |seconds: u64| (seconds > 0).then(|| Span::seconds(seconds));
+    (some(step), some(long))
+}
+
+/// Generates the rules.
+pub fn rules(profile: Profile) -> impl Strategy<Value = Rules> {
+    let places = prop_oneof![
+        Just(Place::FirstFit),
+        Just(Place::BestFit),
+        Just(Place::WorstFit),
+        Just(Place::Pack),
+        Just(Place::DotProduct),
+        Just(Place::GpuClustering),
+        Just(Place::Random),
+        Just(Place::Fgd),
+        Just(Place::LocalFirst),
+    ];
+    let most = if profile.reserves { 4_u8 } else { 2 };
+    let order = prop_oneof![Just(Order::Fair), Just(Order::Fifo), Just(Order::Drf)];
+    let scheduling = (places, order, 0..most, 0..1_000_u64);
+    let money = (any::<bool>(), any::<bool>(), 0..3_u32, 10..300_u64);
+    let leave = (0..4_u8, any::<bool>(), 0..3_u64, prop_oneof![Just(0), 5..90_u64]);
+    let policies = prop_oneof![
+        Just(Policy::Conservative),
+        Just(Policy::Balanced),
+        Just(Policy::Aggressive),
+        Just(Policy::Predictive),
+    ];
+    let lending = (policies, any::<bool>(), 0..20_u8, 3..6_u64);
+    (scheduling, money, leave, lending).prop_map(move |(scheduling, money, leave, lending)| {
+        let mut rules = Rules::default();
+        rules.scheduling.strategy = scheduling.0;
+        rules.scheduling.order = scheduling.1;
+        rules.scheduling.backfill = match scheduling.2 {
+            0 => Backfill::Strict,
+            1 => Backfill::Greedy,
+            2 => Backfill::Easy,
+            _ => Backfill::Conservative,
+        };
+        rules.scheduling.seed = scheduling.3;
+        (rules.scheduling.ageing, rules.scheduling.starvation_after) =
+            if profile.reserves { ages(scheduling.3) } else { (None, None) };
+        rules.preemption.boost_after = (scheduling.3 % 3 > 0).then_some(1);
+        if scheduling.3 % 3 == 0 {
+            rules.scheduling.backfill_order = BackfillOrder::Shortest;
+        }
+        rules.scheduling.fgd_classes = classes();
+        rules.health.failures = profile.fails.then_some(2);
+        (rules.health.soon, rules.health.window) = (Span::minutes(90), Span::minutes(240));
+        rules.health.nodes = (profile.fails && scheduling.3 % 2 == 0).then_some(1);
+        rules.atp.enabled = money.0;
+        rules.atp.on_exhaustion = if money.1 { Exhaustion::Pause } else { Exhaustion::Kill };
+        rules.atp.fee = Ppm::new(money.2 * 50_000);
+        rules.atp.rates[1] >>= money.2;
+        rules.atp.rates[3] <<= money.2;
+        rules.term.0 = Span::seconds(money.3);
+        rules.preemption.enabled = profile.preempts && leave.0 != 0;
+        rules.preemption.requeue = leave.1;
+        rules.preemption.runtime_min = Span::seconds(leave.2 * 30);
+        rules.preemption.per_hour_max = (leave.2 != 1).then_some(3);
+        rules.preemption.grace = Span::seconds(leave.3);
+        rules.offering.kill = Span::seconds(if leave.3.is_multiple_of(2) { 0 } else { 20 });
+        rules.preemption.hold = Span::seconds(120);
+        rules.balance.policy = lending.0;
+        rules.offering.lend = if lending.1 { Lend::Excess } else { Lend::Idle };
+        rules.offering.idle_before_offer = Span::seconds(120);
+        let short = lending.2 % 3 != 0;
+        rules.offering.busy_latch = Span::seconds(if short { 30 } else { 120 });
+        rules.offering.resume_after = Span::seconds(if short { 40 } else { 300 });
+        rules.offering.suspend_max = Span::seconds(if short { 90 } else { 600 });
+        rules.offering.enabled = lending.2 != 0;
+        let check = if lending.2 % 2 == 0 { 60 } else { 20 };
+        rules.offering.check_interval = Span::seconds(check);
+        rules.offering.offer_expiry = Span::seconds(check * lending.3);
+        rules
+    })
+}
+
+/// A few task classes to measure fragmentation against.
+fn classes() -> Vec<gridcore::config::TaskClass> {
+    let class = |cores, gpus, share, count| gridcore::config::TaskClass {
+        cpu: MilliCores::whole(cores),
+        gpus: GpuNeed { count: gpus, share: PerMille::new(share), memory: Bytes::ZERO },
+        models: Vec::new(),
+        count,
+    };
+    vec![class(1, 1, 300, 40), class(2, 1, 1_000, 30), class(8, 2, 1_000, 10), class(1, 0, 0, 20)]
+}
