@@ -7,6 +7,7 @@ mod house;
 use gridlive::client::Client;
 use gridlive::client::types::{JobRequest, NeedsRequest, ResourceRequest, TaskRequest};
 use house::{Cluster, rest, until};
+use serde_json::json;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 
@@ -316,4 +317,46 @@ fn a_node_says_how_its_machine_is_doing() {
     let job = cluster.submit(&[], "ulimit -Sn");
     cluster.until_state(job, "completed");
     assert_eq!(cluster.output(job).trim(), mine.to_string());
+}
+
+#[test]
+fn what_is_on_loan_is_recalled_and_said() {
+    let rules = "accounts: [{ name: lab, quota: { cpu_cores: 1 } }, { name: guests, weight: 3 }]\n\
+         execution: { preemption: { min_runtime: 0s, grace_seconds: 1s } }";
+    let mut cluster = Cluster::begin(1, rules);
+    let guest = |cores: &str| cluster.submit(&["-A", "guests", "-c", cores], "sleep 600");
+    let (first, second) = (guest("1"), guest("1"));
+    for job in [first, second] {
+        cluster.until_state(job, "running");
+    }
+    let quotas = cluster.ask(&["quota"]).unwrap();
+    assert_eq!(quotas["recalls"], true);
+    assert_eq!(quotas["accounts"][0]["quota"], json!({ "cpu_cores": 1.0 }));
+    assert_eq!(quotas["accounts"][1]["on_loan"]["cpu_cores"], 2.0);
+    // The youngest loan comes back, and its job waits again.
+    let own = cluster.submit(&["-A", "lab", "-c", "1"], "sleep 600");
+    cluster.until_state(own, "running");
+    cluster.until_state(second, "pending");
+    assert_eq!(cluster.job(first)["state"], "running");
+    let recent = text(&cluster, &["events"]);
+    assert!(recent.contains("QuotaReclaim"), "{recent}");
+    // Beyond its quota the account waits as everybody.
+    let more = cluster.submit(&["-A", "lab", "-c", "1", "-p", "low"], "sleep 600");
+    let order = cluster.ask(&["prio"]).unwrap();
+    let jobs: Vec<u64> =
+        order["jobs"].as_array().unwrap().iter().filter_map(|row| row["job"].as_u64()).collect();
+    assert_eq!(jobs, [second, more], "{order}");
+    assert_eq!(order["jobs"][1]["class"], 25);
+    let shares = cluster.ask(&["share"]).unwrap();
+    let of = |i: usize, key: &str| shares["accounts"][i][key].as_f64().unwrap();
+    assert_eq!((of(0, "share"), of(1, "share")), (0.25, 0.75));
+    assert_eq!((of(0, "holds"), of(1, "holds")), (0.5, 0.5));
+    let used: Vec<f64> = (0..2).map(|i| of(i, "used")).collect();
+    assert!((used[0] + used[1] - 1.0).abs() < 1e-5 && used[1] > used[0], "{shares}");
+    assert!(text(&cluster, &["quota"]).contains("ON LOAN"), "{}", text(&cluster, &["quota"]));
+    for job in [first, second, own, more] {
+        text(&cluster, &["cancel", &job.to_string()]);
+    }
+    cluster.until_idle();
+    cluster.check_replay();
 }

@@ -93,6 +93,26 @@ pub(super) enum ShowVerb {
         #[command(flatten)]
         listing: Listing,
     },
+    /// Show each account's share of the cluster, what it has had of all use, its fair-share factor
+    /// (1 for none, 0.5 for as much as its share), what it is due next, and what it holds now.
+    Share {
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Show what accounts have by right, and what they hold above that, which may be recalled.
+    Quota {
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Show who waits, first first: the priority asked for, the class that age makes of it, and the
+    /// account's fair-share factor.
+    Prio {
+        /// At most so many of each pool.
+        #[arg(long, default_value_t = 100)]
+        most: usize,
+        #[command(flatten)]
+        listing: Listing,
+    },
     /// Show the accounts' credit.
     Budget {
         #[command(flatten)]
@@ -213,6 +233,26 @@ const POOLS: List<'_> = List {
     columns: &["pool", "nodes", "capacity", "leased", "waiting"],
     wide: &[],
 };
+const SHARE: List<'_> = List {
+    path: "/v1/shares",
+    rows: "accounts",
+    columns: &[
+        "account", "weight", "share", "used", "factor", "due", "holds", "running", "waiting",
+    ],
+    wide: &[],
+};
+const QUOTA: List<'_> = List {
+    path: "/v1/quotas",
+    rows: "accounts",
+    columns: &["account", "quota", "holds", "on_loan"],
+    wide: &[],
+};
+const PRIO: List<'_> = List {
+    path: "/v1/priorities",
+    rows: "jobs",
+    columns: &["place", "job", "name", "account", "priority", "class", "waited_s", "factor"],
+    wide: &["pool"],
+};
 const BUDGET: List<'_> = List {
     path: "/v1/accounts",
     rows: "accounts",
@@ -248,6 +288,12 @@ pub(super) async fn run(verb: ShowVerb) -> anyhow::Result<ExitCode> {
         ShowVerb::Offers { listing } => listing.print(&OFFERS).await?,
         ShowVerb::Leases { listing } => listing.print(&LEASES).await?,
         ShowVerb::Pools { listing } => listing.print(&POOLS).await?,
+        ShowVerb::Share { listing } => listing.print(&SHARE).await?,
+        ShowVerb::Quota { listing } => listing.print(&QUOTA).await?,
+        ShowVerb::Prio { most, listing } => {
+            let path = format!("/v1/priorities?most={most}");
+            listing.print(&List { path: &path, ..PRIO }).await?;
+        }
         ShowVerb::Budget { listing } => listing.print(&BUDGET).await?,
         ShowVerb::Statement(args) => statement::run(&args).await?,
         ShowVerb::Deposit { account, atp, asking } => {

@@ -10,6 +10,7 @@ pub mod metrics;
 pub mod nodes;
 pub mod plan;
 pub mod remote;
+pub mod shares;
 pub mod store;
 pub mod summary;
 pub mod views;

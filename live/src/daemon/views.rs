@@ -33,7 +33,12 @@ pub(super) fn thousandths(amount: u64) -> Value {
 /// Returns credit, in micro-ATP, as ATP with six decimals.
 #[must_use]
 pub fn atp(amount: impl Into<i128>) -> Value {
-    let amount: i128 = amount.into();
+    millionths(amount.into())
+}
+
+/// Returns millionths as a decimal.
+#[must_use]
+pub(super) fn millionths(amount: i128) -> Value {
     let (sign, amount) = (if amount < 0 { "-" } else { "" }, amount.unsigned_abs());
     let text = format!("{sign}{}.{:06}", amount / 1_000_000, amount % 1_000_000);
     serde_json::from_str(&text).unwrap_or(Value::Null)

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 /// Jobs that are listed when nobody says how many.
-const LISTED: usize = 1_000;
+pub(super) const LISTED: usize = 1_000;
 
 /// The operations.
 pub(super) fn operations() -> Vec<Operation> {

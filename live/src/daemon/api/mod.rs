@@ -8,6 +8,7 @@ mod describe;
 mod jobs;
 mod nodes;
 mod place;
+mod shares;
 mod statement;
 mod submit;
 
@@ -121,6 +122,7 @@ fn operations() -> Vec<Operation> {
         ("get", "/v1/openapi.json", "get_api", "This description", get(describe::description)),
     ];
     let one = one.into_iter().chain(statement::operations()).chain(place::operations());
+    let one = one.chain(shares::operations());
     let one = one.chain(allocate::operations());
     one.chain(jobs::operations()).chain(nodes::operations()).collect()
 }
