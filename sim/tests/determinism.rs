@@ -19,6 +19,7 @@ fn small(name: &str) -> &'static [&'static str] {
     match name {
         "lab-week" => &["horizon_seconds=4h"],
         "burst" | "flicker" => &["horizon_seconds=3h"],
+        "diurnal" | "night-shift" => &["horizon_seconds=30h"],
         "mmc-truth" => &["jobs.generator.jobs=3000"],
         "scale-10k" => &[
             "horizon_seconds=2h",

@@ -61,13 +61,14 @@ impl Track {
         (self.now, self.holds) = (now, holds);
     }
 
-    /// Returns the highest value between two times, the later one outside.
+    /// Returns the highest value between two times, both inside: where looks and values come at the
+    /// same instants, the end of one horizon is the first that could not be known.
     fn peak(&self, at: Time, to: Time) -> BasisPoints {
-        if self.holds >= to {
+        if self.holds > to {
             return self.now();
         }
         let (values, begun) = self.from(at);
-        let steps = to.since(begun).get().div_ceil(self.step).max(1);
+        let steps = to.since(begun).get() / self.step + 1;
         let highest = values.take(usize::try_from(steps).unwrap_or(usize::MAX)).max();
         BasisPoints::percent(highest.unwrap_or(0).into())
     }
@@ -153,8 +154,8 @@ mod tests {
         let mut feed = Feed::new(&NodeLoad { cpu, ..NodeLoad::default() }, 0);
         let ten = Span::seconds(10);
         assert_eq!(feed.next_change(ten), Time::from_ms(120_000));
-        assert_eq!(peak(&feed, 114_000), Some(BasisPoints::percent(10)));
-        assert_eq!(peak(&feed, 115_000), Some(BasisPoints::percent(20)));
+        assert_eq!(peak(&feed, 113_999), Some(BasisPoints::percent(10)));
+        assert_eq!(peak(&feed, 114_000), Some(BasisPoints::percent(20)));
         feed.advance(Time::from_ms(120_000));
         assert_eq!(cpu_of(&feed), BasisPoints::percent(20));
         assert_eq!(feed.next_change(ten), Time::from_ms(230_000));
