@@ -9,13 +9,12 @@ use crate::charges;
 use crate::config::Backfill;
 use crate::ids::{JobId, NodeId, PoolId};
 use crate::jobs::{Job, JobState, STARVING, Shape};
-use crate::leases::LeaseState;
 use crate::placement::{members_on, suits};
-use crate::preempt::{is_within_quota, loans};
+use crate::preempt::{Loans, Right, is_within_quota};
 use crate::queue::Rank;
 use crate::shadow::{Shadow, end_of};
 use crate::state::State;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 /// What the suitable nodes look like to one job.
@@ -38,7 +37,7 @@ pub fn explain(state: &State, id: JobId) -> Option<Explanation> {
     let mut blockers = Vec::new();
     match job.state {
         JobState::Running(_) => return None,
-        JobState::Held if job.is_suspect(&state.rules.health) => {
+        JobState::Held if job.suspect => {
             let nodes = count(job.lost_with.len());
             blockers.push(Blocker::BackoffAfterFailure { nodes });
         }
@@ -190,13 +189,12 @@ fn protected(state: &State, job: &Job, shape: &Shape) -> u32 {
     if !rules.enabled || !(recalls || lowest.is_some_and(may)) {
         return 0;
     }
-    let loans = if recalls { loans(state, job.account) } else { BTreeSet::new() };
+    let loans = Loans::of(state, shape.pool);
+    let rights = [(true, Right::Class), (recalls, Right::Quota)];
     let young = |lease: &&crate::leases::Lease| {
-        let boosted = state.job(lease.job).is_boosted(lease.ran(state.now), rules);
-        let lower = !boosted && may(lease.priority.class());
-        lease.state == LeaseState::Active
-            && (lower || loans.contains(&lease.id))
-            && lease.ran(state.now) < rules.runtime_min
+        let mut rights = rights.iter().filter(|(may, _)| *may);
+        lease.ran(state.now) < rules.runtime_min
+            && rights.any(|(_, right)| right.reaches(state, &loans, lease, job))
     };
     count(state.leases.values().filter(young).count())
 }

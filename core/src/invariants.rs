@@ -330,11 +330,15 @@ fn check_victims(before: &State, after: &State, out: &mut Breaches) {
             let planned = after.claims.values().any(|claim| claim.victims.contains(&lease.id));
             out.need(30, planned, || format!("{} makes way for nobody", lease.id));
         }
-        if !was && recalled {
-            let row = after.account(lease.account);
+        let row = after.account(lease.account);
+        let by_class = lease.reason == Some(EvictionReason::PriorityPreemption);
+        let of_others = |claim: &JobId| after.job(*claim).account != lease.account;
+        let mut claims = after.claims.iter().filter(|(_, c)| c.victims.contains(&lease.id));
+        let guarded = by_class && row.spec.quota.is_some() && claims.any(|(id, _)| of_others(id));
+        if !was && (recalled || guarded) {
             let quota = row.spec.quota.unwrap_or(Bundle::ZERO);
             out.need(32, !row.using.fits_in(&quota), || {
-                format!("{} is recalled and within the quota of {}", lease.id, lease.account)
+                format!("{} makes way within the quota of {}", lease.id, lease.account)
             });
         }
     }

@@ -6,7 +6,7 @@
 
 use crate::bundle::{Bundle, Needs};
 use crate::command::{JobSpec, LabelNeed};
-use crate::config::{Health, Preemption, Scheduling};
+use crate::config::{Preemption, Scheduling};
 use crate::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, PoolId, ShapeId, Table};
 use crate::units::{MicroAtp, Priority, Span, Time};
 use crate::wire::Task;
@@ -128,7 +128,7 @@ impl core::ops::Index<ShapeId> for Shapes {
 pub enum JobState {
     /// In the queue.
     Pending,
-    /// Kept from starting by its account.
+    /// Kept from starting by its account, or because node after node was lost with it.
     Held,
     /// Waiting for other jobs to complete.
     Dependent,
@@ -206,6 +206,8 @@ pub struct Job {
     pub preempted: u32,
     /// Nodes that were lost one after another soon after it had started there.
     pub lost_with: BTreeSet<NodeId>,
+    /// Whether it is held because there were too many of them.
+    pub suspect: bool,
     /// Whether its account took it back while it was running: it does not wait again.
     pub cancelled: bool,
 }
@@ -237,6 +239,7 @@ impl Job {
             ages_at: None,
             preempted: 0,
             lost_with: BTreeSet::new(),
+            suspect: false,
             cancelled: false,
         }
     }
@@ -294,13 +297,6 @@ impl Job {
             return self.priority.max(Priority::MEDIUM);
         }
         self.priority
-    }
-
-    /// Returns whether it is held because too many nodes were lost with it.
-    #[must_use]
-    pub fn is_suspect(&self, health: &Health) -> bool {
-        let nodes = self.lost_with.len();
-        health.nodes.is_some_and(|most| nodes >= usize::try_from(most).unwrap_or(usize::MAX))
     }
 
     /// Returns the work that would be lost if it were stopped after running for `ran`.

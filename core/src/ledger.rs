@@ -37,10 +37,21 @@ pub struct Account {
     pub spent: u128,
     /// What its leases hold, those that are leaving included.
     pub using: Bundle,
-    /// Work of it that completed last, and where; and the last on another node than that.
-    pub completed: [Option<(NodeId, Time)>; 2],
+    /// The last job of it that completed, or failed soon; and the last such on another node.
+    pub ended: [Option<Ended>; 2],
     /// Decayed dominant use over weight, for the order `fair` (see [`crate::usage::Usage`]).
     pub usage: crate::usage::Usage,
+}
+
+/// How a job of an account ended somewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Where.
+    pub node: NodeId,
+    /// When.
+    pub at: Time,
+    /// Whether it completed; else it failed soon after its start.
+    pub well: bool,
 }
 
 /// Credit set aside for a term.
@@ -107,7 +118,7 @@ impl Ledger {
                 earned: 0,
                 spent: 0,
                 using: Bundle::ZERO,
-                completed: [None; 2],
+                ended: [None; 2],
                 usage: crate::usage::Usage::default(),
             });
         }

@@ -7,7 +7,7 @@
 use crate::bundle::{Bundle, Dimension, Needs};
 use crate::canary::{Canary, planted};
 use crate::effect::EvictionReason;
-use crate::ids::{AccountId, JobId, LeaseId, NodeId};
+use crate::ids::{AccountId, JobId, LeaseId, NodeId, PoolId};
 use crate::index::Index;
 use crate::jobs::{Job, Shape};
 use crate::leases::{Lease, LeaseState, Member};
@@ -31,66 +31,68 @@ pub struct Plan {
 type NodePlan = ((u8, u64, usize), (i32, u32), NodeId, Vec<LeaseId>);
 
 /// By what right others make way.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Right {
     /// The job is of a higher class.
     Class,
-    /// The job is within its account's quota, and these leases are on loan above theirs.
-    Quota(BTreeSet<LeaseId>),
+    /// The job is within its account's quota, and what makes way is on loan to others.
+    Quota,
 }
 
 impl Right {
     /// Returns what is said to those that make way.
     #[must_use]
-    pub const fn reason(&self) -> EvictionReason {
+    pub const fn reason(self) -> EvictionReason {
         match self {
             Self::Class => EvictionReason::PriorityPreemption,
-            Self::Quota(_) => EvictionReason::QuotaReclaim,
+            Self::Quota => EvictionReason::QuotaReclaim,
         }
     }
 
-    /// Returns whether a lease may be a victim of a job at all.
+    /// Returns whether a lease may be a victim of a job once it has run long enough.
     #[must_use]
-    pub fn covers(&self, state: &State, lease: &Lease, job: &Job) -> bool {
+    pub fn reaches(self, state: &State, loans: &Loans, lease: &Lease, job: &Job) -> bool {
         let rules = &state.rules.preemption;
-        let own = |member: &Member| state.nodes[member.node].spec.owner == lease.account;
+        let other = lease.account != job.account;
         let may = match self {
             Self::Class => {
                 let gap = job.priority.class().checked_sub(lease.priority.class());
                 let boosted = state.job(lease.job).is_boosted(lease.ran(state.now), rules);
-                let other = lease.account != job.account;
-                let guaranteed = other && is_guaranteed(state, lease.account);
-                gap.is_some_and(|gap| gap >= rules.gap_min) && !boosted && !guaranteed
+                let guarded = other && loans.spare(state, lease);
+                gap.is_some_and(|gap| gap >= rules.gap_min) && !boosted && !guarded
             }
-            Self::Quota(loans) => loans.contains(&lease.id),
+            Self::Quota => other && loans.0.as_ref().is_some_and(|all| all.contains(&lease.id)),
         };
-        lease.state == LeaseState::Active
-            && may
-            && (lease.ran(state.now) >= rules.runtime_min || planted(Canary::SkipMinRuntime))
-            && (lease.account == job.account || !lease.members.iter().any(own))
+        lease.state == LeaseState::Active && may && (!other || !is_at_home(state, lease))
+    }
+
+    /// Returns whether a lease may be a victim of a job.
+    fn covers(self, state: &State, loans: &Loans, lease: &Lease, job: &Job) -> bool {
+        let least = state.rules.preemption.runtime_min;
+        let ran = lease.ran(state.now) >= least || planted(Canary::SkipMinRuntime);
+        ran && self.reaches(state, loans, lease, job)
     }
 
     /// Orders victims: lowest class, least lost work, youngest, id; of loans the youngest first.
-    fn order(&self, state: &State, lease: &Lease) -> VictimOrder {
+    fn order(self, state: &State, lease: &Lease) -> VictimOrder {
         let youngest = (core::cmp::Reverse(lease.granted.ms()), lease.id);
         match self {
             Self::Class => {
                 let lost = state.job(lease.job).lost_after(lease.worked(state.now));
                 (lease.priority.class(), lost, youngest)
             }
-            Self::Quota(_) => (0, Span::ZERO, youngest),
+            Self::Quota => (0, Span::ZERO, youngest),
         }
     }
 }
 
+/// Returns whether a lease has a member on a node of its own account: that is nobody's loan.
+fn is_at_home(state: &State, lease: &Lease) -> bool {
+    lease.members.iter().any(|member| state.nodes[member.node].spec.owner == lease.account)
+}
+
 /// See [`Right::order`].
 type VictimOrder = (u8, Span, (core::cmp::Reverse<u64>, LeaseId));
-
-/// Returns whether all that an account holds is its by right.
-fn is_guaranteed(state: &State, account: AccountId) -> bool {
-    let row = state.account(account);
-    row.spec.quota.as_ref().is_some_and(|quota| row.using.fits_in(quota))
-}
 
 /// Returns whether a job could start within the quota of its account, beside those for which others
 /// are making way.
@@ -107,46 +109,65 @@ pub fn is_within_quota(state: &State, job: &Job) -> bool {
     with.fits_in(quota)
 }
 
-/// Returns what other accounts than this have on loan: of each the youngest leases, until what is
-/// left is within its quota. A lease that is leaving counts as gone.
-#[must_use]
-pub fn loans(state: &State, lender: AccountId) -> BTreeSet<LeaseId> {
-    let mut holds: BTreeMap<AccountId, Vec<&Lease>> = BTreeMap::new();
-    for lease in state.leases.values().filter(|lease| lease.account != lender) {
-        if lease.state == LeaseState::Active {
-            holds.entry(lease.account).or_default().push(lease);
+/// The leases of a pool that their accounts hold above what is theirs by right. Nothing where no
+/// account has a quota.
+#[derive(Clone, Debug, Default)]
+pub struct Loans(Option<BTreeSet<LeaseId>>);
+
+impl Loans {
+    /// Finds them: of each account the youngest leases that are not at home, until what is left of
+    /// all that it holds is within its quota. A lease that is leaving counts as gone.
+    #[must_use]
+    pub fn of(state: &State, pool: PoolId) -> Self {
+        if !state.ledger.guarantees {
+            return Self::default();
         }
-    }
-    let mut out = BTreeSet::new();
-    for (account, mut leases) in holds {
-        leases.sort_unstable_by_key(|lease| (lease.granted, lease.id));
-        let total = |lease: &&Lease| state.shapes[lease.shape].total();
-        let mut using = Bundle::ZERO;
-        for lease in &leases {
-            using.add(&total(lease));
-        }
-        let quota = state.account(account).spec.quota.unwrap_or(Bundle::ZERO);
-        while let Some(lease) = leases.pop() {
-            let held = total(&lease);
-            let above = |d: Dimension| held.amount(d) > 0 && using.amount(d) > quota.amount(d);
-            if Dimension::all().any(above) {
-                out.insert(lease.id);
-                using.take(&held);
+        let mut holds: BTreeMap<AccountId, (Bundle, Vec<&Lease>)> = BTreeMap::new();
+        for lease in state.leases.values().filter(|lease| lease.state == LeaseState::Active) {
+            let shape = &state.shapes[lease.shape];
+            let (using, here) = holds.entry(lease.account).or_default();
+            using.add(&shape.total());
+            if shape.pool == pool && !is_at_home(state, lease) {
+                here.push(lease);
             }
         }
+        let mut out = BTreeSet::new();
+        for (account, (mut using, mut leases)) in holds {
+            leases.sort_unstable_by_key(|lease| (lease.granted, lease.id));
+            let quota = state.account(account).spec.quota.unwrap_or(Bundle::ZERO);
+            while let Some(lease) = leases.pop() {
+                let held = state.shapes[lease.shape].total();
+                let above = |d: Dimension| held.amount(d) > 0 && using.amount(d) > quota.amount(d);
+                if Dimension::all().any(above) {
+                    out.insert(lease.id);
+                    using.take(&held);
+                }
+            }
+        }
+        Self(Some(out))
     }
-    out
+
+    /// Returns whether a lease is its account's by right: no other account's class takes it.
+    fn spare(&self, state: &State, lease: &Lease) -> bool {
+        let quota = state.account(lease.account).spec.quota.is_some();
+        quota && self.0.as_ref().is_some_and(|loans| !loans.contains(&lease.id))
+    }
 }
 
 /// Returns the best plan for a waiting job, or `None` when no victims make room for all of it.
 #[must_use]
-pub fn plan(state: &State, index: &Index, id: JobId, right: &Right) -> Option<Plan> {
+pub fn plan(
+    state: &State,
+    index: &Index,
+    id: JobId,
+    (right, loans): (Right, &Loans),
+) -> Option<Plan> {
     let job = state.job(id);
     let shape = &state.shapes[job.shape];
     let mut plans: Vec<NodePlan> = Vec::new();
     for node in &state.pools[shape.pool].nodes {
         if index.is_suitable(job.shape, *node) {
-            plans.extend(plan_node(state, (job, right), shape, *node));
+            plans.extend(plan_node(state, (job, right, loans), shape, *node));
         }
     }
     plans.sort();
@@ -170,7 +191,7 @@ pub fn plan(state: &State, index: &Index, id: JobId, right: &Right) -> Option<Pl
 /// Returns the smallest set of victims on one node that lets one member fit; none when it fits.
 fn plan_node(
     state: &State,
-    (job, right): (&Job, &Right),
+    (job, right, loans): (&Job, Right, &Loans),
     shape: &Shape,
     id: NodeId,
 ) -> Option<NodePlan> {
@@ -186,7 +207,7 @@ fn plan_node(
         return None;
     }
     let leases = node.leases.iter().map(|lease| state.lease(*lease));
-    let mut eligible: Vec<&Lease> = leases.filter(|l| right.covers(state, l, job)).collect();
+    let mut eligible: Vec<&Lease> = leases.filter(|l| right.covers(state, loans, l, job)).collect();
     let mut room = node.free();
     for lease in &eligible {
         let members = lease.members.iter().filter(|member| member.node == id).count() as u64;

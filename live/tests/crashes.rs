@@ -147,6 +147,10 @@ fn rules_are_read_again_and_wrong_ones_change_nothing() {
     std::fs::write(&file, text.replace("term_seconds: 60", "term_seconds: 30")).unwrap();
     cluster.hang_up();
     said(&cluster, "hold from now on");
+    let heavier = text.replace("{ name: lab }", "{ name: lab, weight: 2 }");
+    std::fs::write(&file, heavier.replace("term_seconds: 60", "term_seconds: 30")).unwrap();
+    cluster.hang_up();
+    said(&cluster, "weights and quotas stay as the cluster began: lab");
     let job = cluster.submit(&[], "echo after");
     cluster.until_state(job, "completed");
     // They are in the journal: it replays, and a restart finds nothing to change.

@@ -123,7 +123,8 @@ impl Rules {
         range("preemption.boost_after", often.into(), often >= 1, "at least 1, or null")?;
         let health = &self.health;
         let failures = health.failures.unwrap_or(2);
-        range("execution.health.failures", failures.into(), failures >= 2, "at least 2, or null")?;
+        let ok = (2..=64).contains(&failures);
+        range("execution.health.failures", failures.into(), ok, "2 to 64, or null")?;
         let nodes = health.nodes.unwrap_or(1);
         range("execution.health.nodes", nodes.into(), nodes >= 1, "at least 1, or null")?;
         let window = health.window.get();

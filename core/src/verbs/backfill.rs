@@ -25,15 +25,15 @@ impl Work<'_> {
     ///
     /// Under `greedy` only jobs that starve keep one.
     ///
-    /// Returns whether a start has changed whose place is to be kept, or who goes first: under
-    /// `fair` any may.
+    /// Returns whether a start has changed whose place is to be kept, or who goes first: where use
+    /// ranks, any may.
     pub(super) fn pass_with_reservations(&mut self, pool: PoolId, reservations: usize) -> bool {
         let (mut shadow, mut poor) = (Shadow::default(), BTreeSet::new());
         let (started, ages) = (self.state.next.lease, self.state.rules.scheduling.ages());
         if self.serve_in_order(pool, reservations, &mut shadow, &mut poor) {
             self.serve_behind(pool, &mut shadow, &mut poor);
         }
-        let moves = ages || self.state.rules.scheduling.order == Order::Fair;
+        let moves = ages || self.state.rules.scheduling.order != Order::Fifo;
         moves && self.state.next.lease != started
     }
 

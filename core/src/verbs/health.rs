@@ -6,9 +6,10 @@
 
 use super::Work;
 use crate::command::Outcome;
-use crate::effect::{Effect, EvictionReason};
+use crate::effect::Effect;
 use crate::ids::{AccountId, JobId, NodeId};
 use crate::leases::Lease;
+use crate::ledger::Ended;
 use crate::nodes::Failure;
 use crate::units::Time;
 use alloc::collections::BTreeSet;
@@ -19,48 +20,53 @@ use alloc::vec::Vec;
 const FAILURES_MAX: usize = 64;
 
 impl Work<'_> {
-    /// Notes how a job has ended on its nodes, and drains one on which too many have failed.
+    /// Notes how a job has ended, and drains a node on which too many have failed. Which member of
+    /// a gang was the first to fail is not known: a gang says nothing of its nodes by failing.
     pub(super) fn note_health(&mut self, lease: &Lease, outcome: Outcome) {
         let soon = lease.worked(self.state.now) <= self.state.rules.health.soon;
         let nodes: BTreeSet<NodeId> = lease.members.iter().map(|member| member.node).collect();
-        for node in nodes {
-            match outcome {
-                Outcome::Completed => self.note_completed(lease, node),
-                Outcome::Failed if soon => self.note_failed(lease, node),
-                Outcome::Failed | Outcome::Stopped | Outcome::Refused => {}
-            }
+        match (outcome, alone(lease)) {
+            (Outcome::Completed, _) => nodes.iter().for_each(|node| self.note_well(lease, *node)),
+            (Outcome::Failed, Some(node)) if soon => self.note_failed(lease, node),
+            (Outcome::Failed | Outcome::Stopped | Outcome::Refused, _) => {}
         }
     }
 
     /// Notes that a node works, for jobs like this one at least.
-    fn note_completed(&mut self, lease: &Lease, node: NodeId) {
+    fn note_well(&mut self, lease: &Lease, node: NodeId) {
         let like = |f: &Failure| (f.account, f.shape) == (lease.account, lease.shape);
         self.state.nodes[node].failures.retain(|failure| !like(failure));
-        let [last, other] = &mut self.state.ledger.accounts[lease.account].completed;
-        if last.is_some_and(|(there, _)| there != node) {
+        self.note_end(lease.account, Ended { node, at: self.state.now, well: true });
+    }
+
+    /// Notes how the last job of an account ended, and keeps the last on another node.
+    fn note_end(&mut self, account: AccountId, end: Ended) {
+        let [last, other] = &mut self.state.ledger.accounts[account].ended;
+        if last.is_some_and(|last| last.node != end.node) {
             *other = *last;
         }
-        *last = Some((node, self.state.now));
+        *last = Some(end);
     }
 
     /// Notes that a job failed on a node soon after its start.
     fn note_failed(&mut self, lease: &Lease, node: NodeId) {
-        let (now, rules) = (self.state.now, &self.state.rules.health);
+        let (at, rules) = (self.state.now, &self.state.rules.health);
         let Some(most) = rules.failures else { return };
-        let since = now.before(rules.window);
+        let since = at.before(rules.window);
         let (job, account, shape) = (lease.job, lease.account, lease.shape);
         let failures = &mut self.state.nodes[node].failures;
         failures.retain(|failure| failure.at >= since);
         if failures.len() == FAILURES_MAX {
             failures.remove(0);
         }
-        failures.push(Failure { at: now, job, account, shape });
-        let counts = |f: &&Failure| self.completes_elsewhere(f.account, node, since);
+        failures.push(Failure { at, job, account, shape });
+        self.note_end(account, Ended { node, at, well: false });
+        let counts = |f: &&Failure| self.is_well_elsewhere(f.account, node, since);
         let bad: Vec<&Failure> = self.state.nodes[node].failures.iter().filter(counts).collect();
         let jobs: BTreeSet<JobId> = bad.iter().map(|failure| failure.job).collect();
         let accounts: BTreeSet<AccountId> = bad.iter().map(|failure| failure.account).collect();
         let enough = jobs.len() >= usize::try_from(most).unwrap_or(usize::MAX);
-        if !enough || accounts.len() < 2 || self.state.nodes[node].draining.is_some() {
+        if !enough || accounts.len() < 2 || !self.may_spare(node) {
             return;
         }
         let (jobs, accounts) = (jobs.len(), accounts.len());
@@ -73,21 +79,40 @@ impl Work<'_> {
         self.effects.push(Effect::Drained { node });
     }
 
-    /// Returns whether work of an account has completed on another node since.
-    fn completes_elsewhere(&self, account: AccountId, node: NodeId, since: Time) -> bool {
-        let places = self.state.account(account).completed;
-        places.into_iter().flatten().any(|(there, at)| there != node && at >= since)
+    /// Returns whether what an account last ended on another node completed: else it is not this
+    /// node that its jobs fail by.
+    fn is_well_elsewhere(&self, account: AccountId, node: NodeId, since: Time) -> bool {
+        let ends = self.state.account(account).ended;
+        let last = ends.into_iter().flatten().find(|end| end.node != node);
+        last.is_some_and(|end| end.well && end.at >= since)
     }
 
-    /// Notes whether the node was lost soon after a job's start there: one with which node after
-    /// node is lost may be what they are lost by.
-    pub(super) fn note_lost_with(&mut self, lease: &Lease, reason: EvictionReason, until: Time) {
-        let soon = until.since(lease.granted) <= self.state.rules.health.soon;
-        let job = self.state.job_mut(lease.job);
-        match (reason, soon) {
-            (EvictionReason::NodeFailure, true) => job.lost_with.extend(lease.blame),
-            (EvictionReason::NodeFailure, false) => job.lost_with.clear(),
-            _ => {}
-        }
+    /// Returns whether a node works and half of its pool stays in service without it.
+    fn may_spare(&self, node: NodeId) -> bool {
+        let nodes = &self.state.pools[self.state.nodes[node].spec.pool].nodes;
+        let out = nodes.iter().filter(|node| self.state.nodes[**node].draining.is_some()).count();
+        self.state.nodes[node].draining.is_none() && 2 * (out + 1) <= nodes.len()
     }
+
+    /// Notes that a node was lost with a job, and returns whether there were too many, each soon
+    /// after its start there: it may be what they are lost by.
+    pub(super) fn note_lost_with(&mut self, lease: &Lease, until: Time) -> bool {
+        // Over a network its node tells of the end only when it is there again.
+        let seen = if self.state.network { lease.proof } else { until };
+        let rules = &self.state.rules.health;
+        let (soon, most) = (seen.since(lease.granted) <= rules.soon, rules.nodes);
+        let job = self.state.job_mut(lease.job);
+        if !soon {
+            job.lost_with.clear();
+        } else if most.is_some() {
+            job.lost_with.extend(lease.blame.or_else(|| alone(lease)));
+        }
+        most.is_some_and(|most| job.lost_with.len() >= usize::try_from(most).unwrap_or(usize::MAX))
+    }
+}
+
+/// Returns the node of a lease that has only one.
+fn alone(lease: &Lease) -> Option<NodeId> {
+    let [first, rest @ ..] = lease.members.as_slice() else { return None };
+    rest.iter().all(|member| member.node == first.node).then_some(first.node)
 }

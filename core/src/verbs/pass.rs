@@ -17,7 +17,7 @@ use crate::ids::{AccountId, HoldId, JobId, LeaseId, PoolId, ShapeId};
 use crate::jobs::JobState;
 use crate::leases::Claim;
 use crate::ledger::Hold;
-use crate::preempt::{Plan, Right, is_within_quota, loans, plan};
+use crate::preempt::{Loans, Plan, Right, is_within_quota, plan};
 use crate::queue::Rank;
 use crate::units::{MicroAtp, Span, Time};
 use alloc::collections::BTreeSet;
@@ -149,21 +149,19 @@ impl Work<'_> {
         }
         let (now, interval) = (self.state.now, self.state.rules.balance.monitoring_interval);
         let shapes: Vec<ShapeId> = self.state.queue.shapes(pool).collect();
-        let mut heads: Vec<Rank> = shapes
-            .into_iter()
-            // Age gives a place in the queue, but takes nobody's.
-            .filter_map(|shape| {
-                let mut ranks = self.state.queue.ranks_of(shape);
-                let higher = |rank: &Rank| rank.line.priority.class() >= least;
-                ranks.find(|rank| higher(rank) || self.may_recall(rank.head))
-            })
-            .collect();
-        heads.sort_unstable();
-        if self.state.rules.scheduling.backfill == Backfill::Strict {
-            heads.truncate(1);
+        // Age gives a place in the queue, but takes nobody's.
+        let higher = |rank: &Rank| rank.line.priority.class() >= least;
+        let recalls = |rank: &Rank| self.may_recall(rank.head);
+        let mut heads: BTreeSet<Rank> = BTreeSet::new();
+        for shape in shapes {
+            heads.extend(self.state.queue.ranks_of(shape).find(higher));
+            if self.state.ledger.guarantees {
+                heads.extend(self.state.queue.ranks_of(shape).find(recalls));
+            }
         }
-        let mut failed = 0;
-        for rank in heads {
+        let strict = self.state.rules.scheduling.backfill == Backfill::Strict;
+        let (mut failed, mut loans) = (0, None);
+        for rank in heads.into_iter().take(if strict { 1 } else { usize::MAX }) {
             let job = self.state.job(rank.head);
             if job.preempt_after > now {
                 let again = job.preempt_after;
@@ -173,7 +171,8 @@ impl Work<'_> {
             if failed >= PLANS_MAX {
                 return Asked::Some;
             }
-            if self.nominate(rank.head) {
+            let loans = loans.get_or_insert_with(|| Loans::of(self.state, pool));
+            if self.nominate(rank.head, higher(&rank), loans) {
                 return Asked::Nominated;
             }
             failed += 1;
@@ -184,7 +183,7 @@ impl Work<'_> {
     }
 
     /// Makes a plan for one job and carries it out; returns whether there was one.
-    fn nominate(&mut self, id: JobId) -> bool {
+    fn nominate(&mut self, id: JobId, higher: bool, loans: &Loans) -> bool {
         let job = self.state.job(id);
         let (account, shape_id) = (job.account, job.shape);
         let shape = &self.state.shapes[shape_id];
@@ -195,9 +194,9 @@ impl Work<'_> {
             return false;
         }
         self.index.refresh(self.state, shape_id);
-        let recalls = self.may_recall(id).then(|| Right::Quota(loans(self.state, account)));
-        for right in [Right::Class].into_iter().chain(recalls) {
-            let Some(plan) = plan(self.state, self.index, id, &right) else { continue };
+        let rights = [(higher, Right::Class), (self.may_recall(id), Right::Quota)];
+        for (_, right) in rights.into_iter().filter(|(may, _)| *may) {
+            let Some(plan) = plan(self.state, self.index, id, (right, loans)) else { continue };
             if right == Right::Class && !self.may_preempt(account, plan.victims.len()) {
                 continue;
             }

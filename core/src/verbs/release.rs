@@ -210,9 +210,9 @@ fn end_attempt(work: &mut Work<'_>, lease: &Lease, outcome: Outcome, until: Time
                 if reason == EvictionReason::PriorityPreemption {
                     work.state.job_mut(id).preempted += 1;
                 }
-                work.note_lost_with(lease, reason, until);
-                if work.state.job(id).is_suspect(&work.state.rules.health) {
-                    work.state.job_mut(id).state = JobState::Held;
+                if reason == EvictionReason::NodeFailure && work.note_lost_with(lease, until) {
+                    let job = work.state.job_mut(id);
+                    (job.state, job.suspect) = (JobState::Held, true);
                 } else if !planted(Canary::LoseRequeued) {
                     enqueue(work.state, id);
                 }

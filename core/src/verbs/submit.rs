@@ -17,6 +17,7 @@ use crate::leases::LeaseState;
 use crate::placement::{members_on, suits};
 use crate::state::{State, permutation};
 use crate::wire::Status;
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -197,7 +198,8 @@ impl Work<'_> {
             return Err(Denied::WrongState { job: id, state: job.state.name().into() });
         }
         // Nothing below can be refused.
-        self.state.job_mut(id).lost_with.clear();
+        let job = self.state.job_mut(id);
+        (job.lost_with, job.suspect) = (BTreeSet::new(), false);
         enqueue(self.state, id);
         Ok(Reply::Done)
     }

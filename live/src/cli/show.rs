@@ -104,8 +104,8 @@ pub(super) enum ShowVerb {
         #[command(flatten)]
         listing: Listing,
     },
-    /// Show who waits, first first: the priority asked for, the class that age makes of it, and the
-    /// account's fair-share factor.
+    /// Show who waits, first first: the priority asked for, the class that age makes of it, and,
+    /// where past use decides, the account's fair-share factor.
     Prio {
         /// At most so many of each pool.
         #[arg(long, default_value_t = 100)]

@@ -47,6 +47,8 @@ impl Histogram {
 #[derive(Clone, Debug)]
 pub struct Counters {
     evicted: BTreeMap<EvictionReason, u64>,
+    /// Nodes drained because too much has failed there.
+    drained: u64,
     lost: Span,
     decisions: Histogram,
     reclaims: Histogram,
@@ -57,6 +59,7 @@ impl Default for Counters {
     fn default() -> Self {
         Self {
             evicted: BTreeMap::new(),
+            drained: 0,
             lost: Span::ZERO,
             decisions: Histogram::new(DECISIONS),
             reclaims: Histogram::new(RECLAIMS),
@@ -70,6 +73,7 @@ impl Counters {
     pub fn count(&mut self, effect: &Effect, now: Time) {
         match effect {
             Effect::Evicted { reason, .. } => *self.evicted.entry(*reason).or_insert(0) += 1,
+            Effect::Drained { .. } => self.drained += 1,
             Effect::Requeued { lost, .. } => self.lost = self.lost.saturating_add(*lost),
             Effect::Closed(end) => {
                 let owner = end.reason == Some(EvictionReason::OwnerReturn);
@@ -81,7 +85,6 @@ impl Counters {
             | Effect::Send { .. }
             | Effect::Granted { .. }
             | Effect::Finished(_)
-            | Effect::Drained { .. }
             | Effect::Moved(_)
             | Effect::Offer { .. } => {}
         }
@@ -145,10 +148,13 @@ impl Page {
                 continue;
             }
             // Jobs that ask for the same in one name wait for the same.
-            let reason = *known.entry((job.shape, job.account, job.state)).or_insert_with(|| {
-                let why = explain(state, job.id).and_then(|why| why.blockers.into_iter().next());
-                why.map_or("Starting", |blocker| blocker.name())
-            });
+            let reason = *known
+                .entry((job.shape, job.account, job.state, job.suspect))
+                .or_insert_with(|| {
+                    let why =
+                        explain(state, job.id).and_then(|why| why.blockers.into_iter().next());
+                    why.map_or("Starting", |blocker| blocker.name())
+                });
             *pending.entry(reason).or_insert(0) += 1;
         }
         self.kind("grid_pending_jobs", "gauge", "Jobs that wait, by their first reason.");
@@ -286,6 +292,9 @@ impl Page {
         for (reason, count) in &counters.evicted {
             self.value(name, &[("reason", reason.name())], count);
         }
+        let name = "grid_drained_nodes_total";
+        self.kind(name, "counter", "Nodes drained because jobs of several accounts failed there.");
+        self.value(name, &[], counters.drained);
         let name = "grid_destroyed_work_seconds_total";
         self.kind(name, "counter", "Work that was lost with them.");
         self.value(name, &[], thousandths(counters.lost.get()));

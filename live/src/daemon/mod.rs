@@ -23,7 +23,7 @@ use api::Shared;
 use axum::serve::Listener;
 use gridcore::bundle::GPUS_MAX;
 use gridcore::command::{Command, Report, Request};
-use gridcore::config::{Config, NodeSpec};
+use gridcore::config::{AccountSpec, Config, NodeSpec};
 use gridcore::grid::Grid;
 use gridcore::units::{Bytes, MilliCores, Time};
 use gridsim::scenario::Loaded;
@@ -240,26 +240,50 @@ async fn reload(handle: &Handle, place: &Place, access: &RwLock<Access>) -> Stri
         let loaded = crate::read(path, &sets)?;
         build(&loaded, loaded.scenario.seed)
     });
-    let rules = match rules {
-        Ok(setup) => setup.config.rules,
+    let config = match rules {
+        Ok(setup) => setup.config,
         Err(error) => return format!("the rules stay as they are: {error}"),
     };
+    let rules = config.rules.clone();
     if let Ok(loaded) = crate::read(path, &[]) {
         let listed = Access::of(&loaded.scenario);
         let _ = door::let_in(&place.socket, &listed);
         *access.write().unwrap_or_else(PoisonError::into_inner) = listed;
     }
-    let wanted = rules.clone();
-    match handle.look(move |grid, _| grid.state().rules == wanted).await {
-        Ok(true) => return "the rules are those of the configuration file".to_owned(),
-        Ok(false) => {}
+    let look = move |grid: &Grid, _: &mut History| {
+        (grid.state().rules == config.rules, kept(grid, &config.accounts))
+    };
+    let (same, kept) = match handle.look(look).await {
+        Ok(found) => found,
         Err(refusal) => return format!("the rules stay as they are: {refusal}"),
+    };
+    if same {
+        return format!("the rules are those of the configuration file{kept}");
     }
     let request = Request::Configure(Box::new(rules));
     match handle.ask(Command::Request(request)).await {
-        Ok(_) => "the rules of the configuration file hold from now on".to_owned(),
+        Ok(_) => format!("the rules of the configuration file hold from now on{kept}"),
         Err(refusal) => format!("the rules stay as they are: {refusal}"),
     }
+}
+
+/// Returns in words which accounts a configuration describes otherwise than the cluster, which
+/// keeps them for life.
+fn kept(grid: &Grid, said: &[AccountSpec]) -> String {
+    let accounts = || grid.state().ledger.accounts.iter().map(|(_, account)| &account.spec);
+    let other = |spec: &&AccountSpec| {
+        let now = said.iter().find(|now| now.name == spec.name);
+        now.is_none_or(|now| (now.weight, now.quota) != (spec.weight, spec.quota))
+    };
+    let known = |name: &String| accounts().any(|spec| spec.name == *name);
+    let new = said.iter().map(|spec| &spec.name).filter(|name| !known(name));
+    let names: Vec<&str> =
+        accounts().filter(other).map(|spec| &spec.name).chain(new).map(String::as_str).collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    let names = names.join(", ");
+    format!(", but accounts, their weights and quotas stay as the cluster began: {names}")
 }
 
 /// Returns who each node is.

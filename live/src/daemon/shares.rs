@@ -3,6 +3,7 @@
 use super::history::History;
 use super::views::{SCHEMA, bundle, millionths, thousandths};
 use gridcore::bundle::{Bundle, Dimension};
+use gridcore::config::Order;
 use gridcore::ids::AccountId;
 use gridcore::jobs::JobState;
 use gridcore::ledger::Account;
@@ -11,6 +12,7 @@ use gridcore::share::{ONE, due, factor};
 use gridcore::state::State;
 use gridcore::tariff::dominant;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Returns a part of one in the core's fixed point.
 fn part(amount: u128, whole: u128) -> u64 {
@@ -40,22 +42,24 @@ fn shares(state: &State) -> (Vec<u64>, Vec<u64>) {
     (of(&weight, weights), of(&had, uses))
 }
 
-/// Returns how many jobs of an account run, and how many wait.
-fn jobs_of(state: &State, id: AccountId) -> (usize, usize) {
-    let jobs = state.jobs.values().filter(|job| job.account == id);
-    let (running, waiting): (Vec<_>, Vec<_>) =
-        jobs.partition(|job| matches!(job.state, JobState::Running(_)));
-    (running.len(), waiting.len())
+/// Returns how many jobs of each account run, and how many wait.
+fn jobs(state: &State) -> BTreeMap<AccountId, [usize; 2]> {
+    let mut counts: BTreeMap<AccountId, [usize; 2]> = BTreeMap::new();
+    for job in state.jobs.values() {
+        let [running, waiting] = counts.entry(job.account).or_default();
+        *(if matches!(job.state, JobState::Running(_)) { running } else { waiting }) += 1;
+    }
+    counts
 }
 
 /// Returns every account's share, what it has had of it and what it holds now. No money is told.
 #[must_use]
 pub fn accounts(state: &State) -> Value {
     let (weights, had) = shares(state);
-    let next = due(&weights, &had, ONE);
+    let (next, jobs) = (due(&weights, &had, ONE), jobs(state));
     let rows = state.ledger.accounts.iter().zip(weights.iter().zip(&had).zip(next));
     let rows = rows.map(|((id, account), ((share, had), next))| {
-        let (running, waiting) = jobs_of(state, id);
+        let [running, waiting] = jobs.get(&id).copied().unwrap_or_default();
         json!({
             "account": account.spec.name,
             "weight": account.spec.weight,
@@ -109,14 +113,19 @@ pub fn quotas(state: &State) -> Value {
 #[must_use]
 pub fn priorities(state: &State, history: &History, most: usize) -> Value {
     let (shares, had) = shares(state);
+    let fair = state.rules.scheduling.order == Order::Fair;
     let line = |rank: Rank| {
         let usage = state.rank_usage(rank.line.account);
         state.queue.jobs(rank.line).map(move |job| state.queue.rank_of(rank.line, job, usage))
     };
     let rows = state.pools.iter().flat_map(|(pool, row)| {
         let mut order: Vec<Rank> = state.queue.ranks(pool).flat_map(line).collect();
+        if most < order.len() {
+            order.select_nth_unstable(most);
+            order.truncate(most);
+        }
         order.sort_unstable();
-        let rows = order.into_iter().zip(1..).take(most);
+        let rows = order.into_iter().zip(1..);
         rows.map(|(rank, place)| {
             let job = state.job(rank.head);
             let account = usize::try_from(job.account.get()).unwrap_or(usize::MAX);
@@ -130,7 +139,7 @@ pub fn priorities(state: &State, history: &History, most: usize) -> Value {
                 "priority": job.priority.get(),
                 "class": rank.class(),
                 "waited_s": thousandths(job.waited(state.now).get()),
-                "factor": decimal(factor(of(&had), of(&shares))),
+                "factor": fair.then(|| decimal(factor(of(&had), of(&shares)))),
             })
         })
         .collect::<Vec<Value>>()
