@@ -21,9 +21,10 @@ fn part(amount: u128, whole: u128) -> u64 {
     u64::try_from(scaled.unwrap_or(0)).unwrap_or(ONE)
 }
 
-/// Returns a part of one as a decimal.
+/// Returns a part of one as a decimal, rounded.
 fn decimal(part: u64) -> Value {
-    millionths(i128::from(part) * 1_000_000 / i128::from(ONE))
+    let one = i128::from(ONE);
+    millionths((i128::from(part) * 1_000_000 + one / 2) / one)
 }
 
 /// Returns each account's share of the weights and its part of all decayed use, in fixed point.
@@ -158,5 +159,6 @@ mod tests {
         let large = 1_u128 << 120;
         assert!(part(large, large * 3).abs_diff(ONE / 3) <= 1);
         assert_eq!(decimal(ONE / 4), json!(0.25));
+        assert_eq!(decimal(part(1, 5)), json!(0.2));
     }
 }
