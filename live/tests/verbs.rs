@@ -342,6 +342,8 @@ fn what_is_on_loan_is_recalled_and_said() {
     assert!(recent.contains("QuotaReclaim"), "{recent}");
     // Beyond its quota the account waits as everybody.
     let more = cluster.submit(&["-A", "lab", "-c", "1", "-p", "low"], "sleep 600");
+    let why = text(&cluster, &["explain", &more.to_string()]);
+    assert!(why.contains("cores on 1 node; nearest is n1, which lacks 1"), "{why}");
     let order = cluster.ask(&["prio"]).unwrap();
     let jobs: Vec<u64> =
         order["jobs"].as_array().unwrap().iter().filter_map(|row| row["job"].as_u64()).collect();

@@ -3,8 +3,8 @@
 use super::history::{History, Memory};
 use super::nodes::{Line, LineState};
 use crate::frame::{Device, Note};
-use gridcore::bundle::Bundle;
-use gridcore::explain::explain;
+use gridcore::bundle::{Bundle, Dimension};
+use gridcore::explain::{Blocker, explain};
 use gridcore::ids::{JobId, LeaseId, NodeId};
 use gridcore::jobs::{Job, JobState};
 use gridcore::leases::LeaseState;
@@ -65,7 +65,38 @@ pub fn places(state: &State, lease: LeaseId) -> Vec<String> {
 #[must_use]
 pub fn why(state: &State, job: JobId) -> Vec<String> {
     let found = explain(state, job).map(|why| why.blockers).unwrap_or_default();
-    found.iter().map(ToString::to_string).collect()
+    found.iter().map(|blocker| said(state, blocker)).collect()
+}
+
+/// Returns one reason in words, with names and units where the core has numbers.
+fn said(state: &State, blocker: &Blocker) -> String {
+    let Blocker::Resources { short, nearest } = blocker else { return blocker.to_string() };
+    let on = |(dimension, nodes): &(Dimension, u32)| {
+        let s = if *nodes == 1 { "" } else { "s" };
+        format!("{} on {nodes} node{s}", amount(state, *dimension, None))
+    };
+    let short = short.iter().map(on).collect::<Vec<String>>().join(", ");
+    let nearest = nearest.map(|(node, dimension, lacks)| {
+        let name = &state.nodes[node].spec.name;
+        format!("; nearest is {name}, which lacks {}", amount(state, dimension, Some(lacks)))
+    });
+    format!("too little is free: {short}{}", nearest.unwrap_or_default())
+}
+
+/// Returns a resource by name, and how much of it in the unit of people.
+fn amount(state: &State, dimension: Dimension, amount: Option<u64>) -> String {
+    let gib = |bytes: u64| thousandths(bytes / (1 << 20) * 1_000 / 1_024);
+    let (name, unit): (&str, fn(u64) -> Value) = match dimension {
+        Dimension::Cpu => ("cores", thousandths),
+        Dimension::Memory => ("GiB of memory", gib),
+        Dimension::Storage => ("GiB of storage", gib),
+        Dimension::Gpu => ("GPUs", thousandths),
+        Dimension::Custom(i) => {
+            let name = state.resources.get(usize::from(i));
+            (name.map_or("a custom resource", String::as_str), |n| json!(n))
+        }
+    };
+    amount.map_or_else(|| name.to_owned(), |amount| format!("{} {name}", unit(amount)))
 }
 
 /// Returns a job that waits or runs.
