@@ -319,7 +319,7 @@ fn would_fit(state: &State, lease: &Lease, node: NodeId, id: JobId) -> bool {
     without.takes_work(state.now) && without.fits(&shape.needs, &shape.needs.bundle())
 }
 
-/// Invariants 30 and 31: who was told to leave for a higher class had run long enough, and every
+/// Invariants 30 and 31: who was told to leave for another job had run long enough, and every
 /// victim was needed.
 fn check_victims(before: &State, after: &State, out: &mut Breaches) {
     let rules = &before.rules.preemption;

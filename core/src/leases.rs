@@ -111,7 +111,7 @@ pub struct Lease {
     pub proof: Time,
     /// Whether its node says that it was killed and is still there.
     pub stuck: bool,
-    /// Credit that the job of a higher class holds for the work lost here.
+    /// Credit that the job for which it makes way holds for the work lost here.
     pub cover: Option<HoldId>,
     /// Credit held over all terms.
     pub held: MicroAtp,

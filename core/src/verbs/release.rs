@@ -145,7 +145,7 @@ pub fn close_until(work: &mut Work<'_>, id: LeaseId, outcome: Outcome, until: Ti
     victim_left(work, id);
 }
 
-/// Settles the running term, voids the next, and pays the cover for work lost to a higher class.
+/// Settles the running term, voids the next, and pays the cover for work lost to another job.
 fn settle_all(work: &mut Work<'_>, id: LeaseId, until: Time, lost: Span, evicted: bool) {
     let state = &mut *work.state;
     let now = state.now;
