@@ -2,13 +2,14 @@
 
 use crate::bundle::Dimension;
 use crate::deny::first_short;
-use crate::ids::{AccountId, NodeId};
+use crate::ids::{AccountId, NodeId, ShapeId};
 use crate::jobs::{Job, Shape};
 use crate::leases::{Lease, Member};
 use crate::ledger::Payment;
 use crate::state::State;
 use crate::tariff::cost;
-use crate::units::{Band, MicroAtp, Span, Time};
+use crate::units::{Band, MicroAtp, Priority, Span, Time};
+use crate::urgent::Part;
 use alloc::vec::Vec;
 
 /// Returns the dimension in which a pool's quota has no room for one more job of a shape, with what
@@ -57,6 +58,37 @@ pub fn term_cost(
     MicroAtp::new(one.get().saturating_mul(count))
 }
 
+/// Returns the priority that a job starts with now: that of its next attempt, but high where its
+/// pool's cap on urgent work keeps it from more.
+#[must_use]
+pub fn standing(state: &State, job: &Job) -> Priority {
+    let pays = job.pays_as(&state.rules.preemption);
+    let span = term(state, job.limit);
+    if is_urgent(pays) && !may_be_urgent(state, job.shape, span, None) {
+        return Priority::HIGH;
+    }
+    pays
+}
+
+/// Returns whether a priority counts as urgent.
+#[must_use]
+pub const fn is_urgent(priority: Priority) -> bool {
+    priority.class() == Priority::URGENT.class()
+}
+
+/// Returns whether urgent work of a shape may have a term of its pool, after what it has had of it
+/// itself. Where leases do not run in terms, nothing is capped.
+#[must_use]
+pub fn may_be_urgent(state: &State, shape: ShapeId, span: Span, had: Option<(Time, Time)>) -> bool {
+    let Some(share) = state.rules.caps.urgent_share.filter(|_| state.runs_in_terms()) else {
+        return true;
+    };
+    let total = state.shapes[shape].total();
+    let pool = &state.pools[state.shapes[shape].pool];
+    let own = had.map(|(from, to)| Part { amounts: &total, from, to });
+    pool.urgent.admits((&total, span), own, &pool.capacity, share, state.now)
+}
+
 /// Returns the most that the first term of a job can cost.
 #[must_use]
 pub fn first_hold(state: &State, job: &Job, shape: &Shape) -> MicroAtp {
@@ -64,7 +96,7 @@ pub fn first_hold(state: &State, job: &Job, shape: &Shape) -> MicroAtp {
         return MicroAtp::ZERO;
     }
     let span = term(state, job.limit);
-    let band = job.pays_as(&state.rules.preemption).band();
+    let band = standing(state, job).band();
     let one = cost(&shape.needs, span, band, &state.rules.atp.rates);
     MicroAtp::new(one.get().saturating_mul(u64::from(shape.members)))
 }

@@ -188,6 +188,11 @@ pub struct JobSpec {
     pub limit: Option<Span>,
     /// Work between two checkpoints; `None` means all work is lost on eviction, zero none.
     pub checkpoint: Option<Span>,
+    /// Time that a restart takes before work goes on: what a move costs beside work not kept.
+    pub restart: Span,
+    /// Whether it may move to another node although it says no checkpoint: what it did is then
+    /// lost.
+    pub movable: bool,
     /// Most credit the job may cost over all attempts.
     pub budget: Option<MicroAtp>,
     /// Longest notice the job asks for when its node's owner returns; `None` is the pool's default.
@@ -212,6 +217,8 @@ impl Default for JobSpec {
             preferred: Vec::new(),
             limit: None,
             checkpoint: None,
+            restart: Span::ZERO,
+            movable: false,
             budget: None,
             vacate: None,
             after: Vec::new(),

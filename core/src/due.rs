@@ -31,6 +31,8 @@ pub enum Due {
     Lost(LeaseId),
     /// A node that has refused a start may be asked again.
     Ask(NodeId),
+    /// Running work of a pool may move away from its loaded nodes.
+    Rebalance(PoolId),
     /// A waiting job counts a class more.
     Age(JobId),
     /// A job of a higher class may try again to preempt.

@@ -172,7 +172,8 @@ pub enum TransferKind {
     Settle,
     /// The treasury's part of a settlement.
     Fee,
-    /// A preemptor pays for the work that its victim lost.
+    /// Whoever ended a lease pays for the work that was lost: the account whose job took its place,
+    /// or the treasury where it was moved.
     Refund,
 }
 

@@ -184,7 +184,8 @@ fn room_blockers(state: &State, job: &Job, shape: &Shape, survey: &Survey) -> Ve
 fn protected(state: &State, job: &Job, shape: &Shape) -> u32 {
     let rules = &state.rules.preemption;
     let lowest = state.pools[shape.pool].running.lowest();
-    let may = |low: u8| job.priority.class() >= low.saturating_add(rules.gap_min);
+    let class = charges::standing(state, job).class();
+    let may = |low: u8| class >= low.saturating_add(rules.gap_min);
     let recalls = is_within_quota(state, job);
     if !rules.enabled || !(recalls || lowest.is_some_and(may)) {
         return 0;

@@ -128,6 +128,7 @@ fn run_due(work: &mut Work<'_>) {
             Due::Silent(node) => work.silent(node),
             Due::Lost(lease) => work.lost(lease),
             Due::Ask(node) => work.state.changed.note(node),
+            Due::Rebalance(pool) => work.rebalance(pool),
             Due::Age(job) => work.age(job),
             Due::Retry(_) => work.state.changed.stir(),
             Due::Pass => {}

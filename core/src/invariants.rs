@@ -172,7 +172,7 @@ fn check_lent(state: &State, id: NodeId, out: &mut Breaches) {
         out.need(21, gone && node.offer.is_none(), || format!("{id} is down and still lends"));
         return;
     }
-    let lendable = node.lendable(state.now, &state.rules.offering, &state.rules.balance);
+    let lendable = node.lendable(state.now, &state.rules);
     let free = node.free();
     let spare = Bundle { gpu: free.gpu, ..lendable.bundle.saturating_sub(&node.leased) };
     let due = state.timers.first().is_some_and(|(at, _)| at <= state.now);
@@ -225,14 +225,16 @@ pub fn check_step(before: &State, entry: &Entry<Command>, after: &State) -> Vec<
     }
     check_order(before, after, &mut out);
     check_victims(before, after, &mut out);
+    check_moves(before, after, &mut out);
     out.0
 }
 
 /// What may not change while a lease goes on.
 fn check_kept(old: &Lease, new: &Lease, out: &mut Breaches) {
+    let term = |lease: &Lease| (lease.term_began, lease.term_ends);
     let same = (old.job, old.epoch, old.account) == (new.job, new.epoch, new.account)
         && old.members == new.members
-        && old.priority == new.priority;
+        && (old.priority == new.priority || term(old) != term(new));
     out.need(41, same, || format!("{}: its terms changed under way", new.id));
     let onward = new.term_began >= old.term_began && new.settled >= old.settled;
     out.need(4, onward, || format!("{}: a settled term is open again", new.id));
@@ -342,7 +344,9 @@ fn check_victims(before: &State, after: &State, out: &mut Breaches) {
             });
         }
     }
-    for (id, claim) in after.claims.iter().filter(|(id, _)| !before.claims.contains_key(id)) {
+    let nominated = |id: &JobId| !after.job(*id).state.is_running();
+    let fresh = after.claims.iter().filter(|(id, _)| !before.claims.contains_key(id));
+    for (id, claim) in fresh.filter(|(id, _)| nominated(id)) {
         for victim in claim.victims.iter().filter_map(|v| before.leases.get(v)) {
             let ran = victim.ran(after.now);
             out.need(31, ran >= rules.runtime_min || before.rules != after.rules, || {
@@ -355,4 +359,59 @@ fn check_victims(before: &State, after: &State, out: &mut Breaches) {
         let all = |job: &JobId| matches!(after.job(*job).state, JobState::Nominated);
         out.need(29, all(id), || format!("{id} has a claim and is not nominated"));
     }
+}
+
+/// Invariants 36 to 38: a move goes to another node, levels, and makes nobody high; a job that has
+/// just moved stays.
+fn check_moves(before: &State, after: &State, out: &mut Breaches) {
+    let rules = &after.rules;
+    if before.rules != *rules {
+        return;
+    }
+    let moved = |lease: &&Lease| {
+        let was = before.leases.get(&lease.id).is_some_and(|l| l.state == LeaseState::Active);
+        was && lease.state == LeaseState::Releasing
+            && lease.reason == Some(EvictionReason::Rebalance)
+    };
+    for lease in after.leases.values().filter(moved) {
+        let (Some(claim), [from]) = (after.claims.get(&lease.job), lease.members.as_slice()) else {
+            out.need(38, false, || format!("{} moves to nowhere", lease.id));
+            continue;
+        };
+        let to = claim.members.first().map_or(from.node, |member| member.node);
+        out.need(38, to != from.node, || format!("{} moves to where it is", lease.id));
+        let last = before.job(lease.job).moved_at;
+        let rested = last.is_none_or(|at| after.now.since(at) >= rules.rebalance.job_cooldown);
+        out.need(37, rested, || format!("{} moves again too soon", lease.job));
+        let fresh =
+            |node: &NodeId| after.nodes[*node].leases.iter().any(|id| *id >= before.next.lease);
+        if fresh(&from.node) || fresh(&to) {
+            // What has started since would count, too.
+            continue;
+        }
+        let need = lease.needs.bundle();
+        let load = |id: NodeId, leased: Bundle| {
+            let node = crate::nodes::Node { leased, ..after.nodes[id].clone() };
+            crate::rebalance::load(&node, after.now, &rules.balance)
+        };
+        let (source, target) = (leased_on(after, from.node), leased_on(after, to));
+        let (full, left) = (load(from.node, source), load(from.node, source.saturating_sub(&need)));
+        let (room, filled) = (load(to, target), load(to, target.zip(&need, u64::saturating_add)));
+        let square = |load: u64| u128::from(load) * u128::from(load);
+        let (was, is) = (square(full) + square(room), square(left) + square(filled));
+        out.need(36, is < was, || format!("{} moves and levels nothing", lease.id));
+        let high: u64 = rules.balance.high.iter().map(|limit| u64::from(limit.get()) * 100).sum();
+        out.need(38, filled <= high / 3, || format!("{} makes {to} high", lease.id));
+    }
+}
+
+/// Returns what leases hold on a node, by walking them.
+fn leased_on(state: &State, id: NodeId) -> Bundle {
+    let mut sum = Bundle::ZERO;
+    for lease in state.nodes[id].leases.iter().map(|lease| state.lease(*lease)) {
+        for _ in lease.members.iter().filter(|member| member.node == id) {
+            sum.add(&lease.needs.bundle());
+        }
+    }
+    sum
 }

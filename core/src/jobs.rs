@@ -139,6 +139,12 @@ pub enum JobState {
 }
 
 impl JobState {
+    /// Returns whether it holds a lease.
+    #[must_use]
+    pub const fn is_running(self) -> bool {
+        matches!(self, Self::Running(_))
+    }
+
     /// Returns the name that users meet.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -174,6 +180,12 @@ pub struct Job {
     pub limit: Option<Span>,
     /// Work between two checkpoints.
     pub checkpoint: Option<Span>,
+    /// Time that a restart takes before work goes on.
+    pub restart: Span,
+    /// Whether it may move to another node although it says no checkpoint.
+    pub movable: bool,
+    /// When it was last told to move to another node.
+    pub moved_at: Option<Time>,
     /// Most credit it may cost over all attempts.
     pub budget: Option<MicroAtp>,
     /// Longest notice it asks for when an owner returns.
@@ -223,6 +235,9 @@ impl Job {
             priority: spec.priority,
             limit: spec.limit,
             checkpoint: spec.checkpoint,
+            restart: spec.restart,
+            movable: spec.movable,
+            moved_at: None,
             budget: spec.budget,
             vacate: spec.vacate,
             task: spec.task,

@@ -48,8 +48,12 @@ pub struct Lease {
     pub needs: Needs,
     /// The shape the needs come from.
     pub shape: ShapeId,
-    /// The job's priority when it was granted; its band sets the price.
+    /// What its job counts as in the running term; its band sets the price.
     pub priority: Priority,
+    /// What it counts as in the next term, once renewed: urgent work beyond its cap counts as high.
+    pub next_priority: Priority,
+    /// Since when it has counted as urgent without a break.
+    pub urgent_since: Option<Time>,
     /// Where.
     pub members: Vec<Member>,
     /// Where it stands.

@@ -263,6 +263,21 @@ impl Ledger {
         self.refunded += u128::from(amount.get());
     }
 
+    /// Pays an account from the treasury, as far as that reaches; returns how much.
+    pub fn compensate(
+        &mut self,
+        (lease, to): (LeaseId, AccountId),
+        amount: MicroAtp,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) -> MicroAtp {
+        let amount = amount.min(self.treasury);
+        let (from, to, lease) = (Party::Treasury, Party::Account(to), Some(lease));
+        self.transfer(Move { from, to, amount, kind: TransferKind::Refund, lease }, now, effects);
+        self.refunded += u128::from(amount.get());
+        amount
+    }
+
     /// Moves credit from one party to another and records it; nothing moves when it is nothing.
     fn transfer(&mut self, step: Move, now: Time, effects: &mut Vec<Effect>) {
         let Move { from, to, amount, kind, lease } = step;

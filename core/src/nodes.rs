@@ -4,7 +4,7 @@
 //! is leased, and what is claimed for a job whose victims are still leaving; free is what remains.
 
 use crate::bundle::{Bundle, GpuNeed, Needs};
-use crate::config::{Balance, Gates, Lend, NodeSpec, Offering};
+use crate::config::{Balance, Gates, Lend, NodeSpec, Offering, Rules};
 use crate::ids::{AccountId, JobId, LeaseId, ShapeId};
 use crate::load::Load;
 use crate::offers::Offer;
@@ -89,6 +89,8 @@ pub struct Node {
     pub asked_again: Time,
     /// What its station says it is willing to lend.
     pub lending: Lending,
+    /// When a lease was last told to move from here or to here.
+    pub moved_at: Option<Time>,
     /// When its offer is checked next.
     pub next_check: Option<Time>,
 }
@@ -123,6 +125,7 @@ impl Node {
             silent: false,
             asked_again: Time::ZERO,
             lending: Lending::ALL,
+            moved_at: None,
             next_check: None,
         }
     }
@@ -283,9 +286,11 @@ impl Node {
     /// owner's peak less a buffer, nothing of a resource whose excess is too small, at most its
     /// share.
     #[must_use]
-    pub fn lendable(&self, now: Time, offering: &Offering, balance: &Balance) -> Lendable {
+    pub fn lendable(&self, now: Time, rules: &Rules) -> Lendable {
+        let (offering, balance) = (&rules.offering, &rules.balance);
         let nothing = Lendable { bundle: Bundle::ZERO, gpus: 0 };
-        if !self.up || self.draining.is_some() || !self.spec.can_share || !self.lending.open {
+        let lends = self.spec.lends(rules.rebalance.mode) && self.lending.open;
+        if !self.up || self.draining.is_some() || !lends {
             return nothing;
         }
         let all = u64::MAX.checked_shr(64 - u32::try_from(self.gpus.len()).unwrap_or(64));

@@ -6,6 +6,7 @@
 
 use crate::bundle::{Bundle, Dimension, Needs};
 use crate::canary::{Canary, planted};
+use crate::charges::standing;
 use crate::effect::EvictionReason;
 use crate::ids::{AccountId, JobId, LeaseId, NodeId, PoolId};
 use crate::index::Index;
@@ -56,7 +57,7 @@ impl Right {
         let other = lease.account != job.account;
         let may = match self {
             Self::Class => {
-                let gap = job.priority.class().checked_sub(lease.priority.class());
+                let gap = standing(state, job).class().checked_sub(lease.priority.class());
                 let boosted = state.job(lease.job).is_boosted(lease.ran(state.now), rules);
                 let guarded = other && loans.spare(state, lease);
                 gap.is_some_and(|gap| gap >= rules.gap_min) && !boosted && !guarded
@@ -87,7 +88,8 @@ impl Right {
 }
 
 /// Returns whether a lease has a member on a node of its own account: that is nobody's loan.
-fn is_at_home(state: &State, lease: &Lease) -> bool {
+#[must_use]
+pub fn is_at_home(state: &State, lease: &Lease) -> bool {
     lease.members.iter().any(|member| state.nodes[member.node].spec.owner == lease.account)
 }
 
@@ -101,7 +103,9 @@ pub fn is_within_quota(state: &State, job: &Job) -> bool {
     let row = state.account(job.account);
     let Some(quota) = &row.spec.quota else { return false };
     let coming = state.claims.keys().map(|id| state.job(*id));
+    // What moves holds its old place until it has the new one.
     let coming = coming.filter(|other| other.account == job.account && other.id != job.id);
+    let coming = coming.filter(|other| !other.state.is_running());
     let mut with = row.using;
     for job in coming.chain([job]) {
         with = with.zip(&state.shapes[job.shape].total(), u64::saturating_add);

@@ -35,12 +35,17 @@ pub struct Pressure {
     low_run: u64,
 }
 
+/// Returns the weights of CPU, memory and GPUs in P, in hundredths.
+#[must_use]
+pub const fn weights(has_gpu: bool) -> [u64; 3] {
+    if has_gpu { [30, 30, 40] } else { [50, 50, 0] }
+}
+
 /// Returns P in basis points from the use of CPU, memory and GPUs.
 #[must_use]
 pub fn score(uses: [BasisPoints; 3], has_gpu: bool) -> BasisPoints {
-    let [cpu, memory, gpu] = uses.map(|u| u32::from(u.capped().get()));
-    let sum = if has_gpu { (30 * cpu + 30 * memory + 40 * gpu) / 100 } else { (cpu + memory) / 2 };
-    BasisPoints::new(u16::try_from(sum).unwrap_or(10_000))
+    let weighted = uses.iter().zip(weights(has_gpu)).map(|(u, w)| u64::from(u.capped().get()) * w);
+    BasisPoints::new(u16::try_from(weighted.sum::<u64>() / 100).unwrap_or(10_000))
 }
 
 impl Pressure {
@@ -75,6 +80,12 @@ impl Pressure {
             Level::Low if stays_low => Level::Low,
             Level::Low | Level::Normal | Level::High => Level::Normal,
         };
+    }
+
+    /// Returns how many samples in a row have been high.
+    #[must_use]
+    pub fn high_samples(&self) -> u64 {
+        self.high_run
     }
 
     /// Returns the level.

@@ -58,12 +58,6 @@ impl Rank {
     pub fn usage(&self) -> u128 {
         self.usage
     }
-
-    /// Returns the same rank with another use of its account.
-    #[must_use]
-    pub fn with_usage(self, usage: u128) -> Self {
-        Self { usage, ..self }
-    }
 }
 
 /// Jobs that wait, of one account, shape and priority.
@@ -84,6 +78,8 @@ pub struct Queue {
     order: BTreeMap<PoolId, BTreeSet<Rank>>,
     /// Classes of waiting jobs that have waited long enough to count as more than declared.
     aged: BTreeMap<JobId, u8>,
+    /// Urgent lines that count as high: their pool's cap on urgent work is reached.
+    demoted: BTreeSet<LineKey>,
     /// Lines of each account, to rank them anew when its use changes.
     by_account: BTreeMap<AccountId, BTreeSet<LineKey>>,
     /// Waiting jobs of each pool and band.
@@ -125,6 +121,7 @@ impl Queue {
         self.rank(key, usage);
         if self.lines.get(&key).is_some_and(|line| line.jobs.is_empty()) {
             self.lines.remove(&key);
+            self.demoted.remove(&key);
             remove(&mut self.by_account, &key.account, &key);
         }
         if !self.ranks.contains_key(&key.shape) {
@@ -138,6 +135,29 @@ impl Queue {
             self.aged.insert(job, class);
             self.rank(key, usage);
         }
+    }
+
+    /// Lets an urgent line count as high, or as urgent again; returns whether it did not before.
+    pub fn demote(&mut self, key: LineKey, high: bool, usage: u128) -> bool {
+        let changes = if high { self.demoted.insert(key) } else { self.demoted.remove(&key) };
+        if changes {
+            self.rank(key, usage);
+        }
+        changes
+    }
+
+    /// Returns whether a rank is of before its line was demoted.
+    #[must_use]
+    pub fn is_demoted(&self, rank: &Rank) -> bool {
+        rank.below_top == 0 && self.demoted.contains(&rank.line)
+    }
+
+    /// Walks the urgent lines of a pool, those that count as high included.
+    pub fn urgent_lines(&self, pool: PoolId) -> impl Iterator<Item = LineKey> {
+        let here = move |key: &&LineKey| self.lines.get(key).is_some_and(|line| line.pool == pool);
+        let high = self.demoted.iter().filter(here).copied();
+        let top = self.ranks(pool).take_while(|rank| rank.below_top == 0);
+        top.map(|rank| rank.line).chain(high)
     }
 
     /// Returns whether a job in a pool starves.
@@ -168,7 +188,8 @@ impl Queue {
     /// Gives a line its rank by its first job.
     fn rank(&mut self, key: LineKey, usage: u128) {
         let Some(line) = self.lines.get_mut(&key) else { return };
-        let rank = line.jobs.first().map(|head| ranked(&self.aged, key, *head, usage));
+        let demoted = self.demoted.contains(&key);
+        let rank = line.jobs.first().map(|head| ranked(&self.aged, (key, demoted), *head, usage));
         if line.rank == rank {
             return;
         }
@@ -208,7 +229,7 @@ impl Queue {
     /// Returns where a job of a line would stand if it were the first there.
     #[must_use]
     pub fn rank_of(&self, line: LineKey, job: JobId, usage: u128) -> Rank {
-        ranked(&self.aged, line, job, usage)
+        ranked(&self.aged, (line, self.demoted.contains(&line)), job, usage)
     }
 
     /// Returns whether a line stands before the place it had when its first job was asked.
@@ -260,8 +281,14 @@ fn first_after(ranks: &BTreeSet<Rank>, after: Option<Rank>) -> Option<Rank> {
 }
 
 /// Returns the rank of a job of a line. Of those that starve the oldest goes first, whoever's.
-fn ranked(aged: &BTreeMap<JobId, u8>, line: LineKey, head: JobId, usage: u128) -> Rank {
-    let class = aged.get(&head).copied().unwrap_or(line.priority.class());
+fn ranked(
+    aged: &BTreeMap<JobId, u8>,
+    (line, demoted): (LineKey, bool),
+    head: JobId,
+    usage: u128,
+) -> Rank {
+    let declared = if demoted { Priority::HIGH } else { line.priority };
+    let class = aged.get(&head).copied().unwrap_or(declared.class());
     let usage = if class == STARVING { 0 } else { usage };
     Rank { below_top: 100 - class, usage, head, line }
 }

@@ -18,6 +18,7 @@ use crate::queue::{LineKey, Queue};
 use crate::rows::Rows;
 use crate::tariff::dominant;
 use crate::units::Time;
+use crate::urgent::Urgent;
 use crate::usage::Inflation;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
@@ -35,8 +36,14 @@ pub struct Pool {
     pub leased: Bundle,
     /// Classes that run in it.
     pub running: Running,
+    /// What urgent work has had of it within the hour.
+    pub urgent: Urgent,
     /// Its nodes.
     pub nodes: Vec<NodeId>,
+    /// When it was last looked at for work that should move.
+    pub balanced: Option<Time>,
+    /// When it is looked at next.
+    pub balance_at: Option<Time>,
 }
 
 /// Everything that the coordinator knows.
@@ -219,7 +226,10 @@ impl State {
                 capacity: Bundle::ZERO,
                 leased: Bundle::ZERO,
                 running: Running::default(),
+                urgent: Urgent::default(),
                 nodes: Vec::new(),
+                balanced: None,
+                balance_at: None,
             });
         }
         for spec in config.nodes {

@@ -83,11 +83,13 @@ pub enum EvictionReason {
     PermissionLost,
     /// It was on loan above its account's quota, and an account within its own needs it.
     QuotaReclaim,
+    /// Its node is under high pressure, and another is not: it goes on there.
+    Rebalance,
 }
 
 impl EvictionReason {
     /// All reasons, in their stated order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::OwnerReturn,
         Self::PriorityPreemption,
         Self::BudgetExhausted,
@@ -98,6 +100,7 @@ impl EvictionReason {
         Self::Refused,
         Self::PermissionLost,
         Self::QuotaReclaim,
+        Self::Rebalance,
     ];
 
     /// Returns the reason that counts when a node names this one for what nobody had told it to
@@ -113,7 +116,8 @@ impl EvictionReason {
             | Self::UserRequest
             | Self::GangEnded
             | Self::Refused
-            | Self::QuotaReclaim => Self::NodeFailure,
+            | Self::QuotaReclaim
+            | Self::Rebalance => Self::NodeFailure,
         }
     }
 
@@ -131,6 +135,7 @@ impl EvictionReason {
             Self::Refused => "Refused",
             Self::PermissionLost => "PermissionLost",
             Self::QuotaReclaim => "QuotaReclaim",
+            Self::Rebalance => "Rebalance",
         }
     }
 }

@@ -176,7 +176,7 @@ const fn higher(key: &'static str, name: &'static str, word: &'static str) -> Me
 }
 
 /// The metrics that a comparison draws.
-pub const HEADLINE: [Metric; 10] = [
+pub const HEADLINE: [Metric; 11] = [
     lower("metrics.wait_s.mean", "mean wait, s", "wait_s"),
     lower("metrics.bounded_slowdown.mean", "mean bounded slowdown", "bounded_slowdown"),
     higher("metrics.utilisation.gpu", "GPU utilisation", "gpu_utilisation"),
@@ -193,6 +193,7 @@ pub const HEADLINE: [Metric; 10] = [
     ),
     lower("metrics.owner_harm.intervals_share", "intervals with owner harm", "owner_harm_share"),
     lower("metrics.preemptions", "evictions", "evictions"),
+    lower("metrics.moves", "moves to other nodes", "moves"),
     lower("metrics.destroyed_work_s", "destroyed work, s", "destroyed_work_s"),
     higher("counts.completed", "jobs completed", "jobs_completed"),
 ];

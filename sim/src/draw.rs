@@ -9,10 +9,12 @@ use crate::scenario::build::NodeLoad;
 use crate::work::{Blow, BlowRecord, JobExtra, JobRecord, LoadSeries, NetworkRecord};
 use gridcore::bundle::{Bundle, DIMENSIONS, GpuNeed, Needs};
 use gridcore::config::{
-    Backfill, BackfillOrder, Config, Hours, Lend, NodeSpec, Order, Policy, Rules, Strategy,
+    Backfill, BackfillOrder, Config, Hours, Lend, Mode, NodeSpec, Order, Policy, Rules, Strategy,
 };
 use gridcore::ids::AccountId;
-use gridcore::units::{BasisPoints, Bytes, MilliCores, MilliGpus, PerMille, Priority, Span, Time};
+use gridcore::units::{
+    BasisPoints, Bytes, MilliCores, MilliGpus, PerMille, Ppm, Priority, Span, Time,
+};
 
 /// How long the weather of a drawn case lasts.
 pub const WEATHER: Span = Span::minutes(60);
@@ -115,6 +117,19 @@ pub fn rules(dice: &mut Dice<'_>) -> Rules {
         rules.offering.lend_hours = Some(Hours { from: to + closed, to });
     }
     rules
+}
+
+/// Chooses how running work is balanced: mostly it moves, and often from limits that are soon
+/// reached.
+pub fn balancing(rules: &mut Rules, dice: &mut Dice<'_>) {
+    let modes = [Mode::DynamicBalancing, Mode::DynamicBalancing, Mode::ShareAndOffload];
+    rules.rebalance.mode = dice.pick(&modes).unwrap_or(Mode::DynamicBalancing);
+    rules.rebalance.interval = dice.seconds(5, 60);
+    rules.rebalance.job_cooldown = dice.seconds(30, 300);
+    let shares = [None, Some(0), Some(50_000), Some(250_000)];
+    rules.caps.urgent_share = dice.pick(&shares).unwrap_or(None).map(Ppm::new);
+    let high = dice.pick(&[40, 60, 80]).map_or(BasisPoints::percent(80), BasisPoints::percent);
+    rules.balance.high = [high; 3];
 }
 
 /// Draws what an account has by right: mostly nothing.
@@ -223,6 +238,7 @@ pub fn job(dice: &mut Dice<'_>, config: &Config) -> JobRecord {
         checkpoint: dice.one_in(2).then(|| dice.seconds(0, 120)),
         extra: Some(Box::new(JobExtra {
             vacate: dice.one_in(2).then(|| dice.seconds(0, 120)),
+            movable: run.get().is_multiple_of(2),
             spread: members > 1 && dice.one_in(2),
             ignores_notice: dice.one_in(6),
             fails: dice.one_in(10),

@@ -201,6 +201,8 @@ fn metrics(run: &Finished) -> Json {
     put("efficiency", each(&|i| efficiency(record, i)));
     let preemptions: u64 = record.jobs.iter().map(|row| u64::from(row.preemptions)).sum();
     put("preemptions", Json::Int(i128::from(preemptions)));
+    let moves: u64 = record.jobs.iter().map(|row| u64::from(row.moves)).sum();
+    put("moves", Json::Int(i128::from(moves)));
     let lost: u128 = record.jobs.iter().map(|row| fine(row.lost) / FINE).sum();
     put("destroyed_work_s", Json::Fixed(i128::try_from(lost).unwrap_or(i128::MAX)));
     let placed = record.jobs.iter().filter(|row| row.attempts > 0).count() as u128;

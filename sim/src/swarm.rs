@@ -99,7 +99,8 @@ impl Case {
         // Mostly a handful of nodes, now and then a hundred.
         let most = dice.pick(&[2, 4, 8, 8, 16, 16, 32, 100]).unwrap_or(8);
         let nodes = usize::try_from(dice.between(1, most)).unwrap_or(1).min(limits.nodes);
-        let rules = draw::rules(&mut Dice::random(seed, "swarm rules", 0));
+        let mut rules = draw::rules(&mut Dice::random(seed, "swarm rules", 0));
+        draw::balancing(&mut rules, &mut Dice::random(seed, "swarm balance", 0));
         let mut config = Config { rules, cluster: seed, network: true, ..Config::default() };
         config.pools.push(PoolSpec { name: "main".to_owned(), quota: None });
         for name in ["ada", "bo", "cy"] {

@@ -74,6 +74,7 @@ impl JobRecord {
             spec.spread = extra.spread;
             spec.budget = extra.budget;
             spec.vacate = extra.vacate;
+            (spec.restart, spec.movable) = (extra.restart, extra.movable);
         }
         spec.labels = labels;
         Ok(spec)
@@ -95,6 +96,8 @@ pub struct JobExtra {
     pub vacate: Option<Span>,
     /// Time a restart takes before work goes on.
     pub restart: Span,
+    /// Whether it may move to another node although it says no checkpoint.
+    pub movable: bool,
     /// Whether it stays until it is killed when it is told to leave.
     pub ignores_notice: bool,
     /// Whether it ends with an error.

@@ -3,7 +3,7 @@
 use gridcore::bundle::{Bundle, GpuNeed, Needs};
 use gridcore::command::{GpuSample, JobSpec, Sample};
 use gridcore::config::{
-    AccountSpec, Backfill, Config, NodeSpec, Order, PoolSpec, Preemption, Rules, Scheduling,
+    AccountSpec, Backfill, Config, Mode, NodeSpec, Order, PoolSpec, Preemption, Rules, Scheduling,
 };
 use gridcore::ids::{AccountId, PoolId};
 use gridcore::units::{BasisPoints, Bytes, MicroAtp, MilliCores, PerMille, Span};
@@ -99,7 +99,9 @@ pub fn plain_rules() -> Rules {
         ..Rules::default()
     };
     rules.offering.kill = Span::ZERO;
+    rules.rebalance.mode = Mode::ShareAndOffload;
     rules.atp.enabled = false;
+    rules.caps.urgent_share = None;
     rules
 }
 

@@ -9,13 +9,13 @@ use crate::world::{Checks, Work, World};
 use gridcore::bundle::Bundle;
 use gridcore::command::{LabelNeed, Outcome, Report, Request, Sample};
 use gridcore::config::{
-    Backfill, BackfillOrder, Exhaustion, Lend, NodeSpec, Order, Policy, Rules, Strategy,
+    Backfill, BackfillOrder, Exhaustion, Lend, Mode, NodeSpec, Order, Policy, Rules, Strategy,
 };
 use gridcore::explain::explain;
 use gridcore::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, PoolId};
 use gridcore::station::ladder::OwnerSays;
 use gridcore::units::{
-    BasisPoints, Bytes, MicroAtp, MilliCores, MilliGpus, PerMille, Priority, Span, Time,
+    BasisPoints, Bytes, MicroAtp, MilliCores, MilliGpus, PerMille, Ppm, Priority, Span, Time,
 };
 use gridcore::wire::Status;
 use std::collections::BTreeMap;
@@ -136,6 +136,7 @@ fn node(cluster: &Cluster, line: &Line<'_>) -> Result<NodeSpec, String> {
     let gpus = u8::try_from(line.small("gpu", 0)?).map_err(|e| e.to_string())?;
     spec = spec.with_gpus(gpus, Bytes::gib(line.small("vram", 24)?));
     spec.dedicated = !line.has("owned");
+    spec.master = line.has("master");
     let accounts = cluster.config.accounts.iter().map(|a| &a.name).collect();
     spec.owner = AccountId::new(at(accounts, "owner")?);
     let pools = cluster.config.pools.iter().map(|p| &p.name).collect();
@@ -150,7 +151,7 @@ fn node(cluster: &Cluster, line: &Line<'_>) -> Result<NodeSpec, String> {
 }
 
 fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
-    let spans: [(&str, &mut Span); 12] = [
+    let spans: [(&str, &mut Span); 13] = [
         ("term", &mut rules.term.0),
         ("grace", &mut rules.preemption.grace),
         ("kill", &mut rules.offering.kill),
@@ -163,9 +164,12 @@ fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
         ("suspend", &mut rules.offering.suspend_max),
         ("resume", &mut rules.offering.resume_after),
         ("horizon", &mut rules.balance.horizon),
+        ("cooldown", &mut rules.rebalance.job_cooldown),
     ];
     let ages = ["ageing", "starvation"];
-    let known = |key: &&str| ages.contains(key) || spans.iter().any(|(name, _)| name == key);
+    let known = |key: &&str| {
+        ages.contains(key) || *key == "urgent_percent" || spans.iter().any(|(name, _)| name == key)
+    };
     if let Some(key) = line.values.keys().find(|key| !known(key)) {
         return Err(format!("{key} is no rule"));
     }
@@ -176,6 +180,10 @@ fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
         ages.into_iter().zip([&mut rules.scheduling.ageing, &mut rules.scheduling.starvation_after])
     {
         *slot = line.span(key)?.or(*slot);
+    }
+    if let Some(percent) = line.number("urgent_percent")? {
+        let ppm = u32::try_from(percent * 10_000).map_err(|e| e.to_string())?;
+        rules.caps.urgent_share = Some(Ppm::new(ppm));
     }
     rules.atp.enabled |= line.has("money");
     rules.preemption.enabled |= line.has("preempt");
@@ -191,6 +199,9 @@ fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
             "fair" => rules.scheduling.order = Order::Fair,
             "drf" => rules.scheduling.order = Order::Drf,
             "fifo" => rules.scheduling.order = Order::Fifo,
+            "balancing" => rules.rebalance.mode = Mode::DynamicBalancing,
+            "offload_only" => rules.rebalance.mode = Mode::OffloadOnly,
+            "predictive" => rules.balance.policy = Policy::Predictive,
             "lend_idle" => rules.offering.lend = Lend::Idle,
             "kill_exhausted" => rules.atp.on_exhaustion = Exhaustion::Kill,
             "aggressive" => rules.balance.policy = Policy::Aggressive,
@@ -343,6 +354,8 @@ impl Play {
         }
         (spec.limit, spec.checkpoint) = (line.span("limit")?, line.span("checkpoint")?);
         spec.vacate = line.span("vacate")?;
+        spec.restart = line.span("restart")?.unwrap_or_default();
+        spec.movable = line.has("movable");
         spec.budget = line.number("budget")?.map(MicroAtp::whole);
         for name in line.values.get("after").iter().flat_map(|names| names.split(',')) {
             spec.after.push(self.job(name)?);

@@ -2,7 +2,7 @@
 
 use gridcore::bundle::Bundle;
 use gridcore::command::{Report, Request};
-use gridcore::config::Backfill;
+use gridcore::config::{Backfill, Mode};
 use gridcore::effect::{Effect, EvictionReason};
 use gridcore::explain::{Blocker, explain};
 use gridcore::ids::JobId;
@@ -55,6 +55,12 @@ fn every_job_that_waits_has_a_reason_after_every_entry() {
 fn lift_all(world: &mut World, id: JobId) {
     let state = world.grid.state();
     let others: Vec<Job> = state.jobs.values().filter(|job| job.id != id).cloned().collect();
+    if state.rules.rebalance.mode == Mode::OffloadOnly {
+        let mut rules = state.rules.clone();
+        rules.rebalance.mode = Mode::ShareAndOffload;
+        let _ = world.request(Request::Configure(Box::new(rules)));
+    }
+    let state = world.grid.state();
     let account = state.jobs.get(&id).map(|job| (job.account, job.state));
     for node in state.nodes.ids().collect::<Vec<_>>() {
         world.report(Report::NodeUp { node });
@@ -192,6 +198,11 @@ fn fits_without(state: &State, claim: &Claim, gone: &[gridcore::ids::LeaseId]) -
 }
 
 fn check_claim(state: &State, id: JobId, claim: &Claim) -> Result<(), TestCaseError> {
+    if state.job(id).state.is_running() {
+        // It moves: its next place is free already.
+        prop_assert!(fits_without(state, claim, &[]), "{id}: moves to where it does not fit");
+        return Ok(());
+    }
     let victims: Vec<_> = claim.victims.iter().copied().collect();
     prop_assert!(fits_without(state, claim, &victims), "{id}: not even all victims make room");
     for spared in &victims {

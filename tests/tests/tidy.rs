@@ -12,14 +12,14 @@ use std::path::{Path, PathBuf};
 const CORE: &[(u8, &[&str])] = &[
     (8, &["grid", "station"]),
     (7, &["verbs"]),
-    (6, &["placement", "index", "shadow", "preempt", "charges"]),
+    (6, &["placement", "index", "shadow", "preempt", "rebalance", "charges"]),
     (6, &["explain", "invariants", "snapshot"]),
     (5, &["state"]),
     (
         4,
         &[
             "nodes", "load", "offers", "jobs", "queue", "leases", "ledger", "tariff", "due",
-            "links", "clients",
+            "links", "clients", "urgent",
         ],
     ),
     (3, &["config", "command", "effect", "deny", "blocker", "forecast", "pressure", "trend"]),

@@ -5,12 +5,18 @@
 //! [`Config::validate`] refuses what no rule can work with. Reading a file is not done here: the
 //! schema lives in the simulator, which turns decimals into these integers from their text.
 
+mod caps;
 mod health;
 mod offering;
+mod preemption;
+mod rebalance;
 mod validate;
 
+pub use caps::Caps;
 pub use health::Health;
 pub use offering::{Gates, Hours, Lend, Offering, Watch};
+pub use preemption::Preemption;
+pub use rebalance::{Mode, Rebalance};
 pub use validate::{ConfigError, is_name};
 
 use crate::bundle::Bundle;
@@ -103,6 +109,8 @@ pub struct NodeSpec {
     pub labels: BTreeMap<String, String>,
     /// Whether nobody but the pool uses it: no buffer, gates, growth limit or offer expiry.
     pub dedicated: bool,
+    /// Whether it is a master: under [`Mode::OffloadOnly`] it lends nothing.
+    pub master: bool,
     /// Whether it may lend at all.
     pub can_share: bool,
     /// Most it may lend at once; `None` in a dimension is unlimited.
@@ -123,10 +131,17 @@ impl NodeSpec {
             gpus: Vec::new(),
             labels: BTreeMap::new(),
             dedicated: true,
+            master: false,
             can_share: true,
             share_max: Bundle::from_amounts([u64::MAX; crate::bundle::DIMENSIONS]),
             priority: 1_000,
         }
+    }
+
+    /// Returns whether the node lends anything in a mode.
+    #[must_use]
+    pub fn lends(&self, mode: Mode) -> bool {
+        self.can_share && !(self.master && mode == Mode::OffloadOnly)
     }
 
     /// Returns the same node with `count` GPUs of `memory` each.
@@ -145,6 +160,8 @@ pub struct Rules {
     pub offering: Offering,
     /// How its owner's load is predicted and its pressure judged.
     pub balance: Balance,
+    /// Who lends to whom, and when running work moves.
+    pub rebalance: Rebalance,
     /// Who goes next, and where.
     pub scheduling: Scheduling,
     /// Who must make way.
@@ -155,6 +172,8 @@ pub struct Rules {
     pub health: Health,
     /// Money.
     pub atp: Atp,
+    /// What nobody may have more of.
+    pub caps: Caps,
     /// The length of a term: hold, price lock and permission at once (10 to 300 s).
     pub term: Term,
     /// How long running leases go on without the coordinator after it was stopped (0 to 24 h), as
@@ -393,43 +412,6 @@ pub enum BackfillOrder {
     /// The shortest limit first, then that of the queue (SJBF; Tsafrir, Etsion and Feitelson, IEEE
     /// TPDS 18(6), 2007).
     Shortest,
-}
-
-/// Block `preemption`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Preemption {
-    /// Whether a job may preempt another at all.
-    pub enabled: bool,
-    /// Least distance of declared classes.
-    pub gap_min: u8,
-    /// A victim has run at least this long.
-    pub runtime_min: Span,
-    /// Notice to a victim.
-    pub grace: Span,
-    /// How long freed capacity is kept for the job it was freed for.
-    pub hold: Span,
-    /// Most leases one account may preempt within an hour; `None` is unlimited.
-    pub per_hour_max: Option<u32>,
-    /// Whether a victim goes back into the queue.
-    pub requeue: bool,
-    /// A job that was preempted so often makes way for nobody until it has run as long as its limit
-    /// (one hour without one), and pays at least as medium; `None` never.
-    pub boost_after: Option<u32>,
-}
-
-impl Default for Preemption {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            gap_min: 10,
-            runtime_min: Span::seconds(900),
-            grace: Span::seconds(60),
-            hold: Span::seconds(120),
-            per_hour_max: Some(20),
-            requeue: true,
-            boost_after: Some(3),
-        }
-    }
 }
 
 /// Block `fair_share`.

@@ -4,7 +4,7 @@ use super::{
     ACCOUNTS_MAX, Config, FGD_CLASSES_MAX, MINTED_MAX, NODES_MAX, NodeSpec, POOLS_MAX, Rules,
 };
 use crate::bundle::{Bundle, GPUS_MAX, RESOURCES_MAX};
-use crate::units::{BasisPoints, MicroAtp, Span};
+use crate::units::{BasisPoints, MicroAtp, Ppm, Span};
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use serde::{Deserialize, Serialize};
@@ -134,9 +134,30 @@ impl Rules {
             window >= health.soon.get(),
             "at least health.soon, in ms",
         )?;
+        self.validate_rebalance()?;
+        let share = u64::from(self.caps.urgent_share.map_or(0, Ppm::get));
+        let ok = share <= 1_000_000;
+        range("atp.caps.urgent_share_per_hour", share, ok, "between 0 and 1 (ppm), or null")?;
         let classes = self.scheduling.fgd_classes.len();
         let ok = classes <= FGD_CLASSES_MAX;
         range("scheduling.fgd_classes", classes as u64, ok, "at most 64 classes")
+    }
+}
+
+impl Rules {
+    /// Checks the ranges of rebalancing.
+    fn validate_rebalance(&self) -> Result<(), ConfigError> {
+        let rules = &self.rebalance;
+        let interval = rules.interval.get();
+        let key = "execution.resource_sharing.rebalance_interval_seconds";
+        range(key, interval, interval >= 1_000, "at least 1 s")?;
+        let margin = u64::from(rules.margin.get());
+        let ok = (1..=5_000).contains(&margin);
+        range("rebalance.margin", margin, ok, "above 0, at most 0.5 (basis points)")?;
+        let cooldown = rules.job_cooldown.get();
+        range("rebalance.job_cooldown", cooldown, cooldown >= 1_000, "at least 1 s")?;
+        let most = u64::from(rules.moves_max.get());
+        range("rebalance.max_share", most, most <= 1_000_000, "between 0 and 1 (ppm)")
     }
 }
 

@@ -134,7 +134,7 @@ pub fn suits(state: &State, shape: &Shape, node: crate::ids::NodeId) -> bool {
             .is_some_and(|value| need.any_of.is_empty() || need.any_of.contains(value))
     };
     node.spec.pool == shape.pool
-        && node.spec.can_share
+        && node.spec.lends(state.rules.rebalance.mode)
         && shape.labels.iter().all(has)
         && node.could_fit(&shape.needs)
 }

@@ -7,7 +7,7 @@
 
 use super::Work;
 use super::grant::Refusal;
-use crate::charges::is_refused;
+use crate::charges::{is_refused, is_urgent};
 use crate::config::{Backfill, BackfillOrder, Order};
 use crate::ids::{JobId, PoolId, ShapeId};
 use crate::jobs::STARVING;
@@ -58,8 +58,8 @@ impl Work<'_> {
                 continue;
             }
             let usage = self.state.rank_usage(rank.line.account);
-            if rank.is_stale(usage) {
-                later.insert(rank.with_usage(usage));
+            if rank.is_stale(usage) || self.state.queue.is_demoted(&rank) {
+                later.insert(self.state.queue.rank_of(rank.line, rank.head, usage));
                 continue;
             }
             if greedy && rank.class() < STARVING {
@@ -105,11 +105,14 @@ impl Work<'_> {
         }
         let shape = &self.state.shapes[shape_id];
         let forbidden = shadow.forbidden(shape, end);
-        let need = shape.needs.bundle();
+        let (pool, need) = (shape.pool, shape.needs.bundle());
         match self.try_grant(id, &forbidden) {
             Ok(lease) => {
                 for member in &self.state.lease(lease).members {
                     shadow.begin(member.node, &need, end);
+                }
+                if is_urgent(self.state.lease(lease).priority) {
+                    self.judge_urgent(pool);
                 }
                 self.index.read_changes(self.state);
                 Ok(())
@@ -152,8 +155,9 @@ impl Work<'_> {
                 continue;
             }
             let usage = self.state.rank_usage(rank.line.account);
-            if rank.is_stale(usage) {
-                fronts.insert((class, key, rank.with_usage(usage)));
+            if rank.is_stale(usage) || self.state.queue.is_demoted(&rank) {
+                let rank = self.state.queue.rank_of(rank.line, rank.head, usage);
+                fronts.insert((class.max(100 - rank.class()), key, rank));
                 continue;
             }
             let granted = self.ask_under(rank.head, shadow);

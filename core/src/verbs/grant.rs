@@ -4,7 +4,7 @@ use super::Work;
 use super::waiting::{dequeue, enqueue};
 use crate::bundle::Bundle;
 use crate::canary::{Canary, planted};
-use crate::charges::{over_quota, term, term_cost};
+use crate::charges::{is_urgent, over_quota, standing, term, term_cost};
 use crate::due::Due;
 use crate::effect::{Effect, OfferFate};
 use crate::ids::{AccountId, JobId, LeaseId, NodeId, ShapeId};
@@ -13,7 +13,7 @@ use crate::leases::{Lease, LeaseState, Member};
 use crate::ledger::Hold;
 use crate::state::{State, mix};
 use crate::tariff::dominant;
-use crate::units::{MicroAtp, Span, Time};
+use crate::units::{MicroAtp, Priority, Span, Time};
 use crate::wire::{Order, Start};
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
@@ -151,8 +151,8 @@ impl Work<'_> {
         let (now, lease_id) = (state.now, state.next.lease);
         let job = state.job(id);
         let span = term(state, job.limit);
-        let band = job.pays_as(&state.rules.preemption).band();
-        let amount = term_cost(state, job, (&members, band), span);
+        let standing = standing(state, job);
+        let amount = term_cost(state, job, (&members, standing.band()), span);
         if job.budget.is_some_and(|budget| job.charged.saturating_add(amount) > budget) {
             return Err(Refusal::Account);
         }
@@ -166,7 +166,7 @@ impl Work<'_> {
         };
         // Nothing below can be refused.
         dequeue(state, id);
-        let mut lease = new_lease(state, id, members);
+        let mut lease = new_lease(state, id, members, standing);
         lease.hold = hold;
         lease.held = amount;
         for member in &lease.members {
@@ -200,6 +200,7 @@ impl Work<'_> {
         let ends = state.lease(lease_id).term_ends;
         self.permit(lease_id, ends);
         self.book_term(lease_id);
+        self.book_urgent(lease_id, now, ends);
         self.order_starts(lease_id);
         Ok(())
     }
@@ -284,7 +285,7 @@ impl Work<'_> {
 }
 
 /// Describes the lease of a job that starts now.
-fn new_lease(state: &State, id: JobId, members: Vec<Member>) -> Lease {
+fn new_lease(state: &State, id: JobId, members: Vec<Member>, standing: Priority) -> Lease {
     let job: &Job = state.job(id);
     let shape = &state.shapes[job.shape];
     let now = state.now;
@@ -303,7 +304,9 @@ fn new_lease(state: &State, id: JobId, members: Vec<Member>) -> Lease {
         epoch: job.epoch.next(),
         needs: shape.needs,
         shape: job.shape,
-        priority: job.pays_as(&state.rules.preemption),
+        priority: standing,
+        next_priority: standing,
+        urgent_since: is_urgent(standing).then_some(now),
         members,
         state: LeaseState::Active,
         granted: now,

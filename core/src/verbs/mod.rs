@@ -9,10 +9,12 @@ mod health;
 pub mod offering;
 pub mod pass;
 pub mod protocol;
+mod rebalance;
 pub mod release;
 pub mod status;
 pub mod submit;
 pub mod terms;
+mod urgent;
 pub mod waiting;
 
 use crate::effect::Effect;

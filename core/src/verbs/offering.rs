@@ -2,7 +2,6 @@
 
 use super::Work;
 use super::release::{lose_on, told_to_leave};
-use super::waiting::enqueue;
 use crate::bundle::Bundle;
 use crate::canary::{Canary, planted};
 use crate::command::Sample;
@@ -33,11 +32,13 @@ impl Work<'_> {
         let rises = first || load.may_rise(sample, &rules.balance);
         load.sample(sample, now, leased, &rules.balance);
         node.note_idleness(now, &rules.offering.gates);
+        self.watch_pressure(id);
         // An owner who uses no more than before leaves no less to lend: the offer stands.
         if !rises {
             return;
         }
-        let lendable = node.lendable(now, &rules.offering, &rules.balance);
+        let rules = &self.state.rules;
+        let lendable = self.state.nodes[id].lendable(now, rules);
         self.shrink_offer(id, &lendable);
         if first {
             self.check_at(id, now);
@@ -61,8 +62,13 @@ impl Work<'_> {
         let watch = self.state.rules.watch();
         for id in self.state.nodes.ids() {
             let rules = &self.state.rules;
-            let lendable = self.state.nodes[id].lendable(now, &rules.offering, &rules.balance);
+            let lendable = self.state.nodes[id].lendable(now, rules);
             self.shrink_offer(id, &lendable);
+            let node = &self.state.nodes[id];
+            if node.spec.dedicated && node.offer.is_none() {
+                // Nothing else would look at it again: in this mode it may lend.
+                self.check_at(id, now);
+            }
             self.order(id, Order::Watch(Box::new(watch.clone())));
         }
         if self.state.network {
@@ -83,7 +89,7 @@ impl Work<'_> {
         }
         self.state.changed.note(id);
         let (now, rules) = (self.state.now, &self.state.rules);
-        let lendable = self.state.nodes[id].lendable(now, &rules.offering, &rules.balance);
+        let lendable = self.state.nodes[id].lendable(now, rules);
         self.shrink_offer(id, &lendable);
         if lending.open {
             self.check_at(id, now);
@@ -133,7 +139,9 @@ impl Work<'_> {
             load.judge(now, &rules.balance);
         }
         node.note_idleness(now, &rules.offering.gates);
-        let lendable = node.lendable(now, &rules.offering, &rules.balance);
+        self.watch_pressure(id);
+        let (node, rules) = (&mut self.state.nodes[id], &self.state.rules);
+        let lendable = node.lendable(now, rules);
         let before = (node.open_devices(), node.offer.as_ref().map(|offer| offer.total));
         let total = if dedicated { open_all(node, &lendable) } else { grow(node, &lendable) };
         let ends = if dedicated { Time::MAX } else { now.after(rules.offering.offer_expiry) };
@@ -204,7 +212,7 @@ impl Work<'_> {
     /// Takes an offer of nothing back, unless there is something to lend again.
     pub fn withdraw_empty(&mut self, id: NodeId) {
         let (rules, node) = (&self.state.rules, &self.state.nodes[id]);
-        let lendable = node.lendable(self.state.now, &rules.offering, &rules.balance);
+        let lendable = node.lendable(self.state.now, rules);
         let empty = node.offer.as_ref().is_some_and(|offer| offer.total.is_zero());
         if empty && lendable.bundle.is_zero() {
             self.withdraw(id);
@@ -237,8 +245,7 @@ impl Work<'_> {
         };
         let claims: Vec<JobId> = self.state.claims.iter().filter_map(broken).collect();
         for job in claims {
-            self.drop_claim(job);
-            enqueue(self.state, job);
+            self.give_up_claim(job);
         }
     }
 

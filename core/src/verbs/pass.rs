@@ -9,7 +9,7 @@ use super::grant::Refusal;
 use super::release::begin_release;
 use super::waiting::dequeue;
 use crate::canary::{Canary, planted};
-use crate::charges::priced_loss;
+use crate::charges::{priced_loss, standing};
 use crate::config::{Backfill, Order};
 use crate::due::Due;
 use crate::effect::EvictionReason;
@@ -19,7 +19,7 @@ use crate::leases::Claim;
 use crate::ledger::Hold;
 use crate::preempt::{Loans, Plan, Right, is_within_quota, plan};
 use crate::queue::Rank;
-use crate::units::{MicroAtp, Span, Time};
+use crate::units::{MicroAtp, Priority, Span, Time};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
@@ -88,6 +88,7 @@ impl Work<'_> {
     /// Asks who waits in one pool once; returns whether somebody must be asked again.
     fn pass_once(&mut self, pool: PoolId) -> bool {
         self.index.read_changes(self.state);
+        self.judge_urgent(pool);
         let backfill = self.state.rules.scheduling.backfill;
         let strict = backfill == Backfill::Strict;
         // One that starves keeps a place of its own, beside the first that does not fit.
@@ -112,7 +113,8 @@ impl Work<'_> {
         while let Some(rank) = next(&mut fronts) {
             let shape = rank.line.shape;
             let current = self.state.queue.jobs(rank.line).next() == Some(rank.head)
-                && !rank.is_stale(self.state.rank_usage(rank.line.account));
+                && !rank.is_stale(self.state.rank_usage(rank.line.account))
+                && !self.state.queue.is_demoted(&rank);
             if !current {
                 fronts.extend(self.state.queue.next(shape, Some(rank)));
                 continue;
@@ -123,6 +125,9 @@ impl Work<'_> {
                 if fits { self.try_grant(rank.head, &anywhere) } else { Err(Refusal::Room) };
             match outcome {
                 Ok(_) => {
+                    if rank.class() == Priority::URGENT.class() {
+                        self.judge_urgent(pool);
+                    }
                     again |= self.state.queue.is_before(rank);
                     self.index.read_changes(self.state);
                     fronts.extend(self.state.queue.next(shape, Some(rank)));
@@ -150,13 +155,13 @@ impl Work<'_> {
         let (now, interval) = (self.state.now, self.state.rules.balance.monitoring_interval);
         let shapes: Vec<ShapeId> = self.state.queue.shapes(pool).collect();
         // Age gives a place in the queue, but takes nobody's.
-        let higher = |rank: &Rank| rank.line.priority.class() >= least;
-        let recalls = |rank: &Rank| self.may_recall(rank.head);
+        let higher = |work: &Self, rank: &Rank| work.is_higher(rank, least);
         let mut heads: BTreeSet<Rank> = BTreeSet::new();
         for shape in shapes {
-            heads.extend(self.state.queue.ranks_of(shape).find(higher));
+            heads.extend(self.state.queue.ranks_of(shape).find(|rank| higher(self, rank)));
             if self.state.ledger.guarantees {
-                heads.extend(self.state.queue.ranks_of(shape).find(recalls));
+                let mut ranks = self.state.queue.ranks_of(shape);
+                heads.extend(ranks.find(|rank| self.may_recall(rank.head)));
             }
         }
         let strict = self.state.rules.scheduling.backfill == Backfill::Strict;
@@ -172,7 +177,7 @@ impl Work<'_> {
                 return Asked::Some;
             }
             let loans = loans.get_or_insert_with(|| Loans::of(self.state, pool));
-            if self.nominate(rank.head, higher(&rank), loans) {
+            if self.nominate(rank.head, higher(self, &rank), loans) {
                 return Asked::Nominated;
             }
             failed += 1;
@@ -180,6 +185,12 @@ impl Work<'_> {
             self.retry_later(pool, now.after(interval));
         }
         Asked::All
+    }
+
+    /// Returns whether the first job of a line is of at least a class, as it would start now.
+    fn is_higher(&self, rank: &Rank, least: u8) -> bool {
+        let class = || standing(self.state, self.state.job(rank.head)).class();
+        rank.line.priority.class() >= least && class() >= least
     }
 
     /// Makes a plan for one job and carries it out; returns whether there was one.

@@ -120,6 +120,7 @@ pub fn close_until(work: &mut Work<'_>, id: LeaseId, outcome: Outcome, until: Ti
     let charged = lost.saturating_sub(now.since(until));
     settle_all(work, id, until, charged, evicted);
     work.unbook_term(id, until);
+    work.unbook_urgent(id, until);
     clear_timers(work.state, id);
     let lease = work.state.leases.remove(&id);
     assert!(lease.is_some(), "lease {id} closes once");
@@ -152,7 +153,7 @@ fn settle_all(work: &mut Work<'_>, id: LeaseId, until: Time, lost: Span, evicted
     let lease = state.lease(id);
     let (cover, next, account) = (lease.cover, lease.next_hold, lease.account);
     let loss = if evicted { priced_loss(state, lease, until) } else { MicroAtp::ZERO };
-    let job = lease.job;
+    let (job, moved) = (lease.job, lease.reason == Some(EvictionReason::Rebalance));
     if let Some(cover) = cover {
         let most = state.ledger.holds.get(&cover).map_or(MicroAtp::ZERO, |hold| hold.amount);
         let refund = loss.min(most);
@@ -167,6 +168,12 @@ fn settle_all(work: &mut Work<'_>, id: LeaseId, until: Time, lost: Span, evicted
     let lease = state.lease_mut(id);
     (lease.cover, lease.next_hold) = (None, None);
     work.settle_term(id, until, lost);
+    if moved {
+        let state = &mut *work.state;
+        let refund = state.ledger.compensate((id, account), loss, now, work.effects);
+        let job = state.job_mut(job);
+        job.refunded = job.refunded.saturating_add(refund);
+    }
 }
 
 /// Gives what a lease holds on one node back to the node and its pool.
@@ -213,6 +220,9 @@ fn end_attempt(work: &mut Work<'_>, lease: &Lease, outcome: Outcome, until: Time
                 if reason == EvictionReason::NodeFailure && work.note_lost_with(lease, until) {
                     let job = work.state.job_mut(id);
                     (job.state, job.suspect) = (JobState::Held, true);
+                } else if work.state.claims.contains_key(&id) {
+                    // It moves: its next place is kept for it.
+                    work.state.job_mut(id).state = JobState::Nominated;
                 } else if !planted(Canary::LoseRequeued) {
                     enqueue(work.state, id);
                 }
@@ -236,6 +246,8 @@ fn fate(reason: EvictionReason, requeue: bool, pause: bool) -> (bool, FinalState
         | EvictionReason::GangEnded => (requeue, FinalState::NodeFail),
         // Nothing ran: the job keeps its place.
         EvictionReason::Refused => (true, FinalState::NodeFail),
+        // It only goes on elsewhere.
+        EvictionReason::Rebalance => (true, FinalState::Preempted),
         EvictionReason::BudgetExhausted => (pause, FinalState::OutOfBudget),
         EvictionReason::TimeLimit => (false, FinalState::Timeout),
         // A job that was cancelled is told apart before.
@@ -290,11 +302,20 @@ impl Work<'_> {
         Some(claim)
     }
 
+    /// Gives up a claim. A job that waited for it waits in the queue again; one that was to move
+    /// still runs where it is, and waits when it has left. Returns whether there was one.
+    pub fn give_up_claim(&mut self, job: JobId) -> bool {
+        let kept = self.drop_claim(job).is_some();
+        if kept && self.state.job(job).state == JobState::Nominated {
+            enqueue(self.state, job);
+        }
+        kept
+    }
+
     /// Puts a job whose victims did not leave in time back into the queue.
     pub fn claim_ended(&mut self, job: JobId) {
         let hold = self.state.rules.preemption.hold;
-        if self.drop_claim(job).is_some() {
-            enqueue(self.state, job);
+        if self.give_up_claim(job) {
             let again = self.state.now.after(hold);
             self.state.job_mut(job).preempt_after = again;
         }

@@ -270,6 +270,8 @@ impl Work<'_> {
 /// # Panics
 /// When the job has ended before: our bug.
 pub fn finish(work: &mut Work<'_>, id: JobId, end: FinalState) {
+    // It may have ended while it was told to move.
+    work.drop_claim(id);
     let job = work.state.jobs.remove(&id);
     assert!(job.is_some(), "job {id} ends once");
     let Some(job) = job else { return };

@@ -40,10 +40,12 @@ impl Work<'_> {
         let lease = self.state.lease(id);
         let ends = lease.term_ends;
         let job = self.state.job(lease.job);
-        // A lease pays by the band it was granted at, whatever its job's next would be.
-        let amount = term_cost(self.state, job, (&lease.members, lease.band()), span);
+        let standing = self.next_standing(id, span);
+        let amount = term_cost(self.state, job, (&lease.members, standing.band()), span);
         if amount.is_zero() {
-            self.state.lease_mut(id).next_span = Some(span);
+            let lease = self.state.lease_mut(id);
+            (lease.next_span, lease.next_priority) = (Some(span), standing);
+            self.book_next_urgent(id);
             self.extend(id, ends.after(span));
             return;
         }
@@ -61,14 +63,16 @@ impl Work<'_> {
         if let Ok(hold) = self.state.ledger.hold(hold, self.state.now, self.effects) {
             let lease = self.state.lease_mut(id);
             lease.next_hold = Some(hold);
-            lease.next_span = Some(span);
+            (lease.next_span, lease.next_priority) = (Some(span), standing);
             lease.held = lease.held.saturating_add(amount);
+            self.book_next_urgent(id);
             self.extend(id, ends.after(span));
         }
     }
 
     /// Gives back what was set aside for the next term.
     fn take_back(&mut self, id: LeaseId) {
+        self.unbook_next_urgent(id);
         let lease = self.state.lease_mut(id);
         lease.next_span = None;
         let Some(next) = lease.next_hold.take() else { return };
@@ -123,6 +127,7 @@ impl Work<'_> {
         if self.state.lease(id).ran_in_term(ends) < self.state.lease(id).term_span() {
             self.unbook_term(id, ends);
         }
+        self.stand_anew(id, ends);
         let rates = self.state.rules.atp.rates;
         let lease = self.state.lease_mut(id);
         (lease.rested, lease.next_span) = (Span::ZERO, None);

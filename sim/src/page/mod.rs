@@ -128,6 +128,8 @@ fn key_figures(run: &RunRecord) -> Vec<(String, String)> {
     }
     let evictions: u64 = run.jobs.iter().map(|job| u64::from(job.preemptions)).sum();
     add("evictions", grouped(evictions));
+    let moves: u64 = run.jobs.iter().map(|job| u64::from(job.moves)).sum();
+    add("of them moves to other nodes", grouped(moves));
     let lost: f64 = run.jobs.iter().map(|job| crate::picture::number::span_seconds(job.lost)).sum();
     add("work lost (hours)", short(lost / 3_600.0));
     if let Some(row) = run.timeline.last() {

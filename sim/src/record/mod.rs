@@ -172,6 +172,8 @@ pub struct JobRow {
     pub attempts: u32,
     /// How often it was evicted.
     pub preemptions: u32,
+    /// How often of these it moved from a loaded node to another.
+    pub moves: u32,
     /// Work that evictions and failures destroyed.
     pub lost: Span,
     /// What its account paid.

@@ -95,11 +95,35 @@ pub struct Execution {
 #[serde(deny_unknown_fields, default)]
 #[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config/mod.rs")]
 pub struct Balance {
+    pub mode: Option<ModeName>,
     pub policy: Option<PolicyName>,
+    pub rebalance_interval_seconds: Option<Seconds>,
+    pub rebalance: Rebalance,
     pub monitoring_interval_seconds: Option<Seconds>,
     pub horizon_seconds: Option<Seconds>,
     pub margin_step: Option<u16>,
     pub thresholds: Pressures,
+}
+
+/// Who lends to whom, and whether running work moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the values are documented in core/src/config/rebalance.rs")]
+pub enum ModeName {
+    OffloadOnly,
+    ShareAndOffload,
+    DynamicBalancing,
+}
+
+/// Block `execution.resource_sharing.rebalance`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in core/src/config/rebalance.rs")]
+pub struct Rebalance {
+    pub margin: Option<Decimal>,
+    pub job_cooldown: Option<Seconds>,
+    pub node_cooldown: Option<Seconds>,
+    pub max_share: Option<Decimal>,
 }
 
 /// The four policies.
@@ -269,9 +293,19 @@ pub struct Atp {
     pub enabled: Option<bool>,
     pub on_exhaustion: Option<ExhaustionName>,
     pub fee: Option<Decimal>,
+    pub caps: Caps,
     /// Resource-milliseconds one ATP buys, by resource: `cpu`, `memory`, `storage`, `gpu`, or the
     /// name of a custom resource.
     pub rates: BTreeMap<String, u64>,
+}
+
+/// Block `atp.caps`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in core/src/config/caps.rs")]
+pub struct Caps {
+    #[serde(deserialize_with = "given")]
+    pub urgent_share_per_hour: Option<Option<Decimal>>,
 }
 
 /// What happens to a job that cannot pay the next term.

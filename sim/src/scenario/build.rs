@@ -215,6 +215,7 @@ fn node_spec(key: &str, said: &file::Node, resources: &[String]) -> Result<NodeS
     let mut spec = NodeSpec::dedicated(&said.name, capacity);
     spec = spec.with_gpus(said.gpus, gib(&sub("gpu_memory_gb"), said.gpu_memory_gb)?);
     spec.dedicated = said.owner_use == file::OwnerUse::None;
+    spec.master = said.role == file::Role::Master;
     spec.labels.clone_from(&said.labels);
     if let Some(model) = &said.gpu_model {
         spec.labels.insert("gpu_model".to_owned(), model.clone());

@@ -222,6 +222,7 @@ pub fn listed_job(key: &str, job: &file::Job, resources: &[String]) -> Result<Jo
         budget: budget.transpose()?.map(MicroAtp::new),
         vacate: job.vacate_seconds.map(|s| s.0),
         restart: job.checkpoint.as_ref().map_or(Span::ZERO, |c| c.restart.0),
+        movable: job.movable,
         ignores_notice: job.ignores_notice,
         fails: job.fails,
         cancel: job.cancel.map(|s| s.0),

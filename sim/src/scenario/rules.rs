@@ -5,8 +5,8 @@ use super::schema as file;
 use super::{Fault, at};
 use crate::decimal::{Decimal, Seconds};
 use gridcore::config::{
-    Atp, Backfill, BackfillOrder, Balance, Exhaustion, Gates, Hours, Lend, Offering, Order, Policy,
-    Preemption, Rules, Scheduling, Strategy,
+    Atp, Backfill, BackfillOrder, Balance, Exhaustion, Gates, Hours, Lend, Mode, Offering, Order,
+    Policy, Preemption, Rebalance, Rules, Scheduling, Strategy,
 };
 use gridcore::units::{BasisPoints, Bytes, MilliCores, Ppm, Span};
 
@@ -86,6 +86,7 @@ pub fn rules(scenario: &file::Scenario, seed: u64) -> Result<Rules, Fault> {
     let mut rules = Rules::default();
     offering(&mut rules.offering, &scenario.resource_sharing)?;
     balance(&mut rules.balance, &scenario.execution.resource_sharing, &scenario.history)?;
+    rebalance(&mut rules.rebalance, &scenario.execution.resource_sharing)?;
     scheduling(&mut rules.scheduling, &scenario.execution.scheduling, seed);
     preemption(&mut rules.preemption, &scenario.execution.preemption);
     let fair = &scenario.execution.fair_share;
@@ -100,6 +101,10 @@ pub fn rules(scenario: &file::Scenario, seed: u64) -> Result<Rules, Fault> {
     set_span(&mut rules.health.window, health.window);
     set(&mut rules.health.nodes, health.nodes);
     atp(&mut rules.atp, &scenario.atp, &scenario.resources)?;
+    let key = "atp.caps.urgent_share_per_hour";
+    let share = scenario.atp.caps.urgent_share_per_hour;
+    let share = share.map(|part| part.map(|part| millionths(key, part)).transpose());
+    set(&mut rules.caps.urgent_share, share.transpose()?.map(|part| part.map(Ppm::new)));
     set_span(&mut rules.term.0, scenario.lease.term_seconds);
     set_span(&mut rules.stop.0, scenario.lease.stop_seconds);
     if let Some(drift) = scenario.lease.clock_drift {
@@ -194,6 +199,23 @@ fn balance(
     set_points(&mut rules.excess_threshold, &name, t.excess_threshold, 10_000)?;
     set(&mut rules.samples_max, history.samples);
     set(&mut rules.trend_windows, history.trend_windows.map(|w| w.map(|s| s.0)));
+    Ok(())
+}
+
+fn rebalance(rules: &mut Rebalance, said: &file::Balance) -> Result<(), Fault> {
+    let mode = said.mode.map(|mode| match mode {
+        file::ModeName::OffloadOnly => Mode::OffloadOnly,
+        file::ModeName::ShareAndOffload => Mode::ShareAndOffload,
+        file::ModeName::DynamicBalancing => Mode::DynamicBalancing,
+    });
+    set(&mut rules.mode, mode);
+    set_span(&mut rules.interval, said.rebalance_interval_seconds);
+    let (said, key) = (&said.rebalance, "execution.resource_sharing.rebalance");
+    set_points(&mut rules.margin, &format!("{key}.margin"), said.margin, 10_000)?;
+    set_span(&mut rules.job_cooldown, said.job_cooldown);
+    set_span(&mut rules.node_cooldown, said.node_cooldown);
+    let most = said.max_share.map(|part| millionths(&format!("{key}.max_share"), part));
+    set(&mut rules.moves_max, most.transpose()?.map(Ppm::new));
     Ok(())
 }
 

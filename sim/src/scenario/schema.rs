@@ -141,6 +141,8 @@ pub struct Node {
     pub resources: BTreeMap<String, u64>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// What it is where masters lend nothing (`mode: offload_only`).
+    pub role: Role,
     /// `shared` with its owner, or `none`.
     pub owner_use: OwnerUse,
     /// Its own limits.
@@ -169,6 +171,17 @@ pub struct Ssh {
     pub connect_timeout: Option<u16>,
     /// The folder of an agent on this very machine, which is reached without SSH.
     pub local: Option<String>,
+}
+
+/// What a node is to the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It works for others.
+    #[default]
+    Worker,
+    /// Under `mode: offload_only` others work for it.
+    Master,
 }
 
 /// The word `from_owner_load`.
@@ -365,6 +378,8 @@ pub struct Job {
     pub limit: Option<Seconds>,
     /// From one checkpoint to the next.
     pub checkpoint: Option<Checkpoint>,
+    /// Whether it may move to another node although it names no checkpoint.
+    pub movable: bool,
     /// Labels the node must have, each with the values allowed.
     pub labels: BTreeMap<String, Vec<String>>,
     /// Nodes to take before any other.

@@ -1,6 +1,5 @@
 //! The observer: looks at the cluster at even intervals and keeps what the tables and metrics need.
 
-use super::process::fate_index;
 use super::tally::{Integrals, mean, owner_amounts, triple};
 use super::{Finished, World};
 use crate::kernel::Class;
@@ -349,5 +348,16 @@ fn node_sample(node: &Node, now: Time) -> NodeSample {
         offered: share_of(&offered(node), &node.spec.capacity),
         pressure: score(uses, !node.gpus.is_empty()),
         state: node.state_name(now),
+    }
+}
+
+/// Returns the place of a fate in [`crate::record::TimelineRow::offers`].
+const fn fate_index(fate: OfferFate) -> usize {
+    match fate {
+        OfferFate::Opened => 0,
+        OfferFate::Leased => 1,
+        OfferFate::Expired => 2,
+        OfferFate::Withdrawn => 3,
+        OfferFate::Revoked => 4,
     }
 }

@@ -6,7 +6,7 @@ use crate::kernel::Class;
 use crate::record::{DecisionRow, JobState, LeaseRow};
 use crate::work::JobRecord;
 use gridcore::command::Outcome;
-use gridcore::effect::{self, Effect, FinalState, JobEnd, LeaseEnd, OfferFate};
+use gridcore::effect::{self, Effect, FinalState, JobEnd, LeaseEnd};
 use gridcore::ids::{Epoch, JobId, LeaseId, NodeId};
 use gridcore::state::mix;
 use gridcore::station::Event;
@@ -156,7 +156,10 @@ impl World {
                 self.granted(*lease, *epoch, *job);
                 self.decide("place", *lease);
             }
-            Effect::Evicted { lease, .. } => self.decide("evict", *lease),
+            Effect::Evicted { lease, reason, .. } => {
+                let moves = *reason == effect::EvictionReason::Rebalance;
+                self.decide(if moves { "move" } else { "evict" }, *lease);
+            }
             Effect::Closed(end) => self.closed(end),
             Effect::Finished(end) => self.finished(end),
             Effect::Requeued { job, reason, lost } => self.requeued(*job, *reason, *lost),
@@ -226,13 +229,16 @@ impl World {
             return;
         }
         let Some(lease) = self.grid.state().leases.get(&id) else { return };
+        // Where what moves goes to stands behind where it was.
+        let claim = self.grid.state().claims.get(&lease.job).filter(|_| kind == "move");
+        let next = claim.iter().flat_map(|claim| &claim.members);
         let strategy = || self.record.rules.get(1).cloned().unwrap_or_default();
         self.record.decisions.push(DecisionRow {
             at: self.now,
             kind,
             job: self.row(lease.job) as u64 + 1,
             lease: id.get(),
-            nodes: lease.members.iter().map(|member| member.node.get()).collect(),
+            nodes: lease.members.iter().chain(next).map(|member| member.node.get()).collect(),
             reason: lease.reason.map_or_else(strategy, |reason| reason.name().to_owned()),
         });
     }
@@ -415,6 +421,7 @@ impl World {
         progress.waits_since = now;
         // Where a node refused the start, nothing ran.
         row.preemptions += u32::from(reason != effect::EvictionReason::Refused);
+        row.moves += u32::from(reason == effect::EvictionReason::Rebalance);
         row.lost = row.lost.saturating_add(lost);
         row.state = JobState::Waiting;
         self.wait(u32::try_from(index).unwrap_or(u32::MAX), true);
@@ -481,16 +488,5 @@ impl World {
                 (row.charged, row.refunded) = (job.charged, job.refunded);
             }
         }
-    }
-}
-
-/// Returns the place of a fate in [`crate::record::TimelineRow::offers`].
-pub(super) const fn fate_index(fate: OfferFate) -> usize {
-    match fate {
-        OfferFate::Opened => 0,
-        OfferFate::Leased => 1,
-        OfferFate::Expired => 2,
-        OfferFate::Withdrawn => 3,
-        OfferFate::Revoked => 4,
     }
 }

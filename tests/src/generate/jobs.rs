@@ -50,6 +50,8 @@ pub fn job() -> impl Strategy<Value = JobSpec> {
             checkpoint: terms.1,
             budget: terms.2.map(MicroAtp::whole),
             vacate: terms.3,
+            restart: Span::seconds(u64::from(n % 4) * 20),
+            movable: n % 3 == 0,
             refuse_if_busy: kind == 1,
             ..JobSpec::default()
         };

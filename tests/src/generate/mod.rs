@@ -320,6 +320,7 @@ fn node(profile: Profile) -> impl Strategy<Value = NodeSpec> {
         spec.labels.insert(String::from("zone"), format!("z{zone}"));
         spec.dedicated = !(profile.owners && owned);
         spec.can_share = odd != 0;
+        spec.master = odd == 1;
         spec.priority = if odd % 5 == 1 { 2_000 } else { 1_000 };
         if let Some(devices) = gpu_max {
             spec.share_max.gpu = MilliGpus::new(devices * 1_000);

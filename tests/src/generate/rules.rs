@@ -3,9 +3,9 @@
 use super::Profile;
 use gridcore::bundle::GpuNeed;
 use gridcore::config::{
-    Backfill, BackfillOrder, Exhaustion, Lend, Order, Policy, Rules, Strategy as Place,
+    Backfill, BackfillOrder, Exhaustion, Lend, Mode, Order, Policy, Rules, Strategy as Place,
 };
-use gridcore::units::{Bytes, MilliCores, PerMille, Ppm, Span};
+use gridcore::units::{BasisPoints, Bytes, MilliCores, PerMille, Ppm, Span};
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 
 /// Returns a step of ageing and when a job starves, either of which may be never.
@@ -57,6 +57,8 @@ pub fn rules(profile: Profile) -> impl Strategy<Value = Rules> {
         if scheduling.3 % 3 == 0 {
             rules.scheduling.backfill_order = BackfillOrder::Shortest;
         }
+        let cap = u32::try_from(scheduling.3 * 100).ok().filter(|_| profile.reserves);
+        rules.caps.urgent_share = cap.map(Ppm::new);
         rules.scheduling.fgd_classes = classes();
         rules.health.failures = profile.fails.then_some(2);
         (rules.health.soon, rules.health.window) = (Span::minutes(90), Span::minutes(240));
@@ -74,19 +76,32 @@ pub fn rules(profile: Profile) -> impl Strategy<Value = Rules> {
         rules.preemption.grace = Span::seconds(leave.3);
         rules.offering.kill = Span::seconds(if leave.3.is_multiple_of(2) { 0 } else { 20 });
         rules.preemption.hold = Span::seconds(120);
-        rules.balance.policy = lending.0;
-        rules.offering.lend = if lending.1 { Lend::Excess } else { Lend::Idle };
-        rules.offering.idle_before_offer = Span::seconds(120);
-        let short = lending.2 % 3 != 0;
-        rules.offering.busy_latch = Span::seconds(if short { 30 } else { 120 });
-        rules.offering.resume_after = Span::seconds(if short { 40 } else { 300 });
-        rules.offering.suspend_max = Span::seconds(if short { 90 } else { 600 });
-        rules.offering.enabled = lending.2 != 0;
-        let check = if lending.2 % 2 == 0 { 60 } else { 20 };
-        rules.offering.check_interval = Span::seconds(check);
-        rules.offering.offer_expiry = Span::seconds(check * lending.3);
+        lend(&mut rules, lending);
         rules
     })
+}
+
+/// Chooses when nodes lend, and how the cluster balances.
+fn lend(rules: &mut Rules, lending: (Policy, bool, u8, u64)) {
+    rules.balance.policy = lending.0;
+    rules.rebalance.mode = match lending.2 {
+        1 => Mode::OffloadOnly,
+        2..=5 => Mode::ShareAndOffload,
+        _ => Mode::DynamicBalancing,
+    };
+    rules.balance.high =
+        [BasisPoints::percent(if lending.2.is_multiple_of(2) { 80 } else { 50 }); 3];
+    rules.rebalance.job_cooldown = Span::seconds(lending.3 * 20);
+    rules.offering.lend = if lending.1 { Lend::Excess } else { Lend::Idle };
+    rules.offering.idle_before_offer = Span::seconds(120);
+    let short = !lending.2.is_multiple_of(3);
+    rules.offering.busy_latch = Span::seconds(if short { 30 } else { 120 });
+    rules.offering.resume_after = Span::seconds(if short { 40 } else { 300 });
+    rules.offering.suspend_max = Span::seconds(if short { 90 } else { 600 });
+    rules.offering.enabled = lending.2 != 0;
+    let check = if lending.2.is_multiple_of(2) { 60 } else { 20 };
+    rules.offering.check_interval = Span::seconds(check);
+    rules.offering.offer_expiry = Span::seconds(check * lending.3);
 }
 
 /// A few task classes to measure fragmentation against.

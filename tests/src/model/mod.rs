@@ -119,7 +119,8 @@ impl Model {
                 }
             };
             let devices = spec.gpus.iter().enumerate().map(device).collect();
-            Host { free, devices, kinds: BTreeMap::new(), drained: !spec.can_share }
+            let drained = !spec.lends(config.rules.rebalance.mode);
+            Host { free, devices, kinds: BTreeMap::new(), drained }
         };
         let money = config.rules.atp.enabled;
         let start = |a: &gridcore::config::AccountSpec| if money { a.deposit.get() } else { 0 };
@@ -168,7 +169,8 @@ impl Model {
 
     /// Sets whether a node takes nothing new.
     pub fn drain(&mut self, node: NodeId, drained: bool) {
-        let can = self.config.nodes[node.get() as usize].can_share;
+        let spec = &self.config.nodes[node.get() as usize];
+        let can = spec.lends(self.config.rules.rebalance.mode);
         self.hosts[node.get() as usize].drained = drained || !can;
     }
 

@@ -1,0 +1,265 @@
+//! Rebalancing that cannot oscillate (RULES.md section 7): which running leases should move from
+//! nodes under high pressure to others. Questions only; nothing moves here.
+//!
+//! A node's load is its pressure (section 3) in millionths, not capped: its owner's use and what it
+//! leases. A move must lower the sum of the squares of all loads by twice the margin times the
+//! larger of what the lease weighs on both nodes, so at fixed use the number of moves is bounded,
+//! and moving back needs the use to change first. What a move costs must be made up for in as long
+//! as the pressure has been high already: what comes for a minute moves nobody.
+
+use crate::bundle::{Bundle, Needs};
+use crate::charges::is_refused;
+use crate::config::{Balance, Policy};
+use crate::ids::{LeaseId, NodeId, PoolId};
+use crate::jobs::Job;
+use crate::leases::{Lease, LeaseState, Member};
+use crate::nodes::Node;
+use crate::placement::{suits, tightest};
+use crate::preempt::is_at_home;
+use crate::pressure::{Level, weights};
+use crate::state::State;
+use crate::units::{BasisPoints, Span, Time};
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+/// Millionths in a whole.
+const WHOLE: u64 = 1_000_000;
+/// A move pays only for a job that goes on for so many times its cost.
+const WORTH: u64 = 3;
+
+/// One running lease that should go on elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// The lease.
+    pub lease: LeaseId,
+    /// The node that it leaves.
+    pub from: NodeId,
+    /// The place that it takes.
+    pub to: Member,
+}
+
+/// What a node uses of CPU, memory and GPUs, in millionths, not capped.
+type Uses = [u64; 3];
+
+/// A node with room below its limits.
+struct Receiver {
+    id: NodeId,
+    load: u64,
+}
+
+/// Returns what the owner of a node uses of CPU, memory and GPUs; under the policy `predictive`
+/// what it is going to use within the horizon, if that is more.
+fn owner_uses(node: &Node, now: Time, balance: &Balance) -> [BasisPoints; 3] {
+    let Some(load) = &node.load else { return [BasisPoints::ZERO; 3] };
+    let mut uses = load.owner();
+    if balance.policy == Policy::Predictive {
+        let mut peaks = load.forecasts.iter().map(|f| f.peak(now, balance).capped());
+        let cpu = peaks.next().unwrap_or_default();
+        let memory = peaks.next().unwrap_or_default();
+        let (sum, count) = peaks.fold((0, 0), |(sum, n), p| (sum + u64::from(p.get()), n + 1));
+        let mean = u16::try_from(sum.checked_div(count).unwrap_or(0)).unwrap_or(u16::MAX);
+        for (slot, peak) in uses.iter_mut().zip([cpu, memory, BasisPoints::new(mean)]) {
+            *slot = (*slot).max(peak);
+        }
+    }
+    uses
+}
+
+/// Returns what a node would use with so much of it leased.
+fn uses_with(node: &Node, leased: &Bundle, now: Time, balance: &Balance) -> Uses {
+    let all = &node.spec.capacity;
+    let part = |part: u64, all: u64| {
+        let scaled = u128::from(part) * u128::from(WHOLE);
+        u64::try_from(scaled.checked_div(u128::from(all)).unwrap_or(0)).unwrap_or(u64::MAX)
+    };
+    let leased = [
+        part(leased.cpu.get(), all.cpu.get()),
+        part(leased.memory.get(), all.memory.get()),
+        part(leased.gpu.get(), all.gpu.get()),
+    ];
+    let mut uses = owner_uses(node, now, balance).map(|use_| u64::from(use_.get()) * 100);
+    for (slot, leased) in uses.iter_mut().zip(leased) {
+        *slot = slot.saturating_add(leased);
+    }
+    uses
+}
+
+/// Returns a node's load, given what it uses.
+fn load_of(node: &Node, uses: Uses) -> u64 {
+    let weights = weights(!node.gpus.is_empty());
+    let sum: u64 = uses.iter().zip(weights).map(|(u, w)| u.saturating_mul(w)).sum();
+    sum / 100
+}
+
+/// Returns the load of a node as it is, in millionths.
+#[must_use]
+pub fn load(node: &Node, now: Time, balance: &Balance) -> u64 {
+    load_of(node, uses_with(node, &node.leased, now, balance))
+}
+
+/// Returns whether a node is heard and known.
+fn is_known(node: &Node) -> bool {
+    node.up && !node.silent && (node.spec.dedicated || node.load.is_some())
+}
+
+/// Returns whether work should leave a node: its pressure is high, or, under `predictive`, is going
+/// to be within the horizon.
+#[must_use]
+pub fn is_donor(node: &Node, now: Time, balance: &Balance) -> bool {
+    let Some(known) = node.load.as_ref().filter(|_| is_known(node)) else { return false };
+    let foreseen = || {
+        let uses = uses_with(node, &node.leased, now, balance);
+        let over = |(u, limit): (&u64, u64)| *u >= limit;
+        load_of(node, uses) >= high(balance) || uses.iter().zip(limits(balance)).any(over)
+    };
+    let high = known.pressure.level() == Level::High;
+    high || (balance.policy == Policy::Predictive && foreseen())
+}
+
+/// Returns how long the pressure of a donor may be expected to stay high: as long as it has been
+/// so, or, where it is only foreseen, the horizon of the forecast.
+fn lasts(node: &Node, balance: &Balance) -> Span {
+    let samples = node.load.as_ref().map_or(0, |load| load.pressure.high_samples());
+    let been = samples.saturating_mul(balance.monitoring_interval.get());
+    let foreseen = balance.policy == Policy::Predictive;
+    Span::new(been).max(if foreseen { balance.horizon } else { Span::ZERO })
+}
+
+/// Returns the load at which pressure counts as high.
+fn high(balance: &Balance) -> u64 {
+    balance.high.iter().map(|limit| u64::from(limit.get()) * 100).sum::<u64>() / 3
+}
+
+/// Returns the use of each resource at which it counts as high by itself.
+fn limits(balance: &Balance) -> Uses {
+    balance.high.map(|limit| (u64::from(limit.get()) * 100 + WHOLE / 10).min(WHOLE))
+}
+
+/// Returns the moves that are due in one pool, at most one from and to each node.
+#[must_use]
+pub fn moves(state: &State, pool: PoolId) -> Vec<Move> {
+    let (now, balance) = (state.now, &state.rules.balance);
+    let rules = &state.rules.rebalance;
+    let rested = |node: &Node| node.moved_at.is_none_or(|at| now.since(at) >= rules.node_cooldown);
+    let nodes = || state.pools[pool].nodes.iter().map(|id| (*id, &state.nodes[*id]));
+    let mut donors: Vec<(u64, NodeId)> = Vec::new();
+    let mut receivers: Vec<Receiver> = Vec::new();
+    let margin = u64::from(rules.margin.get()) * 100;
+    for (id, node) in nodes().filter(|(_, node)| is_known(node) && rested(node)) {
+        let load = load(node, now, balance);
+        if is_donor(node, now, balance) {
+            donors.push((load, id));
+        } else if node.takes_work(now) && load.saturating_add(margin) < high(balance) {
+            receivers.push(Receiver { id, load });
+        }
+    }
+    // The fullest first; of equal ones the first in the order of nodes.
+    donors.sort_unstable_by_key(|(load, id)| (core::cmp::Reverse(*load), state.tie(*id), *id));
+    let leases = nodes().map(|(_, node)| node.leases.len() as u64).sum();
+    let most = rules.moves_max.of_floor(leases).max(1);
+    let (mut out, mut taken) = (Vec::new(), BTreeSet::new());
+    for (load, from) in donors {
+        if out.len() as u64 >= most {
+            break;
+        }
+        let best = best_move(state, (load, from), &receivers, &taken);
+        taken.extend(best.map(|step| step.to.node));
+        out.extend(best);
+    }
+    out
+}
+
+/// Returns the move from one node that levels most.
+fn best_move(
+    state: &State,
+    (load, from): (u64, NodeId),
+    receivers: &[Receiver],
+    taken: &BTreeSet<NodeId>,
+) -> Option<Move> {
+    let mut best: Option<((u128, _, _), Move)> = None;
+    for lease in state.nodes[from].leases.iter().map(|id| state.lease(*id)) {
+        if !may_move(state, lease) {
+            continue;
+        }
+        for to in receivers.iter().filter(|to| !taken.contains(&to.id)) {
+            let Some(levels) = gain(state, lease, (load, from), to) else { continue };
+            let rank = (levels, core::cmp::Reverse(lease.id), core::cmp::Reverse(state.tie(to.id)));
+            if best.as_ref().is_some_and(|(known, _)| *known >= rank) {
+                continue;
+            }
+            let node = &state.nodes[to.id];
+            let devices = tightest(node, lease.needs.gpus);
+            let member = Member { node: to.id, devices };
+            best = Some((rank, Move { lease: lease.id, from, to: member }));
+        }
+    }
+    best.map(|(_, step)| step)
+}
+
+/// Returns whether a lease may move at all: its job says that it can, has not moved just before,
+/// and its account could pay for a first term elsewhere.
+fn may_move(state: &State, lease: &Lease) -> bool {
+    let job = state.job(lease.job);
+    let rested =
+        job.moved_at.is_none_or(|at| state.now.since(at) >= state.rules.rebalance.job_cooldown);
+    let alone = lease.members.len() == 1 && lease.state == LeaseState::Active;
+    let still = lease.paused.is_none() && lease.suspended.is_none();
+    let able = job.movable || job.checkpoint.is_some();
+    let pays = || !is_refused(state, job, &state.shapes[lease.shape]);
+    alone && still && able && rested && !job.cancelled && !is_at_home(state, lease) && pays()
+}
+
+/// Returns by how much a move lowers the sum of the squares of all loads, if it is worth it and
+/// allowed.
+fn gain(
+    state: &State,
+    lease: &Lease,
+    (load_from, from): (u64, NodeId),
+    to: &Receiver,
+) -> Option<u128> {
+    let (now, balance) = (state.now, &state.rules.balance);
+    let margin = u64::from(state.rules.rebalance.margin.get()) * 100;
+    let (source, target) = (&state.nodes[from], &state.nodes[to.id]);
+    let need = lease.needs.bundle();
+    let without = uses_with(source, &source.leased.saturating_sub(&need), now, balance);
+    let left = load_of(source, without);
+    let with = uses_with(target, &target.leased.checked_add(&need)?, now, balance);
+    let filled = load_of(target, with);
+    let (share_from, share_to) = (load_from.saturating_sub(left), filled.saturating_sub(to.load));
+    let below = |(u, limit): (&u64, u64)| u.saturating_add(margin) <= limit;
+    let room = filled.saturating_add(margin) <= high(balance)
+        && with.iter().zip(limits(balance)).all(below);
+    if !room || share_from == 0 {
+        return None;
+    }
+    let square = |load: u64| u128::from(load) * u128::from(load);
+    let before = square(load_from) + square(to.load);
+    let levels = before.checked_sub(square(left) + square(filled))?;
+    let least = 2 * u128::from(margin) * u128::from(share_from.max(share_to));
+    let lower = load_from.checked_sub(filled)?;
+    let enough = levels >= least.max(1) && is_worth(state, lease, lower, lasts(source, balance));
+    (enough && fits(state, lease, to.id)).then_some(levels)
+}
+
+/// Returns whether what a move brings outweighs what it costs: `lower` is how much less loaded its
+/// new place is, in millionths, for as long as the job goes on and the pressure `lasts`.
+fn is_worth(state: &State, lease: &Lease, lower: u64, lasts: Span) -> bool {
+    let (now, job) = (state.now, state.job(lease.job));
+    let worked = lease.worked(now);
+    let left = lease.limit_at.map_or(worked, |limit| limit.since(now)).get();
+    let cost = job.lost_after(worked).get().saturating_add(job.restart.get());
+    let gain = u128::from(lower) * u128::from(left.min(lasts.get())) / u128::from(WHOLE);
+    gain >= u128::from(cost) && left >= cost.saturating_mul(WORTH)
+}
+
+/// Returns whether a lease fits on a node now, by hardware, labels and what is free.
+fn fits(state: &State, lease: &Lease, id: NodeId) -> bool {
+    let (node, needs): (&Node, &Needs) = (&state.nodes[id], &lease.needs);
+    suits(state, &state.shapes[lease.shape], id) && node.fits(needs, &needs.bundle())
+}
+
+/// Returns whether a job is on its way from one node to another: it runs and keeps its next place.
+#[must_use]
+pub fn is_moving(state: &State, job: &Job) -> bool {
+    state.claims.contains_key(&job.id) && job.state.is_running()
+}
