@@ -2,7 +2,7 @@
 
 use crate::bundle::Dimension;
 use crate::ids::{JobId, NodeId};
-use crate::units::MicroAtp;
+use crate::units::{MicroAtp, Time};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,11 @@ pub enum Blocker {
     BackoffAfterFailure {
         /// How many.
         nodes: u32,
+    },
+    /// It is not to start yet.
+    BeginTime {
+        /// When it may.
+        at: Time,
     },
     /// Other jobs must complete first.
     Dependency {
@@ -70,6 +75,11 @@ pub enum Blocker {
         /// Who.
         behind: JobId,
     },
+    /// It would fit, but would still be there when a reservation begins.
+    Reservation {
+        /// Whose.
+        job: JobId,
+    },
     /// Its victims are leaving.
     WaitingForPreempted {
         /// How many.
@@ -111,6 +121,7 @@ impl Blocker {
         match self {
             Self::Held => "Held",
             Self::BackoffAfterFailure { .. } => "BackoffAfterFailure",
+            Self::BeginTime { .. } => "BeginTime",
             Self::Dependency { .. } => "Dependency",
             Self::DependencyNeverSatisfied { .. } => "DependencyNeverSatisfied",
             Self::NoMatchingNode => "NoMatchingNode",
@@ -120,6 +131,7 @@ impl Blocker {
             Self::NoOffers { .. } => "NoOffers",
             Self::Resources { .. } => "Resources",
             Self::Priority { .. } => "Priority",
+            Self::Reservation { .. } => "Reservation",
             Self::WaitingForPreempted { .. } => "WaitingForPreempted",
             Self::GangIncomplete { .. } => "GangIncomplete",
             Self::NodeDraining { .. } => "NodeDraining",
@@ -141,6 +153,7 @@ impl core::fmt::Display for Blocker {
                     "{nodes} nodes were lost soon after it started there: release it to try again"
                 )
             }
+            Self::BeginTime { at } => write!(f, "it is not to start before {at}"),
             Self::Dependency { on, jobs: 1 } => write!(f, "{on} must complete first"),
             Self::Dependency { on, jobs } => {
                 write!(f, "{jobs} jobs must complete first, the first of them {on}")
@@ -174,6 +187,9 @@ impl core::fmt::Display for Blocker {
                 }
             }
             Self::Priority { behind } => write!(f, "{behind} goes first"),
+            Self::Reservation { job } => {
+                write!(f, "it would still be there when the reservation {job} begins")
+            }
             Self::WaitingForPreempted { leases } => {
                 write!(f, "{leases} leases are leaving to make room")
             }

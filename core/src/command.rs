@@ -197,6 +197,11 @@ pub struct JobSpec {
     pub budget: Option<MicroAtp>,
     /// Longest notice the job asks for when its node's owner returns; `None` is the pool's default.
     pub vacate: Option<Span>,
+    /// When it may start at the earliest; `None` is at once.
+    pub begin: Option<Time>,
+    /// Whether a place is kept for it from its beginning on, whatever else waits: it must have a
+    /// beginning and a limit, and is refused where no place can be kept.
+    pub reserve: bool,
     /// Jobs that must complete before it may start: at most 1,024, all of them still there.
     pub after: Vec<JobId>,
     /// Whether it is refused when it cannot start at once.
@@ -221,6 +226,8 @@ impl Default for JobSpec {
             movable: false,
             budget: None,
             vacate: None,
+            begin: None,
+            reserve: false,
             after: Vec::new(),
             refuse_if_busy: false,
             task: Task::default(),

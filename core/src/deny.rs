@@ -3,7 +3,7 @@
 use crate::bundle::{Bundle, Dimension};
 use crate::config::ConfigError;
 use crate::ids::{AccountId, JobId, NodeId, PoolId};
-use crate::units::MicroAtp;
+use crate::units::{MicroAtp, Time};
 use alloc::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -84,6 +84,12 @@ pub enum Denied {
     /// The job said `if_busy: refuse` and cannot start now.
     #[error("Pool resources exhausted: {0:?}")]
     Busy(crate::blocker::Explanation),
+    /// No place can be kept from the beginning on.
+    #[error("no place is free from then on{}", known(*.soonest))]
+    NoPlaceThen {
+        /// When one is, at the earliest; `None` when nobody can know.
+        soonest: Option<Time>,
+    },
     /// A list is full.
     #[error("{what} is full: at most {max}")]
     Full {
@@ -121,6 +127,12 @@ pub enum Denied {
         /// The deposit.
         amount: MicroAtp,
     },
+}
+
+/// Says when a place is free.
+fn known(at: Option<Time>) -> alloc::string::String {
+    let known = at.map(|at| alloc::format!(": the soonest is {at}"));
+    known.unwrap_or_else(|| ": what runs there has no limit".into())
 }
 
 /// The part of a request that a bundle falls short in.

@@ -33,6 +33,8 @@ pub enum Due {
     Ask(NodeId),
     /// Running work of a pool may move away from its loaded nodes.
     Rebalance(PoolId),
+    /// A job may start from now on.
+    Begin(JobId),
     /// A waiting job counts a class more.
     Age(JobId),
     /// A job of a higher class may try again to preempt.

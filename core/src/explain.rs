@@ -48,6 +48,7 @@ pub fn explain(state: &State, id: JobId) -> Option<Explanation> {
         }
         JobState::Pending | JobState::Dependent => {}
     }
+    blockers.extend(job.begin.map(|at| Blocker::BeginTime { at }));
     if let Some(on) = job.after.first().copied() {
         blockers.push(Blocker::Dependency { on, jobs: count(job.after.len()) });
     }
@@ -57,7 +58,11 @@ pub fn explain(state: &State, id: JobId) -> Option<Explanation> {
     let survey = survey(state, shape);
     blockers.extend(room_blockers(state, job, shape, &survey));
     if blockers.is_empty() || !survey.blocks(shape) {
-        blockers.extend(ahead(state, job).map(|behind| Blocker::Priority { behind }));
+        let reserved = |id: JobId| state.job(id).reserved;
+        blockers.extend(ahead(state, job).map(|id| match reserved(id) {
+            true => Blocker::Reservation { job: id },
+            false => Blocker::Priority { behind: id },
+        }));
     }
     blockers.sort();
     Some(Explanation { blockers })
@@ -206,7 +211,7 @@ fn ahead(state: &State, job: &Job) -> Option<JobId> {
     let mine = state.line_of(job);
     let backfill = state.rules.scheduling.backfill;
     let starves = usize::from(backfill != Backfill::Strict && state.queue.starves(pool));
-    if backfill.reservations() + starves > 0 {
+    if backfill.reservations() + starves > 0 || state.reserved.contains_key(&pool) {
         let first = state.queue.jobs(mine).next().filter(|first| *first < job.id);
         return delayed(state, job, pool, backfill.reservations() + starves).or(first);
     }
@@ -223,7 +228,8 @@ fn ahead(state: &State, job: &Job) -> Option<JobId> {
 
 /// Returns the first job with a place that this one would delay wherever it fits now, if it would.
 fn delayed(state: &State, job: &Job, pool: PoolId, most: usize) -> Option<JobId> {
-    let mut shadow = Shadow::default();
+    let mut shadow = Shadow::of_reservations(state, pool, Some(job.id));
+    let most = most + shadow.len();
     let greedy = state.rules.scheduling.backfill == Backfill::Greedy;
     let of_line = |rank: Rank| {
         let jobs = state.queue.jobs(rank.line);
@@ -237,6 +243,9 @@ fn delayed(state: &State, job: &Job, pool: PoolId, most: usize) -> Option<JobId>
         let shape = &state.shapes[other.shape];
         if id == job.id || shadow.len() >= most {
             break;
+        }
+        if shadow.holds(id) {
+            continue;
         }
         let keeps = !greedy || class == STARVING;
         let waits = keeps && !charges::is_refused(state, other, shape);

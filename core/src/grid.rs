@@ -129,6 +129,7 @@ fn run_due(work: &mut Work<'_>) {
             Due::Lost(lease) => work.lost(lease),
             Due::Ask(node) => work.state.changed.note(node),
             Due::Rebalance(pool) => work.rebalance(pool),
+            Due::Begin(job) => work.begin(job),
             Due::Age(job) => work.age(job),
             Due::Retry(_) => work.state.changed.stir(),
             Due::Pass => {}

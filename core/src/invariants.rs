@@ -264,18 +264,21 @@ fn check_order(before: &State, after: &State, out: &mut Breaches) {
     for lease in fresh.iter().filter(|l| l.members.len() == 1) {
         let pool = after.shapes[lease.shape].pool;
         let from_claim = before.claims.contains_key(&lease.job);
-        if from_claim || after.pools[pool].spec.quota.is_some() {
+        // Its place was kept for it; others may not start where one is.
+        let reserved = before.reserved.values().any(|jobs| jobs.contains_key(&lease.job));
+        let keeps = [before, after].iter().any(|state| state.reserved.contains_key(&pool));
+        if from_claim || reserved || after.pools[pool].spec.quota.is_some() {
             continue;
         }
         let job = after.job(lease.job);
         let class = job.class_after(job.waited, &after.rules.scheduling);
         for rank in after.queue.ranks(pool).filter(|r| r.class() > class) {
             let fits = lease.members.iter().any(|m| would_fit(after, lease, m.node, rank.head));
-            out.need(27, !fits || !is_as_good(after, lease, rank.head), || {
+            out.need(27, !fits || !is_as_good(after, lease, rank.head, keeps), || {
                 format!("{} goes before {} of a higher class", lease.job, rank.head)
             });
         }
-        if after.rules.scheduling.backfill == Backfill::Strict {
+        if after.rules.scheduling.backfill == Backfill::Strict && !keeps {
             let ahead = after.queue.ranks(pool).filter(|r| r.class() > class);
             let ahead: Vec<JobId> = ahead.map(|r| r.head).collect();
             let poor = |id: &JobId| !can_pay(after, *id);
@@ -286,7 +289,7 @@ fn check_order(before: &State, after: &State, out: &mut Breaches) {
 
 /// Returns whether a job delays nobody where a lease does not: it needs no more and ends no later.
 /// Without reservations nobody can be delayed.
-fn is_as_good(state: &State, lease: &Lease, id: JobId) -> bool {
+fn is_as_good(state: &State, lease: &Lease, id: JobId, reserved: bool) -> bool {
     let job = state.job(id);
     let shape = &state.shapes[job.shape];
     let end = |limit: Option<crate::units::Span>| limit.unwrap_or(crate::units::Span::MAX);
@@ -295,7 +298,7 @@ fn is_as_good(state: &State, lease: &Lease, id: JobId) -> bool {
     let smaller = alike && shape.needs.bundle().fits_in(&lease.needs.bundle());
     let scheduling = &state.rules.scheduling;
     let starves = scheduling.backfill == Backfill::Greedy && scheduling.starvation_after.is_some();
-    let keeps = scheduling.backfill.reservations() > 0 || starves;
+    let keeps = reserved || scheduling.backfill.reservations() > 0 || starves;
     !keeps || (shorter && smaller)
 }
 

@@ -123,6 +123,18 @@ impl core::ops::Index<ShapeId> for Shapes {
     }
 }
 
+/// Nodes, and how many members on each.
+pub type Places = Vec<(NodeId, u32)>;
+
+/// What was promised to a job that is to begin later.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ahead {
+    /// From when.
+    pub begin: Time,
+    /// Where; others where there is no room there any more.
+    pub places: Places,
+}
+
 /// Where a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum JobState {
@@ -130,7 +142,7 @@ pub enum JobState {
     Pending,
     /// Kept from starting by its account, or because node after node was lost with it.
     Held,
-    /// Waiting for other jobs to complete.
+    /// Waiting for other jobs to complete, or for its beginning.
     Dependent,
     /// Waiting for its victims to leave.
     Nominated,
@@ -194,6 +206,10 @@ pub struct Job {
     pub task: Task,
     /// When it was submitted.
     pub submitted: Time,
+    /// When it may start, while that is not yet.
+    pub begin: Option<Time>,
+    /// Whether a place is kept for it from its beginning on, until it has started.
+    pub reserved: bool,
     /// Jobs that it waits for.
     pub after: BTreeSet<JobId>,
     /// One of those that it was to wait for, and that has ended without completing.
@@ -242,6 +258,8 @@ impl Job {
             vacate: spec.vacate,
             task: spec.task,
             submitted: now,
+            begin: spec.begin.filter(|begin| *begin > now),
+            reserved: spec.reserve,
             after: spec.after.iter().copied().collect(),
             hopeless: None,
             state: JobState::Pending,
@@ -259,10 +277,10 @@ impl Job {
         }
     }
 
-    /// Returns whether it must not start because of other jobs.
+    /// Returns whether it must not start yet, because of other jobs or of the time.
     #[must_use]
     pub fn depends(&self) -> bool {
-        !self.after.is_empty() || self.hopeless.is_some()
+        !self.after.is_empty() || self.hopeless.is_some() || self.begin.is_some()
     }
 
     /// Returns how long it has waited for room so far.

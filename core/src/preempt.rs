@@ -14,6 +14,7 @@ use crate::jobs::{Job, Shape};
 use crate::leases::{Lease, LeaseState, Member};
 use crate::nodes::{Gpu, Node};
 use crate::placement::tightest_of;
+use crate::shadow::{Shadow, end_behind};
 use crate::state::State;
 use crate::units::Span;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -169,8 +170,10 @@ pub fn plan(
     let job = state.job(id);
     let shape = &state.shapes[job.shape];
     let mut plans: Vec<NodePlan> = Vec::new();
+    let kept = Shadow::of_reservations(state, shape.pool, Some(id));
+    let kept = kept.forbidden(shape, end_behind(state, job.limit));
     for node in &state.pools[shape.pool].nodes {
-        if index.is_suitable(job.shape, *node) {
+        if index.is_suitable(job.shape, *node) && !kept.contains(node) {
             plans.extend(plan_node(state, (job, right, loans), shape, *node));
         }
     }

@@ -17,6 +17,7 @@ use crate::nodes::Node;
 use crate::placement::{suits, tightest};
 use crate::preempt::is_at_home;
 use crate::pressure::{Level, weights};
+use crate::shadow::{Shadow, end_behind};
 use crate::state::State;
 use crate::units::{BasisPoints, Span, Time};
 use alloc::collections::BTreeSet;
@@ -157,12 +158,13 @@ pub fn moves(state: &State, pool: PoolId) -> Vec<Move> {
     donors.sort_unstable_by_key(|(load, id)| (core::cmp::Reverse(*load), state.tie(*id), *id));
     let leases = nodes().map(|(_, node)| node.leases.len() as u64).sum();
     let most = rules.moves_max.of_floor(leases).max(1);
+    let kept = Shadow::of_reservations(state, pool, None);
     let (mut out, mut taken) = (Vec::new(), BTreeSet::new());
     for (load, from) in donors {
         if out.len() as u64 >= most {
             break;
         }
-        let best = best_move(state, (load, from), &receivers, &taken);
+        let best = best_move(state, (load, from), &receivers, (&taken, &kept));
         taken.extend(best.map(|step| step.to.node));
         out.extend(best);
     }
@@ -174,14 +176,17 @@ fn best_move(
     state: &State,
     (load, from): (u64, NodeId),
     receivers: &[Receiver],
-    taken: &BTreeSet<NodeId>,
+    (taken, kept): (&BTreeSet<NodeId>, &Shadow),
 ) -> Option<Move> {
     let mut best: Option<((u128, _, _), Move)> = None;
     for lease in state.nodes[from].leases.iter().map(|id| state.lease(*id)) {
         if !may_move(state, lease) {
             continue;
         }
-        for to in receivers.iter().filter(|to| !taken.contains(&to.id)) {
+        let end = end_behind(state, state.job(lease.job).limit);
+        let kept = kept.forbidden(&state.shapes[lease.shape], end);
+        let open = |to: &&Receiver| !taken.contains(&to.id) && !kept.contains(&to.id);
+        for to in receivers.iter().filter(open) {
             let Some(levels) = gain(state, lease, (load, from), to) else { continue };
             let rank = (levels, core::cmp::Reverse(lease.id), core::cmp::Reverse(state.tie(to.id)));
             if best.as_ref().is_some_and(|(known, _)| *known >= rank) {

@@ -6,9 +6,9 @@
 //! promised that a limit does not keep. Nothing here changes anything.
 
 use crate::bundle::{Bundle, Needs};
-use crate::ids::{JobId, LeaseId, NodeId};
-use crate::jobs::{Job, Shape};
-use crate::leases::{Lease, LeaseState};
+use crate::ids::{JobId, LeaseId, NodeId, PoolId};
+use crate::jobs::{Ahead, Job, Places, Shape};
+use crate::leases::{Claim, Lease, LeaseState};
 use crate::nodes::{Gpu, Node};
 use crate::placement::{suits, tightest_of};
 use crate::state::State;
@@ -37,6 +37,12 @@ fn leaving(state: &State) -> Span {
     state.rules.preemption.grace.saturating_add(state.rules.offering.kill)
 }
 
+/// Returns when a job has left at the latest that starts when others have left for it.
+#[must_use]
+pub fn end_behind(state: &State, limit: Option<Span>) -> Time {
+    end_of(state, state.now.after(leaving(state)), limit)
+}
+
 /// Returns when a job that starts at a time has left at the latest, by its limit.
 #[must_use]
 pub fn end_of(state: &State, start: Time, limit: Option<Span>) -> Time {
@@ -50,6 +56,7 @@ const UNKNOWN: Time = Time::from_ms(u64::MAX - 1);
 #[derive(Clone, Debug)]
 struct Use {
     leased: Bundle,
+    claimed: Bundle,
     gpus: Vec<Gpu>,
 }
 
@@ -57,7 +64,7 @@ impl Use {
     /// Returns what is used of a node now; devices only where they matter.
     fn of(node: &Node, devices: bool) -> Self {
         let gpus = if devices { node.gpus.clone() } else { Vec::new() };
-        Self { leased: node.leased, gpus }
+        Self { leased: node.leased, claimed: node.claimed, gpus }
     }
 
     /// Takes out what one lease uses on a node.
@@ -68,6 +75,19 @@ impl Use {
                 if member.devices & 1 << i != 0 {
                     gpu.used = gpu.used.saturating_sub(lease.needs.gpus.share);
                     gpu.memory_used = gpu.memory_used.saturating_sub(lease.needs.gpus.memory);
+                }
+            }
+        }
+    }
+
+    /// Takes out what a claim keeps on a node.
+    fn end_claim(&mut self, claim: &Claim, node: NodeId) {
+        for member in claim.members.iter().filter(|member| member.node == node) {
+            self.claimed = self.claimed.saturating_sub(&claim.needs.bundle());
+            for (i, gpu) in self.gpus.iter_mut().enumerate() {
+                if member.devices & 1 << i != 0 {
+                    gpu.claimed = gpu.claimed.saturating_sub(claim.needs.gpus.share);
+                    gpu.memory_claimed = gpu.memory_claimed.saturating_sub(claim.needs.gpus.memory);
                 }
             }
         }
@@ -87,7 +107,7 @@ impl Use {
     /// Returns what is free beside it of what the node lends.
     fn free(&self, node: &Node) -> Bundle {
         let total = node.offer.as_ref().map_or(Bundle::ZERO, |offer| offer.total);
-        total.saturating_sub(&self.leased).saturating_sub(&node.claimed)
+        total.saturating_sub(&self.leased).saturating_sub(&self.claimed)
     }
 
     /// Places one more member where it fits most tightly; returns whether it fits.
@@ -217,7 +237,7 @@ impl Shadow {
         let found = if shape.members == 1 && self.kept.is_empty() {
             soonest.map(|(at, node)| (at, Vec::from([(node, 1)])))
         } else {
-            self.search(state, shape, job.limit)
+            self.search(state, shape, job.limit, state.now)
         };
         let Some((from, places)) = found else { return false };
         self.jobs.insert(job.id);
@@ -227,6 +247,45 @@ impl Shadow {
             self.keep_part(state, Kept { job: id, node, from, until, needs, count });
         }
         true
+    }
+
+    /// Keeps the places of all jobs of a pool that have one ahead, but one of them: where and from
+    /// when they were promised, or as soon after as there is room.
+    #[must_use]
+    pub fn of_reservations(state: &State, pool: PoolId, but: Option<JobId>) -> Self {
+        let mut shadow = Self::default();
+        for (id, ahead) in state.reserved(pool).filter(|(id, _)| Some(*id) != but) {
+            shadow.keep_ahead(state, state.job(id), ahead);
+        }
+        shadow
+    }
+
+    /// Keeps a place for a job from its beginning on: where it was promised, or else where there is
+    /// room, as soon after as that is. Returns from when and where, if anybody can know.
+    pub fn keep_ahead(
+        &mut self,
+        state: &State,
+        job: &Job,
+        ahead: &Ahead,
+    ) -> Option<(Time, Places)> {
+        let shape = &state.shapes[job.shape];
+        let begin = ahead.begin.max(state.now);
+        let fits = |(node, count): &(NodeId, u32)| {
+            let steps = self.steps(state, shape, *node, (*count, job.limit, begin));
+            steps.first().is_some_and(|(at, fit)| *at == begin && fit >= count)
+        };
+        let same = !ahead.places.is_empty() && ahead.places.iter().all(fits);
+        let (from, places) = if same {
+            (begin, ahead.places.clone())
+        } else {
+            self.search(state, shape, job.limit, begin)?
+        };
+        self.jobs.insert(job.id);
+        let (id, needs, until) = (job.id, shape.needs, end_of(state, from, job.limit));
+        for (node, count) in places.iter().copied() {
+            self.keep_part(state, Kept { job: id, node, from, until, needs, count });
+        }
+        (from < Time::MAX).then_some((from, places))
     }
 
     /// As [`Shadow::keep`], with a look at every node instead of an index.
@@ -241,18 +300,19 @@ impl Shadow {
         self.keep(state, job, soonest)
     }
 
-    /// Finds the soonest time at which all members fit, and where.
+    /// Finds the soonest time from `begin` on at which all members fit, and where.
     fn search(
         &self,
         state: &State,
         shape: &Shape,
         limit: Option<Span>,
-    ) -> Option<(Time, Vec<(NodeId, u32)>)> {
+        begin: Time,
+    ) -> Option<(Time, Places)> {
         let most = if shape.spread { 1 } else { u32::from(shape.members) };
         let mut steps: Vec<(Time, (i32, u32), NodeId, u32)> = Vec::new();
         for id in state.pools[shape.pool].nodes.iter().copied() {
             if suits(state, shape, id) {
-                let more = self.steps(state, shape, id, (most, limit));
+                let more = self.steps(state, shape, id, (most, limit, begin));
                 steps.extend(more.into_iter().map(|(at, count)| (at, state.tie(id), id, count)));
             }
         }
@@ -281,7 +341,7 @@ impl Shadow {
         state: &State,
         shape: &Shape,
         id: NodeId,
-        (most, limit): (u32, Option<Span>),
+        (most, limit, begin): (u32, Option<Span>, Time),
     ) -> Vec<(Time, u32)> {
         let node = &state.nodes[id];
         if !node.takes_work(state.now) {
@@ -289,8 +349,9 @@ impl Shadow {
         }
         let ends = endings(state, node);
         let mut times: Vec<Time> = ends.iter().map(|(at, _)| *at).collect();
-        times.push(state.now);
+        times.push(begin);
         times.extend(self.kept.iter().filter(|kept| kept.node == id).map(|kept| kept.until));
+        times.retain(|at| *at >= begin);
         times.sort_unstable();
         times.dedup();
         let (mut out, mut before) = (Vec::new(), 0);
@@ -326,6 +387,12 @@ impl Shadow {
         let mut used = Use::of(node, true);
         for (_, lease) in ends.iter().filter(|(end, _)| *end <= at) {
             used.end(state.lease(*lease), id);
+        }
+        // Whoever has a claim starts on it, and has left by its limit.
+        for (job, claim) in &state.claims {
+            if end_behind(state, state.job(*job).limit) <= at {
+                used.end_claim(claim, id);
+            }
         }
         let now = |kept: &&Kept| kept.node == id && kept.from <= at && at < kept.until;
         for kept in self.kept.iter().filter(now) {

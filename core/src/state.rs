@@ -8,7 +8,7 @@ use crate::clients::Clients;
 use crate::config::{Config, Order, PoolSpec, Rules};
 use crate::due::{Due, Timers};
 use crate::ids::{AccountId, JobId, LeaseId, NodeId, OfferId, PoolId, Seq, Table};
-use crate::jobs::{Job, JobState, Shapes};
+use crate::jobs::{Ahead, Job, JobState, Shapes};
 use crate::leases::{Claim, Lease, Running};
 use crate::ledger::{Account, Ledger};
 use crate::links::Link;
@@ -85,6 +85,8 @@ pub struct State {
     pub dependents: BTreeMap<JobId, BTreeSet<JobId>>,
     /// Jobs that wait, in lines.
     pub queue: Queue,
+    /// Jobs for which a place is kept from their beginning on, and that have not started.
+    pub reserved: BTreeMap<PoolId, BTreeMap<JobId, Ahead>>,
     /// Leases that hold capacity.
     pub leases: Rows<LeaseId, Lease>,
     /// Capacity kept for jobs whose victims are leaving.
@@ -208,6 +210,7 @@ impl State {
             jobs: Rows::new(),
             dependents: BTreeMap::new(),
             queue: Queue::default(),
+            reserved: BTreeMap::new(),
             leases: Rows::new(),
             claims: BTreeMap::new(),
             released: 0,
@@ -354,6 +357,29 @@ impl State {
         let gone = |on: &&JobId| !self.jobs.contains_key(on);
         let gone = self.dependents.keys().filter(gone).copied();
         self.jobs.iter().filter_map(stray).chain(gone).collect()
+    }
+
+    /// Walks the jobs of a pool for which a place is kept ahead, in the order of the promises: a
+    /// later one never takes from an earlier one.
+    pub fn reserved(&self, pool: PoolId) -> impl Iterator<Item = (JobId, &Ahead)> {
+        self.reserved.get(&pool).into_iter().flatten().map(|(id, ahead)| (*id, ahead))
+    }
+
+    /// Keeps no place for a job any more.
+    pub fn release_place(&mut self, id: JobId) {
+        let job = self.job(id);
+        let (reserved, pool) = (job.reserved, self.shapes[job.shape].pool);
+        if !reserved {
+            return;
+        }
+        self.job_mut(id).reserved = false;
+        if let Some(jobs) = self.reserved.get_mut(&pool) {
+            jobs.remove(&id);
+            if jobs.is_empty() {
+                self.reserved.remove(&pool);
+            }
+        }
+        self.changed.stir();
     }
 
     /// Returns whether anything may wait for a place in a pool.

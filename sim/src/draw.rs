@@ -226,6 +226,7 @@ pub fn job(dice: &mut Dice<'_>, config: &Config) -> JobRecord {
     let priorities =
         [Priority::MEDIUM, Priority::MEDIUM, Priority::LOW, Priority::HIGH, Priority::URGENT];
     let accounts = u32::try_from(config.accounts.len().max(1) - 1).unwrap_or(0);
+    let late = run.get().is_multiple_of(7);
     JobRecord {
         account: dice.small(0, accounts),
         pool: pool.map(|pool| pool.name.as_str().into()),
@@ -239,6 +240,8 @@ pub fn job(dice: &mut Dice<'_>, config: &Config) -> JobRecord {
         extra: Some(Box::new(JobExtra {
             vacate: dice.one_in(2).then(|| dice.seconds(0, 120)),
             movable: run.get().is_multiple_of(2),
+            begin: late.then(|| submit.after(Span::new(run.get() % 900_000))),
+            reserve: late && run.get().is_multiple_of(3),
             spread: members > 1 && dice.one_in(2),
             ignores_notice: dice.one_in(6),
             fails: dice.one_in(10),

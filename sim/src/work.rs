@@ -75,6 +75,7 @@ impl JobRecord {
             spec.budget = extra.budget;
             spec.vacate = extra.vacate;
             (spec.restart, spec.movable) = (extra.restart, extra.movable);
+            (spec.begin, spec.reserve) = (extra.begin, extra.reserve);
         }
         spec.labels = labels;
         Ok(spec)
@@ -98,6 +99,10 @@ pub struct JobExtra {
     pub restart: Span,
     /// Whether it may move to another node although it says no checkpoint.
     pub movable: bool,
+    /// When it may start at the earliest.
+    pub begin: Option<Time>,
+    /// Whether a place is kept for it from then on.
+    pub reserve: bool,
     /// Whether it stays until it is killed when it is told to leave.
     pub ignores_notice: bool,
     /// Whether it ends with an error.

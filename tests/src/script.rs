@@ -356,6 +356,8 @@ impl Play {
         spec.vacate = line.span("vacate")?;
         spec.restart = line.span("restart")?.unwrap_or_default();
         spec.movable = line.has("movable");
+        spec.begin = line.span("begin")?.map(|at| Time::ZERO.after(at));
+        spec.reserve = line.has("reserve");
         spec.budget = line.number("budget")?.map(MicroAtp::whole);
         for name in line.values.get("after").iter().flat_map(|names| names.split(',')) {
             spec.after.push(self.job(name)?);

@@ -46,7 +46,7 @@ fn command(command: &Command) -> &'static str {
 
 /// The names of all refusals that a generated history can reach. Not `Full`: the list of jobs holds
 /// four million.
-const DENIALS: [&str; 14] = [
+const DENIALS: [&str; 15] = [
     "NoAccount",
     "NoPool",
     "NoNode",
@@ -60,6 +60,7 @@ const DENIALS: [&str; 14] = [
     "WrongState",
     "Config",
     "TooRich",
+    "NoPlaceThen",
     "Range members",
 ];
 
@@ -82,6 +83,7 @@ fn denial(denied: &Denied) -> String {
         Denied::Config(_) => "Config",
         Denied::TooRich { .. } => "TooRich",
         Denied::TooOld { .. } => "TooOld",
+        Denied::NoPlaceThen { .. } => "NoPlaceThen",
     })
 }
 

@@ -134,6 +134,8 @@ fn lift(world: &mut World, job: &Job, blocker: &Blocker) -> Option<()> {
         | Blocker::NoOffers { .. }
         | Blocker::Resources { .. }
         | Blocker::Priority { .. }
+        | Blocker::BeginTime { .. }
+        | Blocker::Reservation { .. }
         | Blocker::WaitingForPreempted { .. }
         | Blocker::GangIncomplete { .. }
         | Blocker::NodeDraining { .. }

@@ -8,8 +8,9 @@ use gridcore::config::{AccountSpec, Config, Mode, NodeSpec, Policy, PoolSpec, Ru
 use gridcore::effect::{Effect, EvictionReason};
 use gridcore::ids::{AccountId, LeaseId, NodeId};
 use gridcore::rebalance::load;
-use gridcore::state::{State, mix};
+use gridcore::state::State;
 use gridcore::units::{BasisPoints, Bytes, MilliCores, Span, Time};
+use gridsim::draw::Dice;
 use gridtests::cluster::{cpu_job, hardware, plain_rules};
 use gridtests::world::{Checks, Work, World};
 use std::collections::BTreeSet;
@@ -21,19 +22,8 @@ const SETTLED: Time = Time::from_ms(12_300_000);
 /// The end.
 const END: Time = Time::from_ms(15_900_000);
 
-/// Numbers drawn from a seed.
-struct Dice(u64, u64);
-
-impl Dice {
-    /// Returns a number from `from` to `to`.
-    fn between(&mut self, from: u64, to: u64) -> u64 {
-        self.1 += 1;
-        from + mix(self.0, self.1) % (to - from + 1)
-    }
-}
-
 /// Describes a cluster of 3 to 12 machines of different sizes.
-fn cluster(dice: &mut Dice) -> Config {
+fn cluster(dice: &mut Dice<'_>) -> Config {
     let mut rules = Rules { ..plain_rules() };
     rules.rebalance.mode = Mode::DynamicBalancing;
     rules.balance.policy = Policy::Aggressive;
@@ -55,7 +45,7 @@ fn cluster(dice: &mut Dice) -> Config {
 }
 
 /// Fills a cluster with jobs that can move, then lets owners use most of what is left.
-fn fill(dice: &mut Dice) -> World {
+fn fill(dice: &mut Dice<'_>) -> World {
     let mut world = World::new(cluster(dice), Checks::Off);
     let nodes: Vec<NodeId> = world.grid.state().nodes.ids().collect();
     for node in &nodes {
@@ -138,7 +128,7 @@ fn every_overloaded_cluster_settles_and_the_naive_rule_does_not() {
     let clusters = std::env::var("GRID_CLUSTERS").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
     let (mut loaded, mut moved, mut most, mut naive) = (0_u64, 0_u64, 0, 0_u64);
     for seed in 0..clusters {
-        let mut world = fill(&mut Dice(seed, 0));
+        let mut world = fill(&mut Dice::random(seed, "settles", 0));
         naive += u64::from(!naive_settles(world.grid.state()));
         let before = squares(world.grid.state());
         world.effects.clear();

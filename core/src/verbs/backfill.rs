@@ -7,14 +7,17 @@
 
 use super::Work;
 use super::grant::Refusal;
-use crate::charges::{is_refused, is_urgent};
+use crate::charges::{is_refused, is_urgent, over_quota};
 use crate::config::{Backfill, BackfillOrder, Order};
 use crate::ids::{JobId, PoolId, ShapeId};
-use crate::jobs::STARVING;
+use crate::jobs::{Ahead, JobState, Places, STARVING};
+use crate::leases::Member;
+use crate::placement::tightest;
 use crate::queue::{LineKey, Rank};
 use crate::shadow::{Shadow, end_of};
 use crate::units::{Span, Time};
 use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
 
 /// Jobs that may be asked, the first first: under [`BackfillOrder::Shortest`] by limit within a
 /// class.
@@ -30,11 +33,63 @@ impl Work<'_> {
     pub(super) fn pass_with_reservations(&mut self, pool: PoolId, reservations: usize) -> bool {
         let (mut shadow, mut poor) = (Shadow::default(), BTreeSet::new());
         let (started, ages) = (self.state.next.lease, self.state.rules.scheduling.ages());
-        if self.serve_in_order(pool, reservations, &mut shadow, &mut poor) {
+        if self.serve_reserved(pool, &mut shadow) {
+            // What has started is no promise any more.
+            return true;
+        }
+        let most = reservations + shadow.len();
+        if self.serve_in_order(pool, most, &mut shadow, &mut poor) {
             self.serve_behind(pool, &mut shadow, &mut poor);
         }
         let moves = ages || self.state.rules.scheduling.order != Order::Fifo;
         moves && self.state.next.lease != started
+    }
+
+    /// Starts jobs whose reservation has begun, and keeps the places of the others: nobody goes
+    /// before them. Returns whether one has started, or is not promised anything any more.
+    fn serve_reserved(&mut self, pool: PoolId, shadow: &mut Shadow) -> bool {
+        let promised: Vec<(JobId, Ahead)> =
+            self.state.reserved(pool).map(|(id, ahead)| (id, ahead.clone())).collect();
+        let mut due: Vec<(JobId, Places)> = Vec::new();
+        for (id, mut ahead) in promised {
+            let Some((from, places)) = shadow.keep_ahead(self.state, self.state.job(id), &ahead)
+            else {
+                continue;
+            };
+            let waits = self.state.job(id).state == JobState::Pending;
+            if waits && from <= self.state.now {
+                due.push((id, places.clone()));
+            }
+            if from == ahead.begin.max(self.state.now) && places != ahead.places {
+                ahead.places = places;
+                self.state.reserved.entry(pool).or_default().insert(id, ahead);
+            }
+        }
+        for (id, places) in &due {
+            self.start_reserved(*id, places);
+        }
+        !due.is_empty()
+    }
+
+    /// Starts a job on its places; who cannot pay keeps nobody waiting.
+    fn start_reserved(&mut self, id: JobId, places: &Places) {
+        let shape = &self.state.shapes[self.state.job(id).shape];
+        let (needs, full) = (shape.needs, over_quota(self.state, shape).is_some());
+        let mut members: Vec<Member> = Vec::new();
+        for (node, count) in places {
+            for _ in 0..*count {
+                let devices = tightest(&self.state.nodes[*node], needs.gpus);
+                self.state.nodes[*node].claim(&needs, devices);
+                members.push(Member { node: *node, devices });
+            }
+        }
+        for member in &members {
+            self.state.nodes[member.node].unclaim(&needs, member.devices);
+        }
+        if full || self.grant_on(id, members).is_err() {
+            self.state.release_place(id);
+        }
+        self.index.read_changes(self.state);
     }
 
     /// Asks jobs in the order of the queue until so many have a place that could not start; returns
@@ -67,7 +122,8 @@ impl Work<'_> {
                 return true;
             }
             let granted = self.ask_under(rank.head, shadow);
-            if granted == Err(Refusal::Room) && reservations == 1 && !self.any_fits(pool) {
+            let only = reservations == 1 && shadow.is_empty();
+            if granted == Err(Refusal::Room) && only && !self.any_fits(pool) {
                 // Nobody could go ahead of it: where it could start later matters to nobody.
                 return false;
             }
@@ -140,7 +196,7 @@ impl Work<'_> {
     /// Asks the jobs behind those that have a place.
     fn serve_behind(&mut self, pool: PoolId, shadow: &mut Shadow, poor: &mut BTreeSet<LineKey>) {
         let mut fronts = Fronts::new();
-        let shapes: alloc::vec::Vec<ShapeId> = self.state.queue.shapes(pool).collect();
+        let shapes: Vec<ShapeId> = self.state.queue.shapes(pool).collect();
         for shape in shapes {
             if self.index.refresh(self.state, shape) > 0 {
                 let window = self.window(shape, shadow);
@@ -209,7 +265,7 @@ impl Work<'_> {
     fn window(&self, id: ShapeId, shadow: &Shadow) -> Time {
         let shape = &self.state.shapes[id];
         let kept = shadow.nodes().into_iter().filter(|node| self.index.fits(id, *node));
-        let windows: alloc::vec::Vec<Time> = kept.map(|node| shadow.window(node, shape)).collect();
+        let windows: Vec<Time> = kept.map(|node| shadow.window(node, shape)).collect();
         if windows.len() < self.index.len(id) {
             // It fits where nothing is kept.
             return Time::MAX;

@@ -166,6 +166,7 @@ impl Work<'_> {
         };
         // Nothing below can be refused.
         dequeue(state, id);
+        state.release_place(id);
         let mut lease = new_lease(state, id, members, standing);
         lease.hold = hold;
         lease.held = amount;

@@ -94,7 +94,7 @@ impl Work<'_> {
         // One that starves keeps a place of its own, beside the first that does not fit.
         let starves = usize::from(!strict && self.state.queue.starves(pool));
         let reservations = backfill.reservations() + starves;
-        if reservations > 0 {
+        if reservations > 0 || self.state.reserved.contains_key(&pool) {
             return self.pass_with_reservations(pool, reservations);
         }
         let shapes: Vec<ShapeId> = self.state.queue.shapes(pool).collect();

@@ -8,13 +8,15 @@ use crate::canary::{Canary, planted};
 use crate::command::{Command, JobSpec, Reply, Report};
 use crate::config::{JOBS_MAX, MEMBERS_MAX, Rules, Strategy};
 use crate::deny::{Denied, first_short};
+use crate::due::Due;
 use crate::effect::{Effect, EvictionReason, FinalState, JobEnd};
 use crate::explain::explain;
 use crate::ids::{AccountId, JobId, NodeId, ShapeId};
 use crate::index::Index;
-use crate::jobs::{Job, JobState, Shape};
+use crate::jobs::{Ahead, Job, JobState, Shape};
 use crate::leases::LeaseState;
 use crate::placement::{members_on, suits};
+use crate::shadow::Shadow;
 use crate::state::{State, permutation};
 use crate::wire::Status;
 use alloc::collections::BTreeSet;
@@ -58,8 +60,14 @@ impl Work<'_> {
         for on in &job.after {
             self.state.dependents.entry(*on).or_default().insert(id);
         }
+        if let Some(begin) = job.begin {
+            self.state.timers.set(begin, Due::Begin(id));
+        }
         self.state.jobs.insert(id, job);
         enqueue(self.state, id);
+        if spec.reserve {
+            self.keep_ahead_or_refuse(id)?;
+        }
         if spec.refuse_if_busy {
             self.start_now_or_refuse(id, shape)?;
         }
@@ -85,6 +93,26 @@ impl Work<'_> {
         let shape = self.state.job(*id).shape;
         self.index.read_changes(self.state);
         self.index.refresh(self.state, shape) == 0
+    }
+
+    /// Keeps a place for a job from its beginning on, or takes it back.
+    fn keep_ahead_or_refuse(&mut self, id: JobId) -> Result<(), Denied> {
+        let job = self.state.job(id);
+        let (shape, begin) = (job.shape, job.begin.unwrap_or(self.state.now));
+        let pool = self.state.shapes[shape].pool;
+        let mut shadow = Shadow::of_reservations(self.state, pool, None);
+        let wanted = Ahead { begin, places: Vec::new() };
+        let found = shadow.keep_ahead(self.state, job, &wanted);
+        let from = found.as_ref().map(|(from, _)| *from);
+        if let Some((_, places)) = found.filter(|(from, _)| *from == begin) {
+            self.state.reserved.entry(pool).or_default().insert(id, Ahead { begin, places });
+            self.state.changed.stir();
+            return Ok(());
+        }
+        self.state.timers.clear(begin, Due::Begin(id));
+        self.state.jobs.remove(&id);
+        self.state.shapes.leave(shape);
+        Err(Denied::NoPlaceThen { soonest: from })
     }
 
     /// Starts a job at once or takes it back.
@@ -270,8 +298,12 @@ impl Work<'_> {
 /// # Panics
 /// When the job has ended before: our bug.
 pub fn finish(work: &mut Work<'_>, id: JobId, end: FinalState) {
-    // It may have ended while it was told to move.
+    // It may have ended while it was told to move, or before its reservation began.
     work.drop_claim(id);
+    work.state.release_place(id);
+    if let Some(begin) = work.state.job(id).begin {
+        work.state.timers.clear(begin, Due::Begin(id));
+    }
     let job = work.state.jobs.remove(&id);
     assert!(job.is_some(), "job {id} ends once");
     let Some(job) = job else { return };
@@ -345,7 +377,7 @@ fn check_spec(state: &State, account: AccountId, spec: &JobSpec) -> Result<(), D
         return Err(Denied::NoJob(*gone));
     }
     let after = spec.after.len();
-    let bounds: [(&'static str, u64, bool, &'static str); 10] = [
+    let bounds: [(&'static str, u64, bool, &'static str); 12] = [
         ("gpus", u64::from(gpus.count), usize::from(gpus.count) <= GPUS_MAX, "at most 64"),
         (
             "gpu_share",
@@ -368,8 +400,20 @@ fn check_spec(state: &State, account: AccountId, spec: &JobSpec) -> Result<(), D
         (
             "after",
             after as u64,
-            after == 0 || !spec.refuse_if_busy,
-            "empty where a job is refused when it cannot start at once",
+            after == 0 || !(spec.refuse_if_busy || spec.reserve),
+            "empty where a job is refused when it cannot start at once, or where a place is kept",
+        ),
+        (
+            "begin",
+            spec.begin.unwrap_or_default().ms(),
+            spec.begin.is_none() || !spec.refuse_if_busy,
+            "left out where a job is refused when it cannot start at once",
+        ),
+        (
+            "reserve",
+            1,
+            !spec.reserve || (spec.begin.is_some_and(|at| at > state.now) && spec.limit.is_some()),
+            "of a job that begins later and has a limit",
         ),
         ("preferred nodes", spec.preferred.len() as u64, spec.preferred.len() <= 64, "at most 64"),
     ];

@@ -72,6 +72,19 @@ impl Work<'_> {
         await_ageing(state, id);
     }
 
+    /// Lets a job that was not to start before now wait like any other.
+    pub fn begin(&mut self, id: JobId) {
+        let now = self.state.now;
+        let Some(job) = self.state.jobs.get_mut(&id) else { return };
+        if job.begin.is_none_or(|begin| begin > now) {
+            return;
+        }
+        job.begin = None;
+        if job.state == JobState::Dependent && !job.depends() {
+            enqueue(self.state, id);
+        }
+    }
+
     /// Lets waiting jobs age by other rules.
     pub fn adopt_ageing(&mut self) {
         let waits = |(id, job): (JobId, &Job)| (job.state == JobState::Pending).then_some(id);

@@ -223,6 +223,8 @@ pub fn listed_job(key: &str, job: &file::Job, resources: &[String]) -> Result<Jo
         vacate: job.vacate_seconds.map(|s| s.0),
         restart: job.checkpoint.as_ref().map_or(Span::ZERO, |c| c.restart.0),
         movable: job.movable,
+        begin: job.begin.map(|s| Time::ZERO.after(s.0)),
+        reserve: job.reserve,
         ignores_notice: job.ignores_notice,
         fails: job.fails,
         cancel: job.cancel.map(|s| s.0),

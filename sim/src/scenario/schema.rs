@@ -398,6 +398,10 @@ pub struct Job {
     pub fails: bool,
     /// How long after its submission its account cancels it, if it is still there.
     pub cancel: Option<Seconds>,
+    /// When it may start at the earliest, from the start of the run.
+    pub begin: Option<Seconds>,
+    /// Whether a place is kept for it from its beginning on; it must have one, and a limit.
+    pub reserve: bool,
     /// Jobs that must complete before it may start, by name: all parts of an array, or one.
     pub after: Vec<String>,
 }

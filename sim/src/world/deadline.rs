@@ -31,6 +31,8 @@ const fn lasts(blocker: &Blocker) -> bool {
         | Blocker::GangIncomplete { .. }
         | Blocker::NodeDraining { .. } => true,
         Blocker::Dependency { .. }
+        | Blocker::BeginTime { .. }
+        | Blocker::Reservation { .. }
         | Blocker::WaitingForPreempted { .. }
         | Blocker::NodeUnreachable { .. }
         | Blocker::WaitingForReclaim { .. }

@@ -214,6 +214,7 @@ fn refusal(denied: &Denied) -> &'static str {
         Denied::NoAccount(_) => "NoAccount",
         Denied::Empty => "Empty",
         Denied::Range { .. } => "Range",
+        Denied::NoPlaceThen { .. } => "NoPlaceThen",
         Denied::NoJob(_)
         | Denied::NotYours { .. }
         | Denied::OverBudget { .. }

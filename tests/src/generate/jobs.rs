@@ -4,7 +4,7 @@ use crate::cluster::needs_of;
 use crate::world::Work;
 use gridcore::command::{JobSpec, LabelNeed};
 use gridcore::ids::{NodeId, PoolId};
-use gridcore::units::{MicroAtp, Priority, Span};
+use gridcore::units::{MicroAtp, Priority, Span, Time};
 use proptest::option;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 
@@ -63,6 +63,11 @@ pub fn job() -> impl Strategy<Value = JobSpec> {
             4 => spec.labels.push(LabelNeed { key: String::from("gpu_model"), any_of: vec![] }),
             5 | 6 => spec.preferred.push(NodeId::new(u32::from(n % 8))),
             7 => spec.preferred.push(NodeId::new(77)),
+            8 | 9 => spec.begin = Some(Time::from_ms(u64::from(n) * 20)),
+            10 | 11 => {
+                spec.begin = Some(Time::from_ms(u64::from(n) * 50));
+                spec.reserve = true;
+            }
             _ => {}
         }
         spec
