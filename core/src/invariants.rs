@@ -74,6 +74,7 @@ pub fn check(state: &State) -> Vec<Breach> {
     }
     let names: BTreeSet<&String> = state.pools.iter().map(|(_, pool)| &pool.spec.name).collect();
     out.need(26, names.len() == state.pools.len(), || String::from("two pools share a name"));
+    out.need(33, state.karma.is_balanced(), || String::from("credits to borrow with are lost"));
     let stuck = state.leases.values().filter(|lease| lease.stuck);
     for lease in stuck.filter(|lease| lease.state == LeaseState::Active) {
         out.need(20, false, || format!("{} was killed and still counts as running", lease.id));
@@ -82,7 +83,7 @@ pub fn check(state: &State) -> Vec<Breach> {
     out.need(29, strays.is_empty(), || format!("jobs that are nowhere: {strays:?}"));
     // A lease has at most three timers, a node four, a claim one; a pool one per waiting retry.
     let most = 3 * state.leases.len() + 4 * state.nodes.len() + state.claims.len();
-    let most = most + 16 * state.pools.len() + 4 * state.jobs.len();
+    let most = most + 16 * state.pools.len() + 4 * state.jobs.len() + 1;
     out.need(48, state.timers.len() <= most, || format!("{} timers", state.timers.len()));
     out.0
 }

@@ -9,6 +9,7 @@ use crate::config::{Config, Order, PoolSpec, Rules};
 use crate::due::{Due, Timers};
 use crate::ids::{AccountId, JobId, LeaseId, NodeId, OfferId, PoolId, Seq, Table};
 use crate::jobs::{Job, JobState, Shapes};
+use crate::karma::Karma;
 use crate::leases::{Claim, Lease, Running};
 use crate::ledger::{Account, Ledger};
 use crate::links::Link;
@@ -90,6 +91,8 @@ pub struct State {
     pub fates: Fates,
     /// The common factor of all accounts' use.
     pub inflation: Inflation,
+    /// What accounts may borrow with, for the order `karma`.
+    pub karma: Karma,
     /// When each account preempted in the last hour.
     pub preempted: BTreeMap<AccountId, VecDeque<Time>>,
     /// Numbers drawn by the strategy `random`.
@@ -207,6 +210,7 @@ impl State {
             timers: Timers::default(),
             fates: Fates::default(),
             inflation: Inflation::default(),
+            karma: Karma::default(),
             preempted: BTreeMap::new(),
             draws: 0,
             stale_reports: 0,
@@ -234,6 +238,9 @@ impl State {
                 state.nodes[id].silent = true;
             }
         }
+        let scheduling = &state.rules.scheduling;
+        state.karma = Karma::new(scheduling, &state.ledger, &state.capacity, now);
+        state.timers.set(state.karma.ends(), Due::Quantum);
         state
     }
 
@@ -306,6 +313,7 @@ impl State {
                 let share = dominant(&row.using, &self.capacity, [1; 3]);
                 u128::from(share) / u128::from(row.spec.weight.max(1))
             }
+            Order::Karma => self.karma.rank(account, &self.account(account).using),
             Order::Fifo => 0,
         }
     }

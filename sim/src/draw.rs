@@ -91,7 +91,7 @@ pub fn rules(dice: &mut Dice<'_>) -> Rules {
         Strategy::GpuClustering,
     ];
     rules.scheduling.strategy = dice.pick(&places).unwrap_or(Strategy::BestFit);
-    let orders = [Order::Fair, Order::Fair, Order::Fifo, Order::Drf];
+    let orders = [Order::Fair, Order::Fair, Order::Fifo, Order::Drf, Order::Karma];
     rules.scheduling.order = dice.pick(&orders).unwrap_or(Order::Fair);
     waiting(&mut rules, dice);
     rules.scheduling.seed = dice.below(1_000);

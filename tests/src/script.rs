@@ -15,7 +15,7 @@ use gridcore::explain::explain;
 use gridcore::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, PoolId};
 use gridcore::station::ladder::OwnerSays;
 use gridcore::units::{
-    BasisPoints, Bytes, MicroAtp, MilliCores, MilliGpus, PerMille, Priority, Span, Time,
+    BasisPoints, Bytes, MicroAtp, MilliCores, MilliGpus, PerMille, Ppm, Priority, Span, Time,
 };
 use gridcore::wire::Status;
 use std::collections::BTreeMap;
@@ -150,7 +150,7 @@ fn node(cluster: &Cluster, line: &Line<'_>) -> Result<NodeSpec, String> {
 }
 
 fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
-    let spans: [(&str, &mut Span); 12] = [
+    let spans: [(&str, &mut Span); 13] = [
         ("term", &mut rules.term.0),
         ("grace", &mut rules.preemption.grace),
         ("kill", &mut rules.offering.kill),
@@ -163,9 +163,12 @@ fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
         ("suspend", &mut rules.offering.suspend_max),
         ("resume", &mut rules.offering.resume_after),
         ("horizon", &mut rules.balance.horizon),
+        ("quantum", &mut rules.scheduling.karma.quantum),
     ];
-    let ages = ["ageing", "starvation"];
-    let known = |key: &&str| ages.contains(key) || spans.iter().any(|(name, _)| name == key);
+    let (ages, others) = (["ageing", "starvation"], ["guaranteed"]);
+    let known = |key: &&str| {
+        ages.contains(key) || others.contains(key) || spans.iter().any(|(name, _)| name == key)
+    };
     if let Some(key) = line.values.keys().find(|key| !known(key)) {
         return Err(format!("{key} is no rule"));
     }
@@ -177,6 +180,8 @@ fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
     {
         *slot = line.span(key)?.or(*slot);
     }
+    let guaranteed = line.small("guaranteed", 50)?;
+    rules.scheduling.karma.guaranteed = Ppm::new(guaranteed * 10_000);
     rules.atp.enabled |= line.has("money");
     rules.preemption.enabled |= line.has("preempt");
     for word in &line.words[1..] {
@@ -190,6 +195,7 @@ fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
             "shortest" => rules.scheduling.backfill_order = BackfillOrder::Shortest,
             "fair" => rules.scheduling.order = Order::Fair,
             "drf" => rules.scheduling.order = Order::Drf,
+            "karma" => rules.scheduling.order = Order::Karma,
             "fifo" => rules.scheduling.order = Order::Fifo,
             "lend_idle" => rules.offering.lend = Lend::Idle,
             "kill_exhausted" => rules.atp.on_exhaustion = Exhaustion::Kill,
@@ -266,6 +272,10 @@ impl Play {
                 self.say(at, &format!("{id}: {why}"));
                 None
             }
+            "credits" => {
+                self.credits(at);
+                None
+            }
             "balances" => {
                 self.balances(at);
                 None
@@ -296,6 +306,14 @@ impl Play {
             self.say(at, &format!("denied: {denied}"));
         }
         Ok(())
+    }
+
+    fn credits(&mut self, at: Time) {
+        let state = self.world.grid.state().clone();
+        for (id, account) in state.ledger.accounts.iter() {
+            let credits = state.karma.credits(id).unwrap_or(0);
+            self.say(at, &format!("{} may borrow with {credits} thousandths", account.spec.name));
+        }
     }
 
     fn balances(&mut self, at: Time) {

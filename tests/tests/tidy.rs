@@ -18,8 +18,8 @@ const CORE: &[(u8, &[&str])] = &[
     (
         4,
         &[
-            "nodes", "load", "offers", "jobs", "queue", "leases", "ledger", "tariff", "due",
-            "links", "clients",
+            "nodes", "load", "offers", "jobs", "queue", "leases", "ledger", "karma", "tariff",
+            "due", "links", "clients",
         ],
     ),
     (3, &["config", "command", "effect", "deny", "blocker", "forecast", "pressure", "trend"]),

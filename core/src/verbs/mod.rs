@@ -9,6 +9,7 @@ mod health;
 pub mod offering;
 pub mod pass;
 pub mod protocol;
+mod quantum;
 pub mod release;
 pub mod status;
 pub mod submit;

@@ -185,7 +185,7 @@ fn return_capacity(work: &mut Work<'_>, id: LeaseId, node: NodeId) {
         }
     }
     work.state.changed.note(node);
-    if work.state.rules.scheduling.order == QueueOrder::Drf {
+    if matches!(work.state.rules.scheduling.order, QueueOrder::Drf | QueueOrder::Karma) {
         work.rerank(account);
     }
     // A device that was kept back while it worked for a lease is no longer lent.

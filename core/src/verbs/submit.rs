@@ -249,6 +249,7 @@ impl Work<'_> {
         let ages = |rules: &Rules| (rules.scheduling.ageing, rules.scheduling.starvation_after);
         let other = ages(&rules) != ages(&self.state.rules);
         self.state.rules = rules;
+        self.adopt_karma();
         if other {
             self.adopt_ageing();
         }

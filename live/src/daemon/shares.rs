@@ -71,6 +71,7 @@ pub fn accounts(state: &State) -> Value {
             "holds": decimal(dominant(&account.using, &state.capacity, [1; 3])),
             "running": running,
             "waiting": waiting,
+            "credits": state.karma.credits(id).map(|credits| millionths(credits * 1_000)),
         })
     });
     json!({ "schema": SCHEMA, "accounts": rows.collect::<Vec<Value>>() })

@@ -2,10 +2,11 @@
 //!
 //! No index, no lines, no ranks, no terms: at every pass it sorts all waiting jobs, walks all
 //! nodes, and computes the published score of each strategy anew (TRUTHS.md section 2). It knows
-//! dedicated nodes, both kinds of backfill, the orders `fifo` and `fair` (with a half-life too long
-//! to matter), and money; it knows no owner, no failure and nobody who makes way. It calls nothing
+//! dedicated nodes, both kinds of backfill, all orders (`fair` with a half-life too long to matter),
+//! and money; it knows no owner, no failure and nobody who makes way. It calls nothing
 //! of the core that decides.
 
+mod karma;
 mod money;
 mod score;
 
@@ -95,6 +96,7 @@ pub struct Model {
     leased: Vec<[u64; 12]>,
     rank: Vec<u32>,
     starts: u64,
+    credits: karma::Credits,
 }
 
 /// The class that orders: everything above 75 is urgent.
@@ -133,6 +135,7 @@ impl Model {
             leased: vec![[0; 12]; config.pools.len()],
             rank,
             starts: 0,
+            credits: karma::Credits::new(config),
         }
     }
 
@@ -227,7 +230,12 @@ impl Model {
 
     /// Does everything that is due by `now`, in the order of time, kind and start.
     pub fn run_due(&mut self, now: Time) {
-        while let Some((_, kind, _, id)) = self.first_due().filter(|due| due.0 <= now.ms()) {
+        loop {
+            let due = self.first_due().filter(|due| due.0 <= now.ms());
+            if self.close_quantum(due.map_or(now.ms(), |due| due.0)) {
+                continue;
+            }
+            let Some((_, kind, _, id)) = due else { return };
             match kind {
                 0 => {
                     self.free(id);
@@ -352,6 +360,7 @@ impl Model {
                 let usage = match scheduling.order {
                     Order::Fair => Self::of(&self.usage, task.account),
                     Order::Drf => self.dominant_now(task.account),
+                    Order::Karma => self.credit_rank(task.account),
                     Order::Fifo => 0,
                 };
                 (100 - class(task.spec.priority), usage, **id)
