@@ -13,7 +13,7 @@
 //! | 5 | [`state`] the tables together |
 //! | 4 | [`nodes`] [`load`] [`offers`] [`jobs`] [`queue`] [`leases`] [`ledger`] [`karma`] [`tariff`] [`due`] [`links`] [`clients`] |
 //! | 3 | [`config`] [`command`] [`effect`] [`deny`] [`blocker`] [`forecast`] [`pressure`] [`trend`] [`usage`] [`wire`] [`encode`] [`decode`] |
-//! | 2 | [`bundle`] [`rows`] |
+//! | 2 | [`bundle`] [`rows`] [`tags`] |
 //! | 1 | [`units`] [`ids`] [`share`] [`canary`] |
 //!
 //! A module uses only what is below it, or on its own floor without a circle; a test reads this
@@ -60,6 +60,7 @@ pub mod share;
 pub mod snapshot;
 pub mod state;
 pub mod station;
+pub mod tags;
 pub mod tariff;
 pub mod trend;
 pub mod units;

@@ -17,6 +17,7 @@ use crate::nodes::Node;
 use crate::offers::Fates;
 use crate::queue::{LineKey, Queue};
 use crate::rows::Rows;
+use crate::tags::Tags;
 use crate::tariff::dominant;
 use crate::units::Time;
 use crate::usage::Inflation;
@@ -36,6 +37,8 @@ pub struct Pool {
     pub leased: Bundle,
     /// Classes that run in it.
     pub running: Running,
+    /// Members that run in it, by tag.
+    pub tags: Tags,
     /// Its nodes.
     pub nodes: Vec<NodeId>,
 }
@@ -223,6 +226,7 @@ impl State {
                 capacity: Bundle::ZERO,
                 leased: Bundle::ZERO,
                 running: Running::default(),
+                tags: Tags::default(),
                 nodes: Vec::new(),
             });
         }

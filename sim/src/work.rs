@@ -43,7 +43,7 @@ impl JobRecord {
     /// Describes it in the words of the core.
     ///
     /// # Errors
-    /// The name of a preferred node that does not exist.
+    /// The name of a preferred or excluded node that does not exist.
     pub fn spec(
         &self,
         pool: PoolId,
@@ -71,6 +71,11 @@ impl JobRecord {
             for name in &extra.preferred {
                 spec.preferred.push(find(name).ok_or_else(|| name.clone())?);
             }
+            for name in &extra.excluded {
+                spec.excluded.push(find(name).ok_or_else(|| name.clone())?);
+            }
+            (spec.tags, spec.affinity) = (extra.tags.clone(), extra.affinity.clone());
+            spec.anti_affinity = extra.anti_affinity.clone();
             spec.spread = extra.spread;
             spec.budget = extra.budget;
             spec.vacate = extra.vacate;
@@ -87,6 +92,14 @@ pub struct JobExtra {
     pub labels: Vec<(String, Vec<String>)>,
     /// Nodes to take before any other, by name.
     pub preferred: Vec<String>,
+    /// Nodes never to take, by name.
+    pub excluded: Vec<String>,
+    /// What it is, for those that want to be near it or away from it.
+    pub tags: Vec<String>,
+    /// Tags of which each must run on a member's node.
+    pub affinity: Vec<String>,
+    /// Tags of which none may run on a member's node.
+    pub anti_affinity: Vec<String>,
     /// Whether no two members may share a node.
     pub spread: bool,
     /// Most credit it may cost.

@@ -368,6 +368,13 @@ impl Play {
         if let Some(node) = line.values.get("prefer") {
             spec.preferred.push(self.node(node)?);
         }
+        let list = |key: &str| line.values.get(key).into_iter().flat_map(|all| all.split(','));
+        for name in list("without") {
+            spec.excluded.push(self.node(name)?);
+        }
+        spec.tags.extend(list("is").map(String::from));
+        spec.affinity.extend(list("with").map(String::from));
+        spec.anti_affinity.extend(list("apart").map(String::from));
         if let Some(zone) = line.values.get("zone") {
             let (key, any_of) = (String::from("zone"), vec![String::from(*zone)]);
             spec.labels.push(LabelNeed { key, any_of });

@@ -125,8 +125,8 @@ impl Scorer {
 
 /// Returns whether a node could ever run one member of a shape.
 #[must_use]
-pub fn suits(state: &State, shape: &Shape, node: crate::ids::NodeId) -> bool {
-    let node = &state.nodes[node];
+pub fn suits(state: &State, shape: &Shape, id: crate::ids::NodeId) -> bool {
+    let node = &state.nodes[id];
     let has = |need: &crate::command::LabelNeed| {
         node.spec
             .labels
@@ -135,8 +135,18 @@ pub fn suits(state: &State, shape: &Shape, node: crate::ids::NodeId) -> bool {
     };
     node.spec.pool == shape.pool
         && node.spec.can_share
+        && !shape.excluded.contains(&id)
         && shape.labels.iter().all(has)
         && node.could_fit(&shape.needs)
+}
+
+/// Returns whether one member of a shape may start beside what runs on a node now.
+#[must_use]
+pub fn bears(state: &State, shape: &Shape, node: crate::ids::NodeId) -> bool {
+    !shape.is_choosy() || {
+        let begins = shape.begins(&state.pools[shape.pool].tags);
+        shape.bears(&state.nodes[node].tags, begins)
+    }
 }
 
 /// Returns any devices of a node that fit one device's need, one bit each.

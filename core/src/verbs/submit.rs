@@ -16,6 +16,7 @@ use crate::jobs::{Job, JobState, Shape};
 use crate::leases::LeaseState;
 use crate::placement::{members_on, suits};
 use crate::state::{State, permutation};
+use crate::tags::TAGS_MAX;
 use crate::wire::Status;
 use alloc::collections::BTreeSet;
 use alloc::string::String;
@@ -33,15 +34,8 @@ impl Work<'_> {
     /// When the job is malformed, could never run, or says `if_busy: refuse` and cannot start now.
     pub fn submit(&mut self, account: AccountId, spec: &JobSpec) -> Result<Reply, Denied> {
         check_spec(self.state, account, spec)?;
-        let shape = Shape {
-            pool: spec.pool,
-            needs: spec.needs,
-            members: spec.members,
-            spread: spec.spread,
-            labels: spec.labels.clone(),
-            preferred: spec.preferred.clone(),
-            home: (self.state.rules.scheduling.strategy == Strategy::LocalFirst).then_some(account),
-        };
+        let local = self.state.rules.scheduling.strategy == Strategy::LocalFirst;
+        let shape = Shape::new(spec, local.then_some(account));
         // A shape that is known has passed this before: hardware, labels and quotas never change.
         if !self.state.shapes.knows(&shape) {
             check_room(self.state, &shape)?;
@@ -330,7 +324,8 @@ fn check_spec(state: &State, account: AccountId, spec: &JobSpec) -> Result<(), D
     if state.pools.find(spec.pool).is_none() {
         return Err(Denied::NoPool(spec.pool));
     }
-    if let Some(node) = spec.preferred.iter().find(|node| state.nodes.find(**node).is_none()) {
+    let mut named = spec.preferred.iter().chain(&spec.excluded);
+    if let Some(node) = named.find(|node| state.nodes.find(**node).is_none()) {
         return Err(Denied::NoNode(*node));
     }
     if spec.needs.is_zero() {
@@ -377,8 +372,31 @@ fn check_spec(state: &State, account: AccountId, spec: &JobSpec) -> Result<(), D
             return Err(Denied::Range { what: what.into(), value, range: range.into() });
         }
     }
+    check_company(spec)?;
     if state.jobs.len() >= JOBS_MAX {
         return Err(Denied::Full { what: "the list of jobs".into(), max: JOBS_MAX as u64 });
+    }
+    Ok(())
+}
+
+/// Refuses too many tags, or nodes that it must not take, and words that are too long.
+fn check_company(spec: &JobSpec) -> Result<(), Denied> {
+    let lists = [
+        ("excluded nodes", spec.excluded.len()),
+        ("tags", spec.tags.len()),
+        ("affinity", spec.affinity.len()),
+        ("anti-affinity", spec.anti_affinity.len()),
+    ];
+    for (what, len) in lists {
+        if len > TAGS_MAX {
+            let range = "at most 64".into();
+            return Err(Denied::Range { what: what.into(), value: len as u64, range });
+        }
+    }
+    let words = spec.tags.iter().chain(&spec.affinity).chain(&spec.anti_affinity);
+    if let Some(len) = words.map(String::len).find(|len| !(1..=253).contains(len)) {
+        let (what, range) = ("tag length".into(), "1 to 253".into());
+        return Err(Denied::Range { what, value: len as u64, range });
     }
     Ok(())
 }

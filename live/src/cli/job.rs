@@ -59,6 +59,19 @@ pub(super) struct JobArgs {
     /// Nodes to take before any other, with commas.
     #[arg(long, short = 'n', value_delimiter = ',')]
     preferred_nodes: Vec<String>,
+    /// Nodes never to take, with commas.
+    #[arg(long, value_delimiter = ',')]
+    excluded_nodes: Vec<String>,
+    /// What it is, for those that want to be near it or away from it, with commas.
+    #[arg(long, value_delimiter = ',')]
+    tags: Vec<String>,
+    /// Only where a job with each of these tags runs, with commas; one that carries a tag itself
+    /// may begin where nothing does.
+    #[arg(long, value_delimiter = ',')]
+    affinity: Vec<String>,
+    /// Only where no job with any of these tags runs, with commas.
+    #[arg(long, value_delimiter = ',')]
+    anti_affinity: Vec<String>,
     /// How many members start together.
     #[arg(long)]
     gang: Option<u16>,
@@ -292,6 +305,10 @@ impl JobArgs {
             checkpoint: self.checkpoint.clone().map(|interval| CheckpointRequest { interval }),
             labels,
             preferred_nodes: self.preferred_nodes.clone(),
+            excluded_nodes: self.excluded_nodes.clone(),
+            tags: self.tags.clone(),
+            affinity: self.affinity.clone(),
+            anti_affinity: self.anti_affinity.clone(),
             gang: self.gang.map(|count| GangRequest { count }),
             budget_atp: self.budget.clone(),
             vacate_seconds: self.vacate.clone(),

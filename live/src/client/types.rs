@@ -54,6 +54,19 @@ pub struct JobRequest {
     /// Nodes to take before any other.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub preferred_nodes: Vec<String>,
+    /// Nodes never to take.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub excluded_nodes: Vec<String>,
+    /// What it is, for those that want to be near it or away from it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// Each member only where a job with each of these tags runs; one that carries a tag itself may
+    /// begin where nothing in its pool does.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub affinity: Vec<String>,
+    /// Each member only where no job with any of these tags runs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub anti_affinity: Vec<String>,
     /// Several members that start together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gang: Option<GangRequest>,

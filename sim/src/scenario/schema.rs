@@ -369,6 +369,15 @@ pub struct Job {
     pub labels: BTreeMap<String, Vec<String>>,
     /// Nodes to take before any other.
     pub preferred_nodes: Vec<String>,
+    /// Nodes never to take.
+    pub excluded_nodes: Vec<String>,
+    /// What it is, for those that want to be near it or away from it.
+    pub tags: Vec<String>,
+    /// Each member only where a job with each of these tags runs; one that carries a tag itself may
+    /// begin where nothing in its pool does.
+    pub affinity: Vec<String>,
+    /// Each member only where no job with any of these tags runs.
+    pub anti_affinity: Vec<String>,
     /// Several members that start together.
     pub gang: Option<Gang>,
     /// Most it may cost.

@@ -61,8 +61,30 @@ pub fn job() -> impl Strategy<Value = JobSpec> {
             4 => spec.labels.push(LabelNeed { key: String::from("gpu_model"), any_of: vec![] }),
             5 | 6 => spec.preferred.push(NodeId::new(u32::from(n % 8))),
             7 => spec.preferred.push(NodeId::new(77)),
+            8 | 9 => spec.excluded.push(NodeId::new(u32::from(n % 8))),
+            10..16 => company(&mut spec, n),
             _ => {}
         }
         spec
     })
+}
+
+/// Lets a job be something, and want to be near others or away from them.
+fn company(spec: &mut JobSpec, n: u16) {
+    let tag = |n: u16| String::from(if n.is_multiple_of(2) { "web" } else { "store" });
+    match n % 5 {
+        0 | 1 => {}
+        2 => spec.affinity.push(tag(n / 5)),
+        3 => spec.anti_affinity.push(tag(n / 5)),
+        _ => {
+            spec.affinity.push(tag(n / 5));
+            spec.anti_affinity.push(tag(n / 5 + 1));
+        }
+    }
+    if n % 5 < 2 || !n.is_multiple_of(3) {
+        spec.tags.push(tag(n / 7));
+    }
+    if n.is_multiple_of(97) {
+        spec.tags = vec![String::new()];
+    }
 }

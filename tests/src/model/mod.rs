@@ -2,9 +2,9 @@
 //!
 //! No index, no lines, no ranks, no terms: at every pass it sorts all waiting jobs, walks all
 //! nodes, and computes the published score of each strategy anew (TRUTHS.md section 2). It knows
-//! dedicated nodes, both kinds of backfill, all orders (`fair` with a half-life too long to matter),
-//! and money; it knows no owner, no failure and nobody who makes way. It calls nothing
-//! of the core that decides.
+//! dedicated nodes, both kinds of backfill, all orders (`fair` with a half-life too long to
+//! matter), and money; it knows no owner, no failure and nobody who makes way. It calls nothing of
+//! the core that decides.
 
 mod karma;
 mod money;
@@ -388,6 +388,10 @@ impl Model {
                 && !own(self).is_some_and(|places| self.start(id, places, now))
             {
                 poor.push(task);
+            } else if self.is_wanted(&task) {
+                // What others must be near has begun: all are asked again.
+                tried.clear();
+                poor.clear();
             }
         }
     }
@@ -477,6 +481,8 @@ fn same_line(a: &Task, b: &Task) -> bool {
             == (b.pool, b.needs, b.members, b.spread, b.priority)
             && a.labels == b.labels
             && a.preferred == b.preferred
+            && (&a.excluded, &a.tags) == (&b.excluded, &b.tags)
+            && (&a.affinity, &a.anti_affinity) == (&b.affinity, &b.anti_affinity)
     };
     a.account == b.account
         && same(&a.spec, &b.spec)
