@@ -195,6 +195,8 @@ pub struct JobSpec {
     /// Each member starts only on a node where no job with any of these tags runs. At most 64.
     /// Members of one gang are not judged by each other.
     pub anti_affinity: Vec<String>,
+    /// Where its data lies, for the strategy `near_data`.
+    pub near: Option<Near>,
     /// Longest run; `None` is unbounded.
     pub limit: Option<Span>,
     /// Work between two checkpoints; `None` means all work is lost on eviction, zero none.
@@ -225,6 +227,7 @@ impl Default for JobSpec {
             tags: Vec::new(),
             affinity: Vec::new(),
             anti_affinity: Vec::new(),
+            near: None,
             limit: None,
             checkpoint: None,
             budget: None,
@@ -234,6 +237,15 @@ impl Default for JobSpec {
             task: Task::default(),
         }
     }
+}
+
+/// Where a job's data lies.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Near {
+    /// On this node.
+    Node(NodeId),
+    /// In this zone, on no node in particular: 1 to 253 bytes.
+    Zone(String),
 }
 
 /// A label the node must have, with one of these values.

@@ -5,7 +5,7 @@
 //! resulting groups autoclusters). A [`Job`] is one accepted request on its way.
 
 use crate::bundle::{Bundle, Needs};
-use crate::command::{JobSpec, LabelNeed};
+use crate::command::{JobSpec, LabelNeed, Near};
 use crate::config::{Preemption, Scheduling};
 use crate::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, PoolId, ShapeId, Table};
 use crate::tags::Tags;
@@ -39,6 +39,8 @@ pub struct Shape {
     pub affinity: Vec<String>,
     /// Tags of which none may run on a member's node.
     pub anti_affinity: Vec<String>,
+    /// Where its jobs' data lies, for the strategy `near_data`.
+    pub near: Option<Near>,
     /// Whose nodes come first under `local_first`; `None` under other strategies.
     pub home: Option<AccountId>,
 }
@@ -62,6 +64,7 @@ impl Shape {
             tags: sorted(&spec.tags),
             affinity: sorted(&spec.affinity),
             anti_affinity: sorted(&spec.anti_affinity),
+            near: spec.near.clone(),
             home,
         }
     }

@@ -186,8 +186,11 @@ fn draw_company(seed: u64, nodes: &[NodeSpec], jobs: &mut [JobRecord]) {
         let excluded = nodes.get(usize::try_from(dice.below(nodes.len() as u64)).unwrap_or(0));
         let excluded = excluded.filter(|_| nodes.len() > 2 && dice.one_in(8));
         let excluded = excluded.map(|node| node.name.clone()).into_iter().collect();
-        let extra = job.extra.take().unwrap_or_default();
-        job.extra = Some(Box::new(JobExtra { tags, affinity, anti_affinity, excluded, ..*extra }));
+        let near = dice.pick(&["n0", "n1", "east"]).filter(|_| dice.one_in(2));
+        let near = near.map(str::to_owned);
+        let extra = *job.extra.take().unwrap_or_default();
+        let extra = JobExtra { tags, affinity, anti_affinity, excluded, near, ..extra };
+        job.extra = Some(Box::new(extra));
     }
 }
 

@@ -4,7 +4,7 @@
 //! decides. All amounts are integers already: a generator rounds each sample at once.
 
 use gridcore::bundle::Needs;
-use gridcore::command::{JobSpec, LabelNeed};
+use gridcore::command::{JobSpec, LabelNeed, Near};
 use gridcore::ids::{NodeId, PoolId};
 use gridcore::units::{BasisPoints, MicroAtp, Priority, Span, Time};
 
@@ -76,6 +76,8 @@ impl JobRecord {
             }
             (spec.tags, spec.affinity) = (extra.tags.clone(), extra.affinity.clone());
             spec.anti_affinity = extra.anti_affinity.clone();
+            let near = |name: &String| find(name).map_or(Near::Zone(name.clone()), Near::Node);
+            spec.near = extra.near.as_ref().map(near);
             spec.spread = extra.spread;
             spec.budget = extra.budget;
             spec.vacate = extra.vacate;
@@ -100,6 +102,8 @@ pub struct JobExtra {
     pub affinity: Vec<String>,
     /// Tags of which none may run on a member's node.
     pub anti_affinity: Vec<String>,
+    /// The node where its data lies, or the zone.
+    pub near: Option<String>,
     /// Whether no two members may share a node.
     pub spread: bool,
     /// Most credit it may cost.

@@ -7,7 +7,7 @@ use crate::cluster::{Cluster, hardware, load};
 use crate::text;
 use crate::world::{Checks, Work, World};
 use gridcore::bundle::Bundle;
-use gridcore::command::{LabelNeed, Outcome, Report, Request, Sample};
+use gridcore::command::{LabelNeed, Near, Outcome, Report, Request, Sample};
 use gridcore::config::{
     Backfill, BackfillOrder, Exhaustion, Lend, NodeSpec, Order, Policy, Rules, Strategy,
 };
@@ -142,6 +142,7 @@ fn node(cluster: &Cluster, line: &Line<'_>) -> Result<NodeSpec, String> {
     spec.pool = PoolId::new(at(pools, "pool")?);
     if let Some(zone) = line.values.get("zone") {
         spec.labels.insert(String::from("zone"), String::from(*zone));
+        spec.zone = String::from(*zone);
     }
     if let Some(gpus) = line.number("share_gpu")? {
         spec.share_max.gpu = MilliGpus::new(gpus * 1_000);
@@ -203,6 +204,7 @@ fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
             "conservative" => rules.balance.policy = Policy::Conservative,
             "first_fit" => rules.scheduling.strategy = Strategy::FirstFit,
             "best_fit" => rules.scheduling.strategy = Strategy::BestFit,
+            "near_data" => rules.scheduling.strategy = Strategy::NearData,
             "worst_fit" => rules.scheduling.strategy = Strategy::WorstFit,
             other => return Err(format!("{other} is no rule")),
         }
@@ -372,6 +374,11 @@ impl Play {
         for name in list("without") {
             spec.excluded.push(self.node(name)?);
         }
+        let near = |name: &&str| {
+            let node = self.node(name);
+            node.map_or_else(|_| Near::Zone(String::from(*name)), Near::Node)
+        };
+        spec.near = line.values.get("near").map(near);
         spec.tags.extend(list("is").map(String::from));
         spec.affinity.extend(list("with").map(String::from));
         spec.anti_affinity.extend(list("apart").map(String::from));

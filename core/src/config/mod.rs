@@ -103,6 +103,9 @@ pub struct NodeSpec {
     pub gpus: Vec<Bytes>,
     /// Labels that jobs may ask for.
     pub labels: BTreeMap<String, String>,
+    /// Which part of the network it is in, at most 253 bytes: near to what is in the same. Empty is
+    /// near to itself only.
+    pub zone: String,
     /// Whether nobody but the pool uses it: no buffer, gates, growth limit or offer expiry.
     pub dedicated: bool,
     /// Whether it may lend at all.
@@ -124,6 +127,7 @@ impl NodeSpec {
             capacity,
             gpus: Vec::new(),
             labels: BTreeMap::new(),
+            zone: String::new(),
             dedicated: true,
             can_share: true,
             share_max: Bundle::from_amounts([u64::MAX; crate::bundle::DIMENSIONS]),

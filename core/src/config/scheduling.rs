@@ -88,6 +88,9 @@ pub enum Strategy {
     Fgd,
     /// The borrower's own nodes before others, then the least left over.
     LocalFirst,
+    /// The node nearest to a job's data in the network (the same, then the same zone), then the
+    /// least left over.
+    NearData,
 }
 
 /// Who goes next (RULES.md section 5).

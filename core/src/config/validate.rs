@@ -225,6 +225,8 @@ impl Config {
         if usize::try_from(node.pool.get()).map_or(true, |i| i >= self.pools.len()) {
             return dangling("pool", node.pool.get());
         }
+        let zone = node.zone.len();
+        range("nodes.zone", zone as u64, zone <= 253, "at most 253 bytes")?;
         let gpus = node.gpus.len();
         range("nodes.gpus", gpus as u64, gpus <= GPUS_MAX, "at most 64")?;
         let milli = node.capacity.gpu.get();

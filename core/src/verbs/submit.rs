@@ -5,7 +5,7 @@ use super::release::begin_release;
 use super::waiting::{dequeue, enqueue};
 use crate::bundle::{Bundle, GPUS_MAX};
 use crate::canary::{Canary, planted};
-use crate::command::{Command, JobSpec, Reply, Report};
+use crate::command::{Command, JobSpec, Near, Reply, Report};
 use crate::config::{JOBS_MAX, MEMBERS_MAX, Rules, Strategy};
 use crate::deny::{Denied, first_short};
 use crate::effect::{Effect, EvictionReason, FinalState, JobEnd};
@@ -324,7 +324,11 @@ fn check_spec(state: &State, account: AccountId, spec: &JobSpec) -> Result<(), D
     if state.pools.find(spec.pool).is_none() {
         return Err(Denied::NoPool(spec.pool));
     }
-    let mut named = spec.preferred.iter().chain(&spec.excluded);
+    let data = match &spec.near {
+        Some(Near::Node(node)) => Some(node),
+        Some(Near::Zone(_)) | None => None,
+    };
+    let mut named = spec.preferred.iter().chain(&spec.excluded).chain(data);
     if let Some(node) = named.find(|node| state.nodes.find(**node).is_none()) {
         return Err(Denied::NoNode(*node));
     }
@@ -393,9 +397,13 @@ fn check_company(spec: &JobSpec) -> Result<(), Denied> {
             return Err(Denied::Range { what: what.into(), value: len as u64, range });
         }
     }
-    let words = spec.tags.iter().chain(&spec.affinity).chain(&spec.anti_affinity);
+    let zone = match &spec.near {
+        Some(Near::Zone(zone)) => Some(zone),
+        Some(Near::Node(_)) | None => None,
+    };
+    let words = spec.tags.iter().chain(&spec.affinity).chain(&spec.anti_affinity).chain(zone);
     if let Some(len) = words.map(String::len).find(|len| !(1..=253).contains(len)) {
-        let (what, range) = ("tag length".into(), "1 to 253".into());
+        let (what, range) = ("length of a tag or zone".into(), "1 to 253".into());
         return Err(Denied::Range { what, value: len as u64, range });
     }
     Ok(())

@@ -72,6 +72,9 @@ pub(super) struct JobArgs {
     /// Only where no job with any of these tags runs, with commas.
     #[arg(long, value_delimiter = ',')]
     anti_affinity: Vec<String>,
+    /// The node where its data lies, or the zone, for the strategy near_data.
+    #[arg(long)]
+    near: Option<String>,
     /// How many members start together.
     #[arg(long)]
     gang: Option<u16>,
@@ -309,6 +312,7 @@ impl JobArgs {
             tags: self.tags.clone(),
             affinity: self.affinity.clone(),
             anti_affinity: self.anti_affinity.clone(),
+            near: self.near.clone(),
             gang: self.gang.map(|count| GangRequest { count }),
             budget_atp: self.budget.clone(),
             vacate_seconds: self.vacate.clone(),

@@ -67,6 +67,9 @@ pub struct JobRequest {
     /// Each member only where no job with any of these tags runs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub anti_affinity: Vec<String>,
+    /// The node where its data lies, or the zone, for the strategy `near_data`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub near: Option<String>,
     /// Several members that start together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gang: Option<GangRequest>,

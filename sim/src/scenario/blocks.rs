@@ -173,6 +173,7 @@ pub enum StrategyName {
     Random,
     Fgd,
     LocalFirst,
+    NearData,
 }
 
 /// The orders of the queue.

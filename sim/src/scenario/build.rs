@@ -216,6 +216,7 @@ fn node_spec(key: &str, said: &file::Node, resources: &[String]) -> Result<NodeS
     spec = spec.with_gpus(said.gpus, gib(&sub("gpu_memory_gb"), said.gpu_memory_gb)?);
     spec.dedicated = said.owner_use == file::OwnerUse::None;
     spec.labels.clone_from(&said.labels);
+    spec.zone.clone_from(&said.zone);
     if let Some(model) = &said.gpu_model {
         spec.labels.insert("gpu_model".to_owned(), model.clone());
     }

@@ -141,6 +141,8 @@ pub struct Node {
     pub resources: BTreeMap<String, u64>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// Which part of the network it is in: near to what is in the same.
+    pub zone: String,
     /// `shared` with its owner, or `none`.
     pub owner_use: OwnerUse,
     /// Its own limits.
@@ -378,6 +380,8 @@ pub struct Job {
     pub affinity: Vec<String>,
     /// Each member only where no job with any of these tags runs.
     pub anti_affinity: Vec<String>,
+    /// The node where its data lies, or the zone, for the strategy `near_data`.
+    pub near: Option<String>,
     /// Several members that start together.
     pub gang: Option<Gang>,
     /// Most it may cost.

@@ -2,7 +2,7 @@
 
 use crate::cluster::needs_of;
 use crate::world::Work;
-use gridcore::command::{JobSpec, LabelNeed};
+use gridcore::command::{JobSpec, LabelNeed, Near};
 use gridcore::ids::{NodeId, PoolId};
 use gridcore::units::{MicroAtp, Priority, Span};
 use proptest::option;
@@ -63,6 +63,8 @@ pub fn job() -> impl Strategy<Value = JobSpec> {
             7 => spec.preferred.push(NodeId::new(77)),
             8 | 9 => spec.excluded.push(NodeId::new(u32::from(n % 8))),
             10..16 => company(&mut spec, n),
+            16 | 17 => spec.near = Some(Near::Node(NodeId::new(u32::from(n % 8)))),
+            18 => spec.near = Some(Near::Zone(String::from("z1"))),
             _ => {}
         }
         spec

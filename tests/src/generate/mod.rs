@@ -318,6 +318,7 @@ fn node(profile: Profile) -> impl Strategy<Value = NodeSpec> {
         spec.capacity.custom[0] = license;
         (spec.owner, spec.pool) = (AccountId::new(owner), PoolId::new(pool));
         spec.labels.insert(String::from("zone"), format!("z{zone}"));
+        spec.zone = if zone == 0 { String::new() } else { format!("z{zone}") };
         spec.dedicated = !(profile.owners && owned);
         spec.can_share = odd != 0;
         spec.priority = if odd % 5 == 1 { 2_000 } else { 1_000 };

@@ -35,6 +35,7 @@ fn places() -> impl Strategy<Value = Place> {
         Just(Place::Random),
         Just(Place::Fgd),
         Just(Place::LocalFirst),
+        Just(Place::NearData),
     ]
 }
 

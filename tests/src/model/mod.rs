@@ -483,6 +483,7 @@ fn same_line(a: &Task, b: &Task) -> bool {
             && a.preferred == b.preferred
             && (&a.excluded, &a.tags) == (&b.excluded, &b.tags)
             && (&a.affinity, &a.anti_affinity) == (&b.affinity, &b.anti_affinity)
+            && a.near == b.near
     };
     a.account == b.account
         && same(&a.spec, &b.spec)

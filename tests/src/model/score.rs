@@ -2,6 +2,7 @@
 
 use super::{Host, Leaving, Model, Task};
 use gridcore::bundle::{Bundle, Needs};
+use gridcore::command::Near;
 use gridcore::config::Strategy;
 use gridcore::ids::NodeId;
 
@@ -32,6 +33,18 @@ impl Model {
             && self.bears(i, task)
             && amounts.into_iter().all(|(need, free)| need <= free)
             && self.tightest(NodeId::new(u32::try_from(i).unwrap_or(0)), &task.spec.needs).is_some()
+    }
+
+    /// How far a node is from a task's data.
+    fn distance(&self, node: NodeId, task: &Task) -> i64 {
+        let zone = |node: NodeId| &self.config.nodes[node.get() as usize].zone;
+        let near = match &task.spec.near {
+            Some(Near::Node(data)) if *data == node => return 0,
+            Some(Near::Node(data)) => zone(*data),
+            Some(Near::Zone(zone)) => zone,
+            None => return 0,
+        };
+        if near == zone(node) && !near.is_empty() { 1 } else { 2 }
     }
 
     /// Whether what runs on a node lets a task start there.
@@ -104,6 +117,7 @@ impl Model {
             Strategy::BestFit => tight,
             Strategy::WorstFit => -tight,
             Strategy::LocalFirst => tight + if own { 100_000 } else { 0 },
+            Strategy::NearData => tight - 100_000 * self.distance(node, task),
             Strategy::DotProduct => {
                 let (a, aa) =
                     (i128::from(free_cpu) * i128::from(needs.cpu.get()), i128::from(cpu_max));

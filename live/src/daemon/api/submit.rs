@@ -9,7 +9,7 @@ use crate::program::Program;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use gridcore::command::{Command, JobSpec, Numbered, Reply, Request as Asked};
+use gridcore::command::{Command, JobSpec, Near, Numbered, Reply, Request as Asked};
 use gridcore::deny::Denied;
 use gridcore::grid::Grid;
 use gridcore::ids::{AccountId, JobId, PoolId};
@@ -250,5 +250,9 @@ fn spec_of(keys: &JobKeys, state: &gridcore::state::State) -> Result<(AccountId,
         pool.ok_or_else(|| format!("Pool {} not found", keys.pool.as_deref().unwrap_or("")))?;
     let find = |name: &str| node_named(state, name);
     let spec = record.spec(pool, find).map_err(|name| format!("node {name:?} not found"))?;
+    if let Some(Near::Zone(zone)) = &spec.near {
+        let known = !zone.is_empty() && state.nodes.iter().any(|(_, node)| node.spec.zone == *zone);
+        known.then_some(()).ok_or_else(|| format!("node or zone {zone:?} not found"))?;
+    }
     Ok((account, spec))
 }
