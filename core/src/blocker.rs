@@ -107,6 +107,11 @@ pub enum Blocker {
         /// How many.
         nodes: u32,
     },
+    /// What must run beside it does not run on some suitable nodes, or what must not does.
+    Affinity {
+        /// How many.
+        nodes: u32,
+    },
     /// Victims would make room but have not run long enough.
     MinRuntimeProtected {
         /// How many leases.
@@ -137,6 +142,7 @@ impl Blocker {
             Self::NodeDraining { .. } => "NodeDraining",
             Self::NodeUnreachable { .. } => "NodeUnreachable",
             Self::WaitingForReclaim { .. } => "WaitingForReclaim",
+            Self::Affinity { .. } => "Affinity",
             Self::MinRuntimeProtected { .. } => "MinRuntimeProtected",
         }
     }
@@ -200,6 +206,9 @@ impl core::fmt::Display for Blocker {
             Self::NodeUnreachable { nodes } => write!(f, "{nodes} suitable nodes are not heard"),
             Self::WaitingForReclaim { nodes } => {
                 write!(f, "owners are taking {nodes} suitable nodes back")
+            }
+            Self::Affinity { nodes } => {
+                write!(f, "what runs on {nodes} suitable nodes keeps it away from them")
             }
             Self::MinRuntimeProtected { leases } => {
                 write!(f, "{leases} leases could make room and have not run long enough yet")

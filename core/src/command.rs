@@ -184,6 +184,19 @@ pub struct JobSpec {
     pub labels: Vec<LabelNeed>,
     /// Nodes to take before any other.
     pub preferred: Vec<NodeId>,
+    /// Nodes never to take, at most 64.
+    pub excluded: Vec<NodeId>,
+    /// What the job is, for those that want to be near it or away from it: at most 64 words of at
+    /// most 253 bytes.
+    pub tags: Vec<String>,
+    /// Each member starts only on a node where a job with each of these tags runs. One that carries
+    /// a tag itself may start anywhere while nothing with that tag runs in its pool. At most 64.
+    pub affinity: Vec<String>,
+    /// Each member starts only on a node where no job with any of these tags runs. At most 64.
+    /// Members of one gang are not judged by each other.
+    pub anti_affinity: Vec<String>,
+    /// Where its data lies, for the strategy `near_data`.
+    pub near: Option<Near>,
     /// Longest run; `None` is unbounded.
     pub limit: Option<Span>,
     /// Work between two checkpoints; `None` means all work is lost on eviction, zero none.
@@ -220,6 +233,11 @@ impl Default for JobSpec {
             spread: false,
             labels: Vec::new(),
             preferred: Vec::new(),
+            excluded: Vec::new(),
+            tags: Vec::new(),
+            affinity: Vec::new(),
+            anti_affinity: Vec::new(),
+            near: None,
             limit: None,
             checkpoint: None,
             restart: Span::ZERO,
@@ -233,6 +251,15 @@ impl Default for JobSpec {
             task: Task::default(),
         }
     }
+}
+
+/// Where a job's data lies.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Near {
+    /// On this node.
+    Node(NodeId),
+    /// In this zone, on no node in particular: 1 to 253 bytes.
+    Zone(String),
 }
 
 /// A label the node must have, with one of these values.

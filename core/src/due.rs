@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 /// What a timer is for, in the order in which timers of one instant fire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Due {
+    /// A quantum of the order `karma` ends: what was held in it is counted before limits free it.
+    Quantum,
     /// A lease reaches its limit.
     Limit(LeaseId),
     /// Half of a lease's term has passed: it may be renewed.

@@ -9,7 +9,7 @@ use crate::charges;
 use crate::config::Backfill;
 use crate::ids::{JobId, NodeId, PoolId};
 use crate::jobs::{Job, JobState, STARVING, Shape};
-use crate::placement::{members_on, suits};
+use crate::placement::{bears, members_on, suits};
 use crate::preempt::{Loans, Right, is_within_quota};
 use crate::queue::Rank;
 use crate::shadow::{Shadow, end_of};
@@ -25,6 +25,7 @@ struct Survey {
     draining: u32,
     reclaiming: u32,
     closed: u32,
+    apart: u32,
     fit: u32,
     short: BTreeMap<Dimension, u32>,
     nearest: Option<(usize, u64, NodeId, Dimension)>,
@@ -110,6 +111,8 @@ fn survey(state: &State, shape: &Shape) -> Survey {
         }
         let node = &state.nodes[id];
         survey.suitable += 1;
+        let bears = bears(state, shape, id);
+        survey.apart += u32::from(!bears);
         if !node.up || node.silent {
             survey.down += 1;
         } else if node.draining.is_some() {
@@ -118,10 +121,10 @@ fn survey(state: &State, shape: &Shape) -> Survey {
             survey.reclaiming += 1;
         } else if !node.takes_work(state.now) {
             survey.closed += 1;
-        } else if node.fits(&shape.needs, &bundle) {
-            survey.fit += if shape.spread { 1 } else { members_on(node.clone(), shape) };
-        } else {
+        } else if !node.fits(&shape.needs, &bundle) {
             survey.note_short(state, shape, id);
+        } else if bears {
+            survey.fit += if shape.spread { 1 } else { members_on(node.clone(), shape) };
         }
     }
     survey
@@ -164,6 +167,7 @@ fn room_blockers(state: &State, job: &Job, shape: &Shape, survey: &Survey) -> Ve
         (survey.draining, Blocker::NodeDraining { nodes: survey.draining }),
         (survey.down, Blocker::NodeUnreachable { nodes: survey.down }),
         (survey.reclaiming, Blocker::WaitingForReclaim { nodes: survey.reclaiming }),
+        (survey.apart, Blocker::Affinity { nodes: survey.apart }),
     ];
     out.extend(states.into_iter().filter(|(n, _)| *n > 0).map(|(_, blocker)| blocker));
     if survey.fit > 0 {
@@ -265,6 +269,7 @@ fn held_back(state: &State, shadow: &Shadow, job: &Job) -> Option<JobId> {
         suits(state, shape, *id)
             && node.takes_work(state.now)
             && node.fits(&shape.needs, &shape.needs.bundle())
+            && bears(state, shape, *id)
     };
     let pool = &state.pools[shape.pool];
     let nodes: Vec<NodeId> = pool.nodes.iter().copied().filter(fits).collect();

@@ -118,6 +118,7 @@ impl Grid {
 fn run_due(work: &mut Work<'_>) {
     while let Some((_, due)) = work.state.timers.pop(work.state.now) {
         match due {
+            Due::Quantum => work.close_quantum(),
             Due::Limit(lease) => work.limit_reached(lease),
             Due::Renew(lease) => work.half_term(lease),
             Due::TermEnd(lease) => work.end_term(lease),

@@ -50,6 +50,8 @@ struct Candidates {
     suitable: Vec<bool>,
     /// How far the log has been read.
     read: usize,
+    /// Which tags that it must be near the shape may begin: see [`Shape::begins`].
+    begins: u64,
     /// The score of each node, or [`NONE`].
     scores: Table<NodeId, i64>,
     order: BTreeSet<Place>,
@@ -65,6 +67,8 @@ struct Candidates {
 struct Soonest {
     /// How far the log has been read.
     read: usize,
+    /// As of [`Candidates`].
+    begins: u64,
     times: Table<NodeId, Option<(Time, u32)>>,
     order: BTreeSet<(Time, u32, u32)>,
 }
@@ -124,13 +128,17 @@ impl Index {
         let end = self.dropped + self.log.len();
         let shape = &state.shapes[id];
         let Self { scorer, shapes, log, dropped, ranks, .. } = self;
+        let begins = shape.begins(&state.pools[shape.pool].tags);
         let candidates = shapes.entry(id).or_insert_with(|| {
             let mut new = Candidates::new(state, shape, scorer.is_random());
+            new.begins = begins;
             new.score_all(state, scorer, shape, ranks);
             new.read = end;
             new
         });
-        if candidates.read < *dropped {
+        // The first of its kind in the pool, or the last that left it, matters on every node.
+        let other = core::mem::replace(&mut candidates.begins, begins) != begins;
+        if other || candidates.read < *dropped {
             candidates.score_all(state, scorer, shape, ranks);
         } else {
             for node in log.iter().skip(candidates.read - *dropped) {
@@ -147,13 +155,14 @@ impl Index {
         self.refresh(state, id);
         let end = self.dropped + self.log.len();
         let Self { shapes, log, dropped, ranks, by_rank, .. } = self;
-        let Candidates { suitable, soonest, .. } = shapes.get_mut(&id)?;
+        let Candidates { suitable, soonest, begins, .. } = shapes.get_mut(&id)?;
         let shape = &state.shapes[id];
         let found = |node: NodeId| {
             let suits = suitable.get(node.index()).copied().unwrap_or(false);
             if suits { earliest(state, shape, node) } else { None }
         };
-        let all = soonest.as_ref().is_none_or(|soonest| soonest.read < *dropped);
+        let stale = |soonest: &Soonest| soonest.read < *dropped || soonest.begins != *begins;
+        let all = soonest.as_ref().is_none_or(stale);
         let soonest = soonest.get_or_insert_with(|| Soonest::new(ranks));
         if all {
             ranks.iter().for_each(|(node, rank)| soonest.set(node, *rank, found(node)));
@@ -162,7 +171,7 @@ impl Index {
                 soonest.set(*node, ranks[*node], found(*node));
             }
         }
-        soonest.read = end;
+        (soonest.read, soonest.begins) = (end, *begins);
         let (at, _, rank) = soonest.order.first()?;
         Some((*at, *by_rank.get(*rank as usize)?))
     }
@@ -233,7 +242,7 @@ impl Soonest {
         for _ in ranks.iter() {
             times.push(None);
         }
-        Self { read: 0, times, order: BTreeSet::new() }
+        Self { read: 0, begins: 0, times, order: BTreeSet::new() }
     }
 
     fn set(&mut self, node: NodeId, rank: u32, found: Option<(Time, u32)>) {
@@ -262,6 +271,7 @@ impl Candidates {
             bundle: shape.needs.bundle(),
             suitable,
             read: 0,
+            begins: 0,
             scores,
             order: BTreeSet::new(),
             bits: alloc::vec![0; words],
@@ -287,7 +297,9 @@ impl Candidates {
             return;
         }
         let node = &state.nodes[id];
-        let fits = node.takes_work(state.now) && node.fits(&shape.needs, &self.bundle);
+        let fits = node.takes_work(state.now)
+            && node.fits(&shape.needs, &self.bundle)
+            && shape.bears(&node.tags, self.begins);
         let new = if fits { scorer.score(node, id, shape) } else { NONE };
         let old = self.scores[id];
         if new == old {

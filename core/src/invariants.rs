@@ -13,6 +13,7 @@ use crate::ids::{JobId, LeaseId, NodeId};
 use crate::jobs::JobState;
 use crate::leases::{Lease, LeaseState};
 use crate::state::State;
+use crate::tags::Tags;
 use crate::units::PerMille;
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -59,12 +60,14 @@ pub fn check(state: &State) -> Vec<Breach> {
     for (id, pool) in state.pools.iter() {
         let holding =
             |l: &&Lease| l.state != LeaseState::Released && state.shapes[l.shape].pool == id;
-        let mut sum = Bundle::ZERO;
+        let (mut sum, mut tags) = (Bundle::ZERO, Tags::default());
         for lease in state.leases.values().filter(holding) {
             for _ in lease.members.iter().filter(|m| !lease.gone.contains(&m.node)) {
                 sum.add(&lease.needs.bundle());
+                tags.enter(&state.shapes[lease.shape].tags);
             }
         }
+        out.need(20, tags == pool.tags, || format!("{id}: {tags:?} run, {:?} counted", pool.tags));
         out.need(32, sum == pool.leased, || {
             format!("{id}: {sum:?} leased, {:?} counted", pool.leased)
         });
@@ -74,6 +77,7 @@ pub fn check(state: &State) -> Vec<Breach> {
     }
     let names: BTreeSet<&String> = state.pools.iter().map(|(_, pool)| &pool.spec.name).collect();
     out.need(26, names.len() == state.pools.len(), || String::from("two pools share a name"));
+    out.need(33, state.karma.is_balanced(), || String::from("credits to borrow with are lost"));
     let stuck = state.leases.values().filter(|lease| lease.stuck);
     for lease in stuck.filter(|lease| lease.state == LeaseState::Active) {
         out.need(20, false, || format!("{} was killed and still counts as running", lease.id));
@@ -82,7 +86,7 @@ pub fn check(state: &State) -> Vec<Breach> {
     out.need(29, strays.is_empty(), || format!("jobs that are nowhere: {strays:?}"));
     // A lease has at most three timers, a node four, a claim one; a pool one per waiting retry.
     let most = 3 * state.leases.len() + 4 * state.nodes.len() + state.claims.len();
-    let most = most + 16 * state.pools.len() + 4 * state.jobs.len();
+    let most = most + 16 * state.pools.len() + 4 * state.jobs.len() + 1;
     out.need(48, state.timers.len() <= most, || format!("{} timers", state.timers.len()));
     out.0
 }
@@ -125,12 +129,13 @@ fn check_ledger(state: &State, out: &mut Breaches) {
 /// Invariants 20 and 24: the counts of a node equal the sum over its leases and claims.
 fn check_counts(state: &State, id: NodeId, out: &mut Breaches) {
     let node = &state.nodes[id];
-    let (mut leased, mut claimed) = (Bundle::ZERO, Bundle::ZERO);
+    let (mut leased, mut claimed, mut tags) = (Bundle::ZERO, Bundle::ZERO, Tags::default());
     let mut used: Vec<(u64, u64, u32)> = node.gpus.iter().map(|_| (0, 0, 0)).collect();
     for lease in state.leases.values().filter(|l| l.state != LeaseState::Released) {
         let here = |m: &&crate::leases::Member| m.node == id && !lease.gone.contains(&id);
         for member in lease.members.iter().filter(here) {
             leased.add(&lease.needs.bundle());
+            tags.enter(&state.shapes[lease.shape].tags);
             for (i, slot) in
                 used.iter_mut().enumerate().filter(|(i, _)| member.devices & 1 << i != 0)
             {
@@ -149,6 +154,7 @@ fn check_counts(state: &State, id: NodeId, out: &mut Breaches) {
     out.need(20, leased == node.leased, || {
         format!("{id}: {leased:?} leased, {:?} counted", node.leased)
     });
+    out.need(20, tags == node.tags, || format!("{id}: {tags:?} run, {:?} counted", node.tags));
     out.need(20, claimed == node.claimed, || format!("{id}: claims differ"));
     for (i, (gpu, (share, memory, exclusive))) in node.gpus.iter().zip(used).enumerate() {
         let counted = u64::from(gpu.used.get()) == share && gpu.memory_used.get() == memory;
@@ -252,8 +258,37 @@ fn check_granted(before: &State, after: &State, id: LeaseId, out: &mut Breaches)
         out.need(22, node.up, || format!("{id} starts on a node that is down"));
         let dedicated = node.spec.dedicated || node.load.is_some();
         out.need(22, dedicated, || format!("{id} starts on a node that is unknown"));
+        check_company(before, after, (lease, member.node), out);
         let own = node.spec.owner == lease.account && lease.members.len() == 1;
         out.need(14, !own || lease.hold.is_none(), || format!("{id} to oneself holds credit"));
+    }
+}
+
+/// A new lease has what it must be near on a node, or is the first of its kind in the pool, and
+/// nothing there that it avoids. Leases that are younger than it came later.
+fn check_company(before: &State, after: &State, at: (&Lease, NodeId), out: &mut Breaches) {
+    let (lease, node) = at;
+    let shape = &after.shapes[lease.shape];
+    let older = |state: &State, on: Option<NodeId>, tag: &String| {
+        state.leases.values().any(|other| {
+            let here = |m: &crate::leases::Member| {
+                on.is_none_or(|node| m.node == node) && !other.gone.contains(&m.node)
+            };
+            let row = &state.shapes[other.shape];
+            other.id < lease.id
+                && other.state != LeaseState::Released
+                && row.pool == shape.pool
+                && row.tags.contains(tag)
+                && other.members.iter().any(here)
+        })
+    };
+    let beside = shape.anti_affinity.iter().find(|tag| older(after, Some(node), tag));
+    out.need(27, beside.is_none(), || format!("{} avoids {beside:?} on {node}", lease.id));
+    for tag in &shape.affinity {
+        let near = older(after, Some(node), tag) || older(before, Some(node), tag);
+        let first = shape.tags.contains(tag) && !older(after, None, tag);
+        // What came and went within the entry is not seen: a gang that it belonged to ended.
+        out.need(27, near || first, || format!("{} is not near {tag} on {node}", lease.id));
     }
 }
 
@@ -296,6 +331,9 @@ fn is_as_good(state: &State, lease: &Lease, id: JobId, reserved: bool) -> bool {
     let shorter = end(job.limit) <= end(state.job(lease.job).limit);
     let alike = shape.needs.gpus == lease.needs.gpus;
     let smaller = alike && shape.needs.bundle().fits_in(&lease.needs.bundle());
+    // Nor is it more that somebody with a place avoids.
+    let tags = &state.shapes[lease.shape].tags;
+    let smaller = smaller && shape.tags.iter().all(|tag| tags.contains(tag));
     let scheduling = &state.rules.scheduling;
     let starves = scheduling.backfill == Backfill::Greedy && scheduling.starvation_after.is_some();
     let keeps = reserved || scheduling.backfill.reservations() > 0 || starves;
@@ -319,9 +357,12 @@ fn would_fit(state: &State, lease: &Lease, node: NodeId, id: JobId) -> bool {
     }
     let mut without = state.nodes[node].clone();
     for member in lease.members.iter().filter(|m| m.node == node) {
-        without.give_back(lease.id, &lease.needs, member.devices);
+        let tags = &state.shapes[lease.shape].tags;
+        without.give_back(lease.id, (&lease.needs, tags), member.devices);
     }
-    without.takes_work(state.now) && without.fits(&shape.needs, &shape.needs.bundle())
+    // What it must be near may have begun only after the other.
+    let near = shape.affinity.is_empty() && shape.bears(&without.tags, 0);
+    near && without.takes_work(state.now) && without.fits(&shape.needs, &shape.needs.bundle())
 }
 
 /// Invariants 30 and 31: who was told to leave for another job had run long enough, and every

@@ -5,12 +5,14 @@
 //! resulting groups autoclusters). A [`Job`] is one accepted request on its way.
 
 use crate::bundle::{Bundle, Needs};
-use crate::command::{JobSpec, LabelNeed};
+use crate::command::{JobSpec, LabelNeed, Near};
 use crate::config::{Preemption, Scheduling};
 use crate::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, PoolId, ShapeId, Table};
+use crate::tags::Tags;
 use crate::units::{MicroAtp, Priority, Span, Time};
 use crate::wire::Task;
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -29,11 +31,68 @@ pub struct Shape {
     pub labels: Vec<LabelNeed>,
     /// Nodes to take before any other.
     pub preferred: Vec<NodeId>,
+    /// Nodes never to take.
+    pub excluded: Vec<NodeId>,
+    /// What its jobs are.
+    pub tags: Vec<String>,
+    /// Tags of which each must run on a member's node; see [`JobSpec::affinity`].
+    pub affinity: Vec<String>,
+    /// Tags of which none may run on a member's node.
+    pub anti_affinity: Vec<String>,
+    /// Where its jobs' data lies, for the strategy `near_data`.
+    pub near: Option<Near>,
     /// Whose nodes come first under `local_first`; `None` under other strategies.
     pub home: Option<AccountId>,
 }
 
 impl Shape {
+    /// Returns the shape of a job; `home` says whose nodes come first.
+    #[must_use]
+    pub fn new(spec: &JobSpec, home: Option<AccountId>) -> Self {
+        fn sorted<T: Ord + Clone>(list: &[T]) -> Vec<T> {
+            let unique: BTreeSet<T> = list.iter().cloned().collect();
+            unique.into_iter().collect()
+        }
+        Self {
+            pool: spec.pool,
+            needs: spec.needs,
+            members: spec.members,
+            spread: spec.spread,
+            labels: spec.labels.clone(),
+            preferred: spec.preferred.clone(),
+            excluded: sorted(&spec.excluded),
+            tags: sorted(&spec.tags),
+            affinity: sorted(&spec.affinity),
+            anti_affinity: sorted(&spec.anti_affinity),
+            near: spec.near.clone(),
+            home,
+        }
+    }
+
+    /// Returns which of the tags that it must be near it may begin, one bit each: it carries them,
+    /// and nothing with them runs in its pool.
+    #[must_use]
+    pub fn begins(&self, pool: &Tags) -> u64 {
+        let first = |tag: &String| self.tags.contains(tag) && !pool.has(tag);
+        let firsts = self.affinity.iter().enumerate().filter(|(_, tag)| first(tag));
+        firsts.fold(0, |bits, (i, _)| bits | 1 << i)
+    }
+
+    /// Returns whether a member may start beside what runs on a node; `begins` as
+    /// [`Shape::begins`].
+    #[must_use]
+    pub fn bears(&self, here: &Tags, begins: u64) -> bool {
+        let near = |(i, tag): (usize, &String)| here.has(tag) || begins & 1 << i != 0;
+        self.affinity.iter().enumerate().all(near)
+            && !self.anti_affinity.iter().any(|tag| here.has(tag))
+    }
+
+    /// Returns whether it matters to it what runs on its node.
+    #[must_use]
+    pub fn is_choosy(&self) -> bool {
+        !self.affinity.is_empty() || !self.anti_affinity.is_empty()
+    }
+
     /// Returns what all members need together.
     #[must_use]
     pub fn total(&self) -> Bundle {

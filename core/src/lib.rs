@@ -11,9 +11,9 @@
 //! | 7 | [`verbs`] every way in which the state changes |
 //! | 6 | [`placement`] [`index`] where a job goes; [`shadow`] where it could go later; [`preempt`] who makes way; [`rebalance`] what moves; [`charges`] what it costs; [`explain`] why it waits; [`invariants`] what must always hold; [`snapshot`] the state as bytes |
 //! | 5 | [`state`] the tables together |
-//! | 4 | [`nodes`] [`load`] [`offers`] [`jobs`] [`queue`] [`leases`] [`ledger`] [`tariff`] [`due`] [`links`] [`clients`] [`urgent`] |
+//! | 4 | [`nodes`] [`load`] [`offers`] [`jobs`] [`queue`] [`leases`] [`ledger`] [`karma`] [`tariff`] [`due`] [`links`] [`clients`] [`urgent`] |
 //! | 3 | [`config`] [`command`] [`effect`] [`deny`] [`blocker`] [`forecast`] [`pressure`] [`trend`] [`usage`] [`wire`] [`encode`] [`decode`] |
-//! | 2 | [`bundle`] [`rows`] |
+//! | 2 | [`bundle`] [`rows`] [`tags`] |
 //! | 1 | [`units`] [`ids`] [`share`] [`canary`] |
 //!
 //! A module uses only what is below it, or on its own floor without a circle; a test reads this
@@ -43,6 +43,7 @@ pub mod ids;
 pub mod index;
 pub mod invariants;
 pub mod jobs;
+pub mod karma;
 pub mod leases;
 pub mod ledger;
 pub mod links;
@@ -60,6 +61,7 @@ pub mod share;
 pub mod snapshot;
 pub mod state;
 pub mod station;
+pub mod tags;
 pub mod tariff;
 pub mod trend;
 pub mod units;

@@ -8,6 +8,7 @@ use crate::config::{Balance, Gates, Lend, NodeSpec, Offering, Rules};
 use crate::ids::{AccountId, JobId, LeaseId, ShapeId};
 use crate::load::Load;
 use crate::offers::Offer;
+use crate::tags::Tags;
 use crate::units::{BasisPoints, Bytes, MilliCores, MilliGpus, PerMille, Time};
 use crate::wire::Lending;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -77,6 +78,8 @@ pub struct Node {
     pub offer: Option<Offer>,
     /// The leases on it.
     pub leases: BTreeSet<LeaseId>,
+    /// What it runs, by tag.
+    pub tags: Tags,
     /// How many members of each kind of GPU job it runs (see [`GpuNeed::kind`]).
     pub kinds: BTreeMap<u8, u32>,
     /// What is known of its owner's use; `None` until the first sample and after a failure.
@@ -119,6 +122,7 @@ impl Node {
             claimed: Bundle::ZERO,
             offer: None,
             leases: BTreeSet::new(),
+            tags: Tags::default(),
             kinds: BTreeMap::new(),
             load: None,
             idle_since: None,
@@ -211,9 +215,10 @@ impl Node {
         share_of(&self.leased, &self.spec.capacity)
     }
 
-    /// Adds the use of one member to the counts.
-    pub fn take(&mut self, lease: LeaseId, needs: &Needs, devices: u64) {
+    /// Adds the use of one member with these tags to the counts.
+    pub fn take(&mut self, lease: LeaseId, (needs, tags): (&Needs, &[String]), devices: u64) {
         self.leased.add(&needs.bundle());
+        self.tags.enter(tags);
         for gpu in selected(&mut self.gpus, devices) {
             gpu.used = gpu.used.saturating_add(needs.gpus.share);
             gpu.memory_used = gpu.memory_used.saturating_add(needs.gpus.memory);
@@ -224,12 +229,13 @@ impl Node {
         }
     }
 
-    /// Takes the use of one member out of the counts.
+    /// Takes the use of one member with these tags out of the counts.
     ///
     /// # Panics
     /// When more is given back than was taken: our bug.
-    pub fn give_back(&mut self, lease: LeaseId, needs: &Needs, devices: u64) {
+    pub fn give_back(&mut self, lease: LeaseId, (needs, tags): (&Needs, &[String]), devices: u64) {
         self.leased.take(&needs.bundle());
+        self.tags.leave(tags);
         for gpu in selected(&mut self.gpus, devices) {
             assert!(gpu.used >= needs.gpus.share, "a device gives back no more than it lent");
             gpu.used = gpu.used.saturating_sub(needs.gpus.share);

@@ -13,9 +13,10 @@ use crate::index::Index;
 use crate::jobs::{Job, Shape};
 use crate::leases::{Lease, LeaseState, Member};
 use crate::nodes::{Gpu, Node};
-use crate::placement::tightest_of;
+use crate::placement::{bears, tightest_of};
 use crate::shadow::{Shadow, end_behind};
 use crate::state::State;
+use crate::tags::meet;
 use crate::units::Span;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -204,7 +205,7 @@ fn plan_node(
 ) -> Option<NodePlan> {
     let node = &state.nodes[id];
     let fresh = node.spec.dedicated || node.load.is_some();
-    if !node.takes_work(state.now) || !fresh {
+    if !node.takes_work(state.now) || !fresh || !bears(state, shape, id) {
         return None;
     }
     // What fits with some leases gone fits with all: most nodes are ruled out by sums alone, first
@@ -214,7 +215,10 @@ fn plan_node(
         return None;
     }
     let leases = node.leases.iter().map(|lease| state.lease(*lease));
-    let mut eligible: Vec<&Lease> = leases.filter(|l| right.covers(state, loans, l, job)).collect();
+    // What it must be near stays.
+    let wanted = |lease: &Lease| meet(&shape.affinity, &state.shapes[lease.shape].tags);
+    let may = |lease: &&Lease| right.covers(state, loans, lease, job) && !wanted(lease);
+    let mut eligible: Vec<&Lease> = leases.filter(may).collect();
     let mut room = node.free();
     for lease in &eligible {
         let members = lease.members.iter().filter(|member| member.node == id).count() as u64;

@@ -250,6 +250,11 @@ impl Queue {
         self.lines.get(&key).into_iter().flat_map(|line| &line.jobs).copied()
     }
 
+    /// Walks the lines, and how many jobs wait in each.
+    pub fn lines(&self) -> impl Iterator<Item = (LineKey, u64)> {
+        self.lines.iter().map(|(key, line)| (*key, line.jobs.len() as u64))
+    }
+
     /// Returns whether a job waits in a line.
     #[must_use]
     pub fn contains(&self, key: LineKey, job: JobId) -> bool {

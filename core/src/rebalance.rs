@@ -14,7 +14,7 @@ use crate::ids::{LeaseId, NodeId, PoolId};
 use crate::jobs::Job;
 use crate::leases::{Lease, LeaseState, Member};
 use crate::nodes::Node;
-use crate::placement::{suits, tightest};
+use crate::placement::{bears, suits, tightest};
 use crate::preempt::is_at_home;
 use crate::pressure::{Level, weights};
 use crate::shadow::{Shadow, end_behind};
@@ -260,7 +260,8 @@ fn is_worth(state: &State, lease: &Lease, lower: u64, lasts: Span) -> bool {
 /// Returns whether a lease fits on a node now, by hardware, labels and what is free.
 fn fits(state: &State, lease: &Lease, id: NodeId) -> bool {
     let (node, needs): (&Node, &Needs) = (&state.nodes[id], &lease.needs);
-    suits(state, &state.shapes[lease.shape], id) && node.fits(needs, &needs.bundle())
+    let shape = &state.shapes[lease.shape];
+    suits(state, shape, id) && bears(state, shape, id) && node.fits(needs, &needs.bundle())
 }
 
 /// Returns whether a job is on its way from one node to another: it runs and keeps its next place.

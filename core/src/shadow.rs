@@ -12,8 +12,10 @@ use crate::leases::{Claim, Lease, LeaseState};
 use crate::nodes::{Gpu, Node};
 use crate::placement::{suits, tightest_of};
 use crate::state::State;
+use crate::tags::{Tags, meet};
 use crate::units::{PerMille, Span, Time};
 use alloc::collections::BTreeSet;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 /// Returns when what a lease holds is free again, by its limit or its notice; [`Time::MAX`] when
@@ -52,24 +54,29 @@ pub fn end_of(state: &State, start: Time, limit: Option<Span>) -> Time {
 /// The end of all times that somebody may know: only what never ends by a limit is there later.
 const UNKNOWN: Time = Time::from_ms(u64::MAX - 1);
 
-/// What is used of a node: by leases, and on each device.
+/// What is used of a node: by leases, on each device, and by whom where that matters.
 #[derive(Clone, Debug)]
 struct Use {
     leased: Bundle,
     claimed: Bundle,
     gpus: Vec<Gpu>,
+    tags: Tags,
 }
 
 impl Use {
-    /// Returns what is used of a node now; devices only where they matter.
-    fn of(node: &Node, devices: bool) -> Self {
+    /// Returns what is used of a node now; devices and tags only where they matter.
+    fn of(node: &Node, devices: bool, tags: bool) -> Self {
         let gpus = if devices { node.gpus.clone() } else { Vec::new() };
-        Self { leased: node.leased, claimed: node.claimed, gpus }
+        let tags = if tags { node.tags.clone() } else { Tags::default() };
+        Self { leased: node.leased, claimed: node.claimed, gpus, tags }
     }
 
-    /// Takes out what one lease uses on a node.
-    fn end(&mut self, lease: &Lease, node: NodeId) {
+    /// Takes out what one lease uses on a node; its tags only where they matter.
+    fn end(&mut self, state: &State, lease: &Lease, node: NodeId, tags: bool) {
         for member in lease.members.iter().filter(|member| member.node == node) {
+            if tags {
+                self.tags.leave(&state.shapes[lease.shape].tags);
+            }
             self.leased = self.leased.saturating_sub(&lease.needs.bundle());
             for (i, gpu) in self.gpus.iter_mut().enumerate() {
                 if member.devices & 1 << i != 0 {
@@ -150,18 +157,20 @@ pub fn earliest(state: &State, shape: &Shape, id: NodeId) -> Option<(Time, u32)>
     if !node.takes_work(state.now) || !need.fits_in(&total.saturating_sub(&node.claimed)) {
         return None;
     }
-    let devices = shape.needs.gpus.count > 0;
-    let mut used = Use::of(node, devices);
+    let (devices, choosy) = (shape.needs.gpus.count > 0, shape.is_choosy());
+    let mut used = Use::of(node, devices, choosy);
+    let begins = shape.begins(&state.pools[shape.pool].tags);
     let fits = |used: &Use| {
         need.fits_in(&used.free(node))
             && tightest_of(&used.gpus, &node.spec.gpus, shape.needs.gpus).is_some()
+            && shape.bears(&used.tags, begins)
     };
     if fits(&used) {
         return Some((Time::ZERO, 0));
     }
     let mut unknown = 0;
     for (at, lease) in endings(state, node) {
-        used.end(state.lease(lease), id);
+        used.end(state, state.lease(lease), id, choosy);
         unknown += u32::from(at == Time::MAX);
         if fits(&used) {
             return Some((at, unknown));
@@ -179,6 +188,7 @@ struct Kept {
     until: Time,
     needs: Needs,
     count: u32,
+    avoids: Vec<String>,
 }
 
 /// What must not be taken of a node by what is still there at a time.
@@ -191,6 +201,8 @@ struct Slot {
     room: Bundle,
     /// Whether its devices are alike and whole then, used or free, so that any free one will do.
     whole: bool,
+    /// Tags that must not run there then.
+    avoids: Vec<String>,
 }
 
 impl Slot {
@@ -199,7 +211,8 @@ impl Slot {
         let gpus = shape.needs.gpus;
         let sure = gpus.count == 0 || (self.whole && gpus.share == PerMille::WHOLE);
         // Several members may meet on one node.
-        shape.members == 1 && sure && shape.needs.bundle().fits_in(&self.room)
+        let alone = shape.members == 1 && !meet(&self.avoids, &shape.tags);
+        alone && sure && shape.needs.bundle().fits_in(&self.room)
     }
 }
 
@@ -240,13 +253,19 @@ impl Shadow {
             self.search(state, shape, job.limit, state.now)
         };
         let Some((from, places)) = found else { return false };
-        self.jobs.insert(job.id);
-        let (id, from, needs) = (job.id, from.max(state.now), shape.needs);
-        let until = end_of(state, from, job.limit);
-        for (node, count) in places {
-            self.keep_part(state, Kept { job: id, node, from, until, needs, count });
-        }
+        self.keep_parts(state, job, from.max(state.now), &places);
         true
+    }
+
+    /// Keeps these places for a job from a time on.
+    fn keep_parts(&mut self, state: &State, job: &Job, from: Time, places: &Places) {
+        self.jobs.insert(job.id);
+        let shape = &state.shapes[job.shape];
+        let (id, needs, until) = (job.id, shape.needs, end_of(state, from, job.limit));
+        for (node, count) in places.iter().copied() {
+            let avoids = shape.anti_affinity.clone();
+            self.keep_part(state, Kept { job: id, node, from, until, needs, count, avoids });
+        }
     }
 
     /// Keeps the places of all jobs of a pool that have one ahead, but one of them: where and from
@@ -280,11 +299,7 @@ impl Shadow {
         } else {
             self.search(state, shape, job.limit, begin)?
         };
-        self.jobs.insert(job.id);
-        let (id, needs, until) = (job.id, shape.needs, end_of(state, from, job.limit));
-        for (node, count) in places.iter().copied() {
-            self.keep_part(state, Kept { job: id, node, from, until, needs, count });
-        }
+        self.keep_parts(state, job, from, &places);
         (from < Time::MAX).then_some((from, places))
     }
 
@@ -355,8 +370,12 @@ impl Shadow {
         times.sort_unstable();
         times.dedup();
         let (mut out, mut before) = (Vec::new(), 0);
+        let begins = shape.begins(&state.pools[shape.pool].tags);
         for at in times {
             let mut used = self.use_at(state, id, at, &ends);
+            if !shape.bears(&used.tags, begins) {
+                continue;
+            }
             let fit = used.place_many(node, &shape.needs, most);
             let fit = self.fit_through(id, shape, (at, end_of(state, at, limit)), fit);
             if fit > before {
@@ -384,9 +403,9 @@ impl Shadow {
     /// Returns what is used of a node at a time: by what has not ended, and by what is kept then.
     fn use_at(&self, state: &State, id: NodeId, at: Time, ends: &[(Time, LeaseId)]) -> Use {
         let node = &state.nodes[id];
-        let mut used = Use::of(node, true);
+        let mut used = Use::of(node, true, true);
         for (_, lease) in ends.iter().filter(|(end, _)| *end <= at) {
-            used.end(state.lease(*lease), id);
+            used.end(state, state.lease(*lease), id, true);
         }
         // Whoever has a claim starts on it, and has left by its limit.
         for (job, claim) in &state.claims {
@@ -411,7 +430,8 @@ impl Shadow {
             let first = ends.first().map_or(state.now, |(at, _)| *at);
             kept.from = first.min(UNKNOWN).max(state.now);
             let room = Bundle::ZERO;
-            self.slots.push(Slot { job, node: id, at: kept.from, room, whole: false });
+            let avoids = kept.avoids.clone();
+            self.slots.push(Slot { job, node: id, at: kept.from, room, whole: false, avoids });
             self.kept.push(kept);
             return;
         }
@@ -421,13 +441,13 @@ impl Shadow {
         for slot in self.slots.iter_mut().filter(within) {
             slot.room = slot.room.saturating_sub(&all);
         }
-        let at = kept.from;
+        let (at, avoids) = (kept.from, kept.avoids.clone());
         self.kept.push(kept);
         let (node, used) = (&state.nodes[id], self.use_at(state, id, at, &ends));
         let halved = |gpu: &Gpu| !gpu.used.is_zero() && gpu.used < PerMille::WHOLE;
         let alike = node.spec.gpus.iter().all(|size| Some(size) == node.spec.gpus.first());
         let whole = alike && !used.gpus.iter().any(halved);
-        self.slots.push(Slot { job, node: id, at, room: used.free(node), whole });
+        self.slots.push(Slot { job, node: id, at, room: used.free(node), whole, avoids });
     }
 
     /// Returns the nodes on which a job of a shape, there until `end`, would delay somebody.

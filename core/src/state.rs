@@ -9,6 +9,7 @@ use crate::config::{Config, Order, PoolSpec, Rules};
 use crate::due::{Due, Timers};
 use crate::ids::{AccountId, JobId, LeaseId, NodeId, OfferId, PoolId, Seq, Table};
 use crate::jobs::{Ahead, Job, JobState, Shapes};
+use crate::karma::Karma;
 use crate::leases::{Claim, Lease, Running};
 use crate::ledger::{Account, Ledger};
 use crate::links::Link;
@@ -16,6 +17,7 @@ use crate::nodes::Node;
 use crate::offers::Fates;
 use crate::queue::{LineKey, Queue};
 use crate::rows::Rows;
+use crate::tags::Tags;
 use crate::tariff::dominant;
 use crate::units::Time;
 use crate::urgent::Urgent;
@@ -38,6 +40,8 @@ pub struct Pool {
     pub running: Running,
     /// What urgent work has had of it within the hour.
     pub urgent: Urgent,
+    /// Members that run in it, by tag.
+    pub tags: Tags,
     /// Its nodes.
     pub nodes: Vec<NodeId>,
     /// When it was last looked at for work that should move.
@@ -99,6 +103,8 @@ pub struct State {
     pub fates: Fates,
     /// The common factor of all accounts' use.
     pub inflation: Inflation,
+    /// What accounts may borrow with, for the order `karma`.
+    pub karma: Karma,
     /// When each account preempted in the last hour.
     pub preempted: BTreeMap<AccountId, VecDeque<Time>>,
     /// Numbers drawn by the strategy `random`.
@@ -217,6 +223,7 @@ impl State {
             timers: Timers::default(),
             fates: Fates::default(),
             inflation: Inflation::default(),
+            karma: Karma::default(),
             preempted: BTreeMap::new(),
             draws: 0,
             stale_reports: 0,
@@ -230,6 +237,7 @@ impl State {
                 leased: Bundle::ZERO,
                 running: Running::default(),
                 urgent: Urgent::default(),
+                tags: Tags::default(),
                 nodes: Vec::new(),
                 balanced: None,
                 balance_at: None,
@@ -247,6 +255,9 @@ impl State {
                 state.nodes[id].silent = true;
             }
         }
+        let scheduling = &state.rules.scheduling;
+        state.karma = Karma::new(scheduling, &state.ledger, &state.capacity, now);
+        state.timers.set(state.karma.ends(), Due::Quantum);
         state
     }
 
@@ -319,6 +330,7 @@ impl State {
                 let share = dominant(&row.using, &self.capacity, [1; 3]);
                 u128::from(share) / u128::from(row.spec.weight.max(1))
             }
+            Order::Karma => self.karma.rank(account, &self.account(account).using),
             Order::Fifo => 0,
         }
     }

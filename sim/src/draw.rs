@@ -90,10 +90,11 @@ pub fn rules(dice: &mut Dice<'_>) -> Rules {
         Strategy::Pack,
         Strategy::Random,
         Strategy::LocalFirst,
+        Strategy::NearData,
         Strategy::GpuClustering,
     ];
     rules.scheduling.strategy = dice.pick(&places).unwrap_or(Strategy::BestFit);
-    let orders = [Order::Fair, Order::Fair, Order::Fifo, Order::Drf];
+    let orders = [Order::Fair, Order::Fair, Order::Fifo, Order::Drf, Order::Karma];
     rules.scheduling.order = dice.pick(&orders).unwrap_or(Order::Fair);
     waiting(&mut rules, dice);
     rules.scheduling.seed = dice.below(1_000);
@@ -173,6 +174,7 @@ pub fn node(dice: &mut Dice<'_>, i: usize) -> NodeSpec {
     spec = spec.with_gpus(gpus, Bytes::gib(24));
     spec.owner = AccountId::new(dice.small(0, 2));
     spec.dedicated = dice.one_in(3);
+    spec.zone = dice.pick(&["", "east", "west"]).unwrap_or_default().to_owned();
     spec
 }
 

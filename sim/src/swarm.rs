@@ -7,9 +7,9 @@
 use crate::draw::{self, Dice, WEATHER};
 use crate::record::JobState;
 use crate::scenario::build::{NodeLoad, Setup};
-use crate::work::{Blow, BlowRecord, JobRecord, Weather};
+use crate::work::{Blow, BlowRecord, JobExtra, JobRecord, Weather};
 use crate::world::{Finished, World};
-use gridcore::config::{AccountSpec, Config, Policy, PoolSpec};
+use gridcore::config::{AccountSpec, Config, NodeSpec, Policy, PoolSpec};
 use gridcore::ids::AccountId;
 use gridcore::units::{MicroAtp, Span, Time};
 
@@ -125,6 +125,7 @@ impl Case {
         let mut jobs: Vec<JobRecord> = jobs.collect();
         jobs.sort_by_key(|job| job.submit);
         draw_dependencies(seed, &mut jobs);
+        draw_company(seed, &config.nodes, &mut jobs);
         Self { seed, config, loads, jobs, weather }
     }
 
@@ -168,6 +169,29 @@ fn draw_dependencies(seed: u64, jobs: &mut [JobRecord]) {
             extra.after = (0..dice.between(1, 2)).map(|_| format!("j{}", dice.below(i))).collect();
             extra.cancel = Some(dice.seconds(1_200, 2_400));
         }
+    }
+}
+
+/// Lets some jobs want to be near others, or away from them.
+fn draw_company(seed: u64, nodes: &[NodeSpec], jobs: &mut [JobRecord]) {
+    let mut dice = Dice::random(seed, "swarm company", 0);
+    if dice.one_in(2) {
+        return;
+    }
+    for job in jobs {
+        let mut words = |n: u64| -> Vec<String> {
+            let word = if dice.one_in(2) { "store" } else { "web" };
+            dice.one_in(n).then(|| word.to_owned()).into_iter().collect()
+        };
+        let (tags, affinity, anti_affinity) = (words(3), words(8), words(6));
+        let excluded = nodes.get(usize::try_from(dice.below(nodes.len() as u64)).unwrap_or(0));
+        let excluded = excluded.filter(|_| nodes.len() > 2 && dice.one_in(8));
+        let excluded = excluded.map(|node| node.name.clone()).into_iter().collect();
+        let near = dice.pick(&["n0", "n1", "east"]).filter(|_| dice.one_in(2));
+        let near = near.map(str::to_owned);
+        let extra = *job.extra.take().unwrap_or_default();
+        let extra = JobExtra { tags, affinity, anti_affinity, excluded, near, ..extra };
+        job.extra = Some(Box::new(extra));
     }
 }
 

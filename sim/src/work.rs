@@ -4,7 +4,7 @@
 //! decides. All amounts are integers already: a generator rounds each sample at once.
 
 use gridcore::bundle::Needs;
-use gridcore::command::{JobSpec, LabelNeed};
+use gridcore::command::{JobSpec, LabelNeed, Near};
 use gridcore::ids::{NodeId, PoolId};
 use gridcore::units::{BasisPoints, MicroAtp, Priority, Span, Time};
 
@@ -43,7 +43,7 @@ impl JobRecord {
     /// Describes it in the words of the core.
     ///
     /// # Errors
-    /// The name of a preferred node that does not exist.
+    /// The name of a preferred or excluded node that does not exist.
     pub fn spec(
         &self,
         pool: PoolId,
@@ -71,6 +71,13 @@ impl JobRecord {
             for name in &extra.preferred {
                 spec.preferred.push(find(name).ok_or_else(|| name.clone())?);
             }
+            for name in &extra.excluded {
+                spec.excluded.push(find(name).ok_or_else(|| name.clone())?);
+            }
+            (spec.tags, spec.affinity) = (extra.tags.clone(), extra.affinity.clone());
+            spec.anti_affinity = extra.anti_affinity.clone();
+            let near = |name: &String| find(name).map_or(Near::Zone(name.clone()), Near::Node);
+            spec.near = extra.near.as_ref().map(near);
             spec.spread = extra.spread;
             spec.budget = extra.budget;
             spec.vacate = extra.vacate;
@@ -89,6 +96,16 @@ pub struct JobExtra {
     pub labels: Vec<(String, Vec<String>)>,
     /// Nodes to take before any other, by name.
     pub preferred: Vec<String>,
+    /// Nodes never to take, by name.
+    pub excluded: Vec<String>,
+    /// What it is, for those that want to be near it or away from it.
+    pub tags: Vec<String>,
+    /// Tags of which each must run on a member's node.
+    pub affinity: Vec<String>,
+    /// Tags of which none may run on a member's node.
+    pub anti_affinity: Vec<String>,
+    /// The node where its data lies, or the zone.
+    pub near: Option<String>,
     /// Whether no two members may share a node.
     pub spread: bool,
     /// Most credit it may cost.

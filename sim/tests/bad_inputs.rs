@@ -74,6 +74,8 @@ fn keys_that_no_run_can_work_with_are_named() {
         (job("array: 0"), "jobs.0.array"),
         (job("pool: nope"), "jobs.0.pool: there is no pool nope"),
         (job("preferred_nodes: [nope]"), "jobs.0.preferred_nodes: there is no node nope"),
+        (job("excluded_nodes: [nope]"), "jobs.0.excluded_nodes: there is no node nope"),
+        (job("near: nope"), "jobs.0.near: there is neither a node nor a zone \"nope\""),
         (job("resources: { fpga: 1 }"), "jobs.0.resources.fpga"),
         (job("priority: 101"), "line 3"),
         (job("needs: { cpu_cores: -1 }"), "jobs.0.needs.cpu_cores"),

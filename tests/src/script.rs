@@ -7,7 +7,7 @@ use crate::cluster::{Cluster, hardware, load};
 use crate::text;
 use crate::world::{Checks, Work, World};
 use gridcore::bundle::Bundle;
-use gridcore::command::{LabelNeed, Outcome, Report, Request, Sample};
+use gridcore::command::{LabelNeed, Near, Outcome, Report, Request, Sample};
 use gridcore::config::{
     Backfill, BackfillOrder, Exhaustion, Lend, Mode, NodeSpec, Order, Policy, Rules, Strategy,
 };
@@ -143,6 +143,7 @@ fn node(cluster: &Cluster, line: &Line<'_>) -> Result<NodeSpec, String> {
     spec.pool = PoolId::new(at(pools, "pool")?);
     if let Some(zone) = line.values.get("zone") {
         spec.labels.insert(String::from("zone"), String::from(*zone));
+        spec.zone = String::from(*zone);
     }
     if let Some(gpus) = line.number("share_gpu")? {
         spec.share_max.gpu = MilliGpus::new(gpus * 1_000);
@@ -151,7 +152,7 @@ fn node(cluster: &Cluster, line: &Line<'_>) -> Result<NodeSpec, String> {
 }
 
 fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
-    let spans: [(&str, &mut Span); 13] = [
+    let spans: [(&str, &mut Span); 14] = [
         ("term", &mut rules.term.0),
         ("grace", &mut rules.preemption.grace),
         ("kill", &mut rules.offering.kill),
@@ -165,10 +166,11 @@ fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
         ("resume", &mut rules.offering.resume_after),
         ("horizon", &mut rules.balance.horizon),
         ("cooldown", &mut rules.rebalance.job_cooldown),
+        ("quantum", &mut rules.scheduling.karma.quantum),
     ];
-    let ages = ["ageing", "starvation"];
+    let (ages, others) = (["ageing", "starvation"], ["guaranteed", "urgent_percent"]);
     let known = |key: &&str| {
-        ages.contains(key) || *key == "urgent_percent" || spans.iter().any(|(name, _)| name == key)
+        ages.contains(key) || others.contains(key) || spans.iter().any(|(name, _)| name == key)
     };
     if let Some(key) = line.values.keys().find(|key| !known(key)) {
         return Err(format!("{key} is no rule"));
@@ -185,6 +187,8 @@ fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
         let ppm = u32::try_from(percent * 10_000).map_err(|e| e.to_string())?;
         rules.caps.urgent_share = Some(Ppm::new(ppm));
     }
+    let guaranteed = line.small("guaranteed", 50)?;
+    rules.scheduling.karma.guaranteed = Ppm::new(guaranteed * 10_000);
     rules.atp.enabled |= line.has("money");
     rules.preemption.enabled |= line.has("preempt");
     for word in &line.words[1..] {
@@ -198,6 +202,7 @@ fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
             "shortest" => rules.scheduling.backfill_order = BackfillOrder::Shortest,
             "fair" => rules.scheduling.order = Order::Fair,
             "drf" => rules.scheduling.order = Order::Drf,
+            "karma" => rules.scheduling.order = Order::Karma,
             "fifo" => rules.scheduling.order = Order::Fifo,
             "balancing" => rules.rebalance.mode = Mode::DynamicBalancing,
             "offload_only" => rules.rebalance.mode = Mode::OffloadOnly,
@@ -208,6 +213,7 @@ fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
             "conservative" => rules.balance.policy = Policy::Conservative,
             "first_fit" => rules.scheduling.strategy = Strategy::FirstFit,
             "best_fit" => rules.scheduling.strategy = Strategy::BestFit,
+            "near_data" => rules.scheduling.strategy = Strategy::NearData,
             "worst_fit" => rules.scheduling.strategy = Strategy::WorstFit,
             other => return Err(format!("{other} is no rule")),
         }
@@ -277,6 +283,10 @@ impl Play {
                 self.say(at, &format!("{id}: {why}"));
                 None
             }
+            "credits" => {
+                self.credits(at);
+                None
+            }
             "balances" => {
                 self.balances(at);
                 None
@@ -307,6 +317,14 @@ impl Play {
             self.say(at, &format!("denied: {denied}"));
         }
         Ok(())
+    }
+
+    fn credits(&mut self, at: Time) {
+        let state = self.world.grid.state().clone();
+        for (id, account) in state.ledger.accounts.iter() {
+            let credits = state.karma.credits(id).unwrap_or(0);
+            self.say(at, &format!("{} may borrow with {credits} thousandths", account.spec.name));
+        }
     }
 
     fn balances(&mut self, at: Time) {
@@ -365,6 +383,18 @@ impl Play {
         if let Some(node) = line.values.get("prefer") {
             spec.preferred.push(self.node(node)?);
         }
+        let list = |key: &str| line.values.get(key).into_iter().flat_map(|all| all.split(','));
+        for name in list("without") {
+            spec.excluded.push(self.node(name)?);
+        }
+        let near = |name: &&str| {
+            let node = self.node(name);
+            node.map_or_else(|_| Near::Zone(String::from(*name)), Near::Node)
+        };
+        spec.near = line.values.get("near").map(near);
+        spec.tags.extend(list("is").map(String::from));
+        spec.affinity.extend(list("with").map(String::from));
+        spec.anti_affinity.extend(list("apart").map(String::from));
         if let Some(zone) = line.values.get("zone") {
             let (key, any_of) = (String::from("zone"), vec![String::from(*zone)]);
             spec.labels.push(LabelNeed { key, any_of });

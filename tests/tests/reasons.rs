@@ -10,6 +10,7 @@ use gridcore::jobs::{Job, JobState};
 use gridcore::leases::Claim;
 use gridcore::nodes::Node;
 use gridcore::state::State;
+use gridcore::tags::meet;
 use gridcore::units::{MicroAtp, Span};
 use gridtests::generate::{Profile, case};
 use gridtests::run::property;
@@ -91,7 +92,10 @@ fn lifting_every_reason_starts_any_job_that_waits() {
             // Nobody can deposit any more once all the credit there may be is minted.
             let minted = state.ledger.mint < -(1 << 62);
             // The others are taken back: who waits for them would wait in vain.
-            if minted || job.depends() || why.blockers.iter().any(spent) {
+            // Nor does anything run any more that it must be near.
+            let shape = &state.shapes[job.shape];
+            let lonely = !shape.affinity.iter().all(|tag| shape.tags.contains(tag));
+            if minted || lonely || job.depends() || why.blockers.iter().any(spent) {
                 continue;
             }
             let mut world = world.clone();
@@ -110,6 +114,26 @@ fn lifting_every_reason_starts_any_job_that_waits() {
     assert!(lifted.get() > 100, "only {} jobs were tried", lifted.get());
 }
 
+/// Takes away what runs and a job must not be near, and who else waits: such could begin before it.
+fn part(world: &mut World, job: &Job) -> Option<()> {
+    let state = world.grid.state();
+    let shape = &state.shapes[job.shape];
+    let avoided = |other: &Job| meet(&shape.anti_affinity, &state.shapes[other.shape].tags);
+    if !shape.affinity.is_empty() {
+        return None;
+    }
+    let mut others: Vec<Job> = waiting(state);
+    others.extend(state.jobs.values().filter(|other| avoided(other)).cloned());
+    others.retain(|other| other.id != job.id);
+    others.dedup_by_key(|other| other.id);
+    for other in others {
+        let (account, job) = (other.account, other.id);
+        let _ = world.request(Request::CancelJob { account, job });
+    }
+    world.advance(Span::seconds(240));
+    Some(())
+}
+
 /// Lifts one blocker and nothing else; `None` when it cannot be lifted alone.
 fn lift(world: &mut World, job: &Job, blocker: &Blocker) -> Option<()> {
     let account = job.account;
@@ -126,6 +150,7 @@ fn lift(world: &mut World, job: &Job, blocker: &Blocker) -> Option<()> {
             let amount = needed.saturating_sub(*available);
             world.request(Request::Deposit { account, amount })
         }
+        Blocker::Affinity { .. } => return part(world, job),
         Blocker::NoMatchingNode
         | Blocker::Dependency { .. }
         | Blocker::DependencyNeverSatisfied { .. }
@@ -178,7 +203,7 @@ fn a_job_blocked_by_one_thing_starts_when_that_alone_is_lifted() {
         Ok(())
     });
     let kinds = kinds.into_inner();
-    assert!(kinds.len() == 3, "all kinds of blocker occur alone: {kinds:?}");
+    assert!(kinds.len() == 4, "all kinds of blocker occur alone: {kinds:?}");
 }
 
 /// Returns whether all members of a claim fit once these victims are gone.
@@ -191,7 +216,8 @@ fn fits_without(state: &State, claim: &Claim, gone: &[gridcore::ids::LeaseId]) -
     for lease in gone.iter().map(|id| state.lease(*id)) {
         for member in &lease.members {
             if let Some(node) = nodes.get_mut(&member.node) {
-                node.give_back(lease.id, &lease.needs, member.devices);
+                let tags = &state.shapes[lease.shape].tags;
+                node.give_back(lease.id, (&lease.needs, tags), member.devices);
             }
         }
     }

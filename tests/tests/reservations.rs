@@ -1,5 +1,5 @@
-//! What is reserved starts at its time: on machines without owners, whatever else waits, runs and is
-//! preempted there.
+//! What is reserved starts at its time: on machines without owners, whatever else waits, runs and
+//! is preempted there.
 
 use gridcore::command::JobSpec;
 use gridcore::config::{AccountSpec, Backfill, Config, Order, PoolSpec, Strategy};

@@ -18,13 +18,13 @@ const CORE: &[(u8, &[&str])] = &[
     (
         4,
         &[
-            "nodes", "load", "offers", "jobs", "queue", "leases", "ledger", "tariff", "due",
-            "links", "clients", "urgent",
+            "nodes", "load", "offers", "jobs", "queue", "leases", "ledger", "karma", "tariff",
+            "due", "links", "clients", "urgent",
         ],
     ),
     (3, &["config", "command", "effect", "deny", "blocker", "forecast", "pressure", "trend"]),
     (3, &["usage", "wire", "encode", "decode"]),
-    (2, &["bundle", "rows"]),
+    (2, &["bundle", "rows", "tags"]),
     (1, &["units", "ids", "canary", "share"]),
 ];
 

@@ -1,7 +1,7 @@
 //! What no rule can work with: the ranges of every key, and why a configuration is refused.
 
 use super::{
-    ACCOUNTS_MAX, Config, FGD_CLASSES_MAX, MINTED_MAX, NODES_MAX, NodeSpec, POOLS_MAX, Rules,
+    ACCOUNTS_MAX, Config, FGD_CLASSES_MAX, Karma, MINTED_MAX, NODES_MAX, NodeSpec, POOLS_MAX, Rules,
 };
 use crate::bundle::{Bundle, GPUS_MAX, RESOURCES_MAX};
 use crate::units::{BasisPoints, MicroAtp, Ppm, Span};
@@ -119,6 +119,7 @@ impl Rules {
         range("scheduling.ageing", step, step >= 1_000, "at least 1 s, or null")?;
         let long = self.scheduling.starvation_after.map_or(Span::MAX, |long| long).get();
         range("scheduling.starvation_after", long, long >= 1_000, "at least 1 s, or null")?;
+        self.scheduling.karma.validate()?;
         let often = p.boost_after.unwrap_or(1);
         range("preemption.boost_after", often.into(), often >= 1, "at least 1, or null")?;
         let health = &self.health;
@@ -158,6 +159,18 @@ impl Rules {
         range("rebalance.job_cooldown", cooldown, cooldown >= 1_000, "at least 1 s")?;
         let most = u64::from(rules.moves_max.get());
         range("rebalance.max_share", most, most <= 1_000_000, "between 0 and 1 (ppm)")
+    }
+}
+
+impl Karma {
+    /// Checks every range.
+    fn validate(&self) -> Result<(), ConfigError> {
+        let quantum = self.quantum.get();
+        range("scheduling.karma.quantum", quantum, quantum >= 1_000, "at least 1 s")?;
+        let part = u64::from(self.guaranteed.get());
+        range("scheduling.karma.guaranteed", part, part <= 1_000_000, "between 0 and 1 (ppm)")?;
+        let (initial, most) = (self.initial, 1_000_000_000_000_000);
+        range("scheduling.karma.initial", initial, initial <= most, "at most 10^15")
     }
 }
 
@@ -233,6 +246,8 @@ impl Config {
         if usize::try_from(node.pool.get()).map_or(true, |i| i >= self.pools.len()) {
             return dangling("pool", node.pool.get());
         }
+        let zone = node.zone.len();
+        range("nodes.zone", zone as u64, zone <= 253, "at most 253 bytes")?;
         let gpus = node.gpus.len();
         range("nodes.gpus", gpus as u64, gpus <= GPUS_MAX, "at most 64")?;
         let milli = node.capacity.gpu.get();

@@ -7,11 +7,14 @@
 pub mod fgd;
 
 use crate::bundle::GpuNeed;
+use crate::command::Near;
 use crate::config::Strategy;
+use crate::ids::Dense;
 use crate::jobs::Shape;
 use crate::nodes::{Gpu, Node};
 use crate::state::{State, mix};
 use crate::units::Bytes;
+use alloc::string::String;
 use alloc::vec::Vec;
 use fgd::Fragmentation;
 
@@ -28,6 +31,8 @@ pub struct Scorer {
     fragmentation: Fragmentation,
     /// Which task classes each node may run.
     runnable: Vec<u64>,
+    /// The zone of each node, under the strategy `near_data`.
+    zones: Vec<String>,
 }
 
 impl Scorer {
@@ -43,6 +48,11 @@ impl Scorer {
             gpu_max: nodes().map(|n| n.spec.capacity.gpu.get()).max().unwrap_or(0).max(1),
             runnable: nodes().map(|node| fragmentation.runnable(node)).collect(),
             fragmentation,
+            zones: if scheduling.strategy == Strategy::NearData {
+                nodes().map(|node| node.spec.zone.clone()).collect()
+            } else {
+                Vec::new()
+            },
         }
     }
 
@@ -67,6 +77,10 @@ impl Scorer {
                 let own = shape.home == Some(node.spec.owner);
                 self.left_over_score(node, shape) + if own { PREFERRED / 10 } else { 0 }
             }
+            Strategy::NearData => {
+                let far = i64::from(self.distance(node, id, shape));
+                self.left_over_score(node, shape) - far * (PREFERRED / 10)
+            }
         };
         score + if shape.preferred.contains(&id) { PREFERRED } else { 0 }
     }
@@ -84,8 +98,22 @@ impl Scorer {
             | Strategy::Pack
             | Strategy::DotProduct
             | Strategy::GpuClustering
-            | Strategy::LocalFirst => tightest(node, shape.needs.gpus),
+            | Strategy::LocalFirst
+            | Strategy::NearData => tightest(node, shape.needs.gpus),
         }
+    }
+
+    /// Returns how far a node is from a shape's data: 0 on the same node, 1 in the same zone, 2
+    /// elsewhere. For one that does not say where its data lies all are the same.
+    fn distance(&self, node: &Node, id: crate::ids::NodeId, shape: &Shape) -> u8 {
+        let zone = match &shape.near {
+            None => return 0,
+            Some(Near::Node(data)) if *data == id => return 0,
+            Some(Near::Node(data)) => self.zones.get(data.index()),
+            Some(Near::Zone(zone)) => Some(zone),
+        };
+        let same = zone.is_some_and(|zone| !zone.is_empty() && *zone == node.spec.zone);
+        if same { 1 } else { 2 }
     }
 
     fn place_by_fragmentation(
@@ -125,8 +153,8 @@ impl Scorer {
 
 /// Returns whether a node could ever run one member of a shape.
 #[must_use]
-pub fn suits(state: &State, shape: &Shape, node: crate::ids::NodeId) -> bool {
-    let node = &state.nodes[node];
+pub fn suits(state: &State, shape: &Shape, id: crate::ids::NodeId) -> bool {
+    let node = &state.nodes[id];
     let has = |need: &crate::command::LabelNeed| {
         node.spec
             .labels
@@ -135,8 +163,18 @@ pub fn suits(state: &State, shape: &Shape, node: crate::ids::NodeId) -> bool {
     };
     node.spec.pool == shape.pool
         && node.spec.lends(state.rules.rebalance.mode)
+        && !shape.excluded.contains(&id)
         && shape.labels.iter().all(has)
         && node.could_fit(&shape.needs)
+}
+
+/// Returns whether one member of a shape may start beside what runs on a node now.
+#[must_use]
+pub fn bears(state: &State, shape: &Shape, node: crate::ids::NodeId) -> bool {
+    !shape.is_choosy() || {
+        let begins = shape.begins(&state.pools[shape.pool].tags);
+        shape.bears(&state.nodes[node].tags, begins)
+    }
 }
 
 /// Returns any devices of a node that fit one device's need, one bit each.
@@ -225,4 +263,38 @@ fn clustering(node: &Node, need: GpuNeed) -> i64 {
     };
     let free = i64::try_from(node.free().gpu.get()).unwrap_or(i64::MAX);
     base + 25 * (8_000 - free) / 8_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::Bundle;
+    use crate::config::{AccountSpec, Config, NodeSpec, PoolSpec};
+    use crate::ids::NodeId;
+    use crate::units::{MicroAtp, MilliCores, Time};
+
+    #[test]
+    fn the_same_node_is_nearer_than_the_same_zone_and_that_than_any_other() {
+        let node = |(name, zone): (&str, &str)| {
+            let cpu = MilliCores::whole(8);
+            let spec = NodeSpec::dedicated(name, Bundle { cpu, ..Bundle::ZERO });
+            NodeSpec { zone: String::from(zone), ..spec }
+        };
+        let nodes = [("a", "east"), ("b", "east"), ("c", "west"), ("d", ""), ("e", "")];
+        let mut config = Config { nodes: nodes.map(node).to_vec(), ..Config::default() };
+        config.rules.scheduling.strategy = Strategy::NearData;
+        config.pools.push(PoolSpec { name: String::from("main"), quota: None });
+        config.accounts.push(AccountSpec::new("lab", MicroAtp::ZERO));
+        let state = State::new(config, Time::ZERO);
+        let scorer = Scorer::new(&state);
+        let distances = |near: Option<Near>| -> Vec<u8> {
+            let shape = Shape { near, ..Shape::default() };
+            state.nodes.iter().map(|(id, node)| scorer.distance(node, id, &shape)).collect()
+        };
+        assert_eq!(distances(Some(Near::Node(NodeId::new(0)))), [0, 1, 2, 2, 2]);
+        // A node without a zone is near to itself only.
+        assert_eq!(distances(Some(Near::Node(NodeId::new(3)))), [2, 2, 2, 0, 2]);
+        assert_eq!(distances(Some(Near::Zone(String::from("east")))), [1, 1, 2, 2, 2]);
+        assert_eq!(distances(None), [0; 5]);
+    }
 }

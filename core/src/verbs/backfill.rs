@@ -9,7 +9,7 @@ use super::Work;
 use super::grant::Refusal;
 use crate::charges::{is_refused, is_urgent, over_quota};
 use crate::config::{Backfill, BackfillOrder, Order};
-use crate::ids::{JobId, PoolId, ShapeId};
+use crate::ids::{JobId, LeaseId, PoolId, ShapeId};
 use crate::jobs::{Ahead, JobState, Places, STARVING};
 use crate::leases::Member;
 use crate::placement::tightest;
@@ -23,13 +23,24 @@ use alloc::vec::Vec;
 /// class.
 type Fronts = BTreeSet<(u8, Span, Rank)>;
 
+/// How far jobs were asked in the order of the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Served {
+    /// All of them.
+    All,
+    /// Until enough have a place.
+    Enough,
+    /// Until one started that others must be near: all are asked again.
+    Again,
+}
+
 impl Work<'_> {
     /// Starts what can start in one pool, and keeps places for so many of those that cannot.
     ///
     /// Under `greedy` only jobs that starve keep one.
     ///
     /// Returns whether a start has changed whose place is to be kept, or who goes first: where use
-    /// ranks, any may.
+    /// ranks, any may; or whether it is what others must be near.
     pub(super) fn pass_with_reservations(&mut self, pool: PoolId, reservations: usize) -> bool {
         let (mut shadow, mut poor) = (Shadow::default(), BTreeSet::new());
         let (started, ages) = (self.state.next.lease, self.state.rules.scheduling.ages());
@@ -38,11 +49,13 @@ impl Work<'_> {
             return true;
         }
         let most = reservations + shadow.len();
-        if self.serve_in_order(pool, most, &mut shadow, &mut poor) {
-            self.serve_behind(pool, &mut shadow, &mut poor);
-        }
+        let again = match self.serve_in_order(pool, most, &mut shadow, &mut poor) {
+            Served::Again => true,
+            Served::Enough => self.serve_behind(pool, &mut shadow, &mut poor),
+            Served::All => false,
+        };
         let moves = ages || self.state.rules.scheduling.order != Order::Fifo;
-        moves && self.state.next.lease != started
+        again || (moves && self.state.next.lease != started)
     }
 
     /// Starts jobs whose reservation has begun, and keeps the places of the others: nobody goes
@@ -92,22 +105,21 @@ impl Work<'_> {
         self.index.read_changes(self.state);
     }
 
-    /// Asks jobs in the order of the queue until so many have a place that could not start; returns
-    /// whether there are so many.
+    /// Asks jobs in the order of the queue until so many have a place that could not start.
     fn serve_in_order(
         &mut self,
         pool: PoolId,
         reservations: usize,
         shadow: &mut Shadow,
         poor: &mut BTreeSet<LineKey>,
-    ) -> bool {
+    ) -> Served {
         // First jobs of lines come from the queue, later ones of a line from here.
         let greedy = self.state.rules.scheduling.backfill == Backfill::Greedy;
         let (mut cursor, mut later): (Option<Rank>, BTreeSet<Rank>) = (None, BTreeSet::new());
         while shadow.len() < reservations {
             let first = self.state.queue.next_of(pool, cursor);
             let from_queue = first.filter(|first| later.first().is_none_or(|other| first < other));
-            let Some(rank) = from_queue.or_else(|| later.pop_first()) else { return false };
+            let Some(rank) = from_queue.or_else(|| later.pop_first()) else { return Served::All };
             cursor = from_queue.or(cursor);
             if poor.contains(&rank.line) || shadow.holds(rank.head) {
                 continue;
@@ -119,17 +131,20 @@ impl Work<'_> {
             }
             if greedy && rank.class() < STARVING {
                 // Only those that starve keep a place; the others are asked behind them.
-                return true;
+                return Served::Enough;
             }
             let granted = self.ask_under(rank.head, shadow);
+            if granted.is_ok_and(|lease| self.lets_others_start(lease)) {
+                return Served::Again;
+            }
             let only = reservations == 1 && shadow.is_empty();
             if granted == Err(Refusal::Room) && only && !self.any_fits(pool) {
                 // Nobody could go ahead of it: where it could start later matters to nobody.
-                return false;
+                return Served::All;
             }
             let keeps = !greedy || rank.class() == STARVING;
             let serves = match granted {
-                Ok(()) => true,
+                Ok(_) => true,
                 Err(Refusal::Room) if !keeps => true,
                 Err(Refusal::Room) => self.keep_place(rank.head, shadow),
                 Err(Refusal::Account) => false,
@@ -143,7 +158,7 @@ impl Work<'_> {
                 later.extend(next.map(|job| self.state.queue.rank_of(rank.line, job, usage)));
             }
         }
-        true
+        Served::Enough
     }
 
     /// Returns whether any shape that waits in a pool fits somewhere now.
@@ -153,7 +168,7 @@ impl Work<'_> {
     }
 
     /// Grants a job its best place among those where it delays nobody.
-    fn ask_under(&mut self, id: JobId, shadow: &mut Shadow) -> Result<(), Refusal> {
+    fn ask_under(&mut self, id: JobId, shadow: &mut Shadow) -> Result<LeaseId, Refusal> {
         let job = self.state.job(id);
         let (shape_id, end) = (job.shape, end_of(self.state, self.state.now, job.limit));
         if self.index.refresh(self.state, shape_id) == 0 {
@@ -171,7 +186,7 @@ impl Work<'_> {
                     self.judge_urgent(pool);
                 }
                 self.index.read_changes(self.state);
-                Ok(())
+                Ok(lease)
             }
             Err(Refusal::Account) => {
                 self.index.refused_at = Some(self.state.ledger.moves());
@@ -193,8 +208,13 @@ impl Work<'_> {
         shadow.keep(self.state, self.state.job(id), soonest)
     }
 
-    /// Asks the jobs behind those that have a place.
-    fn serve_behind(&mut self, pool: PoolId, shadow: &mut Shadow, poor: &mut BTreeSet<LineKey>) {
+    /// Asks the jobs behind those that have a place; returns whether all must be asked again.
+    fn serve_behind(
+        &mut self,
+        pool: PoolId,
+        shadow: &mut Shadow,
+        poor: &mut BTreeSet<LineKey>,
+    ) -> bool {
         let mut fronts = Fronts::new();
         let shapes: Vec<ShapeId> = self.state.queue.shapes(pool).collect();
         for shape in shapes {
@@ -217,6 +237,9 @@ impl Work<'_> {
                 continue;
             }
             let granted = self.ask_under(rank.head, shadow);
+            if granted.is_ok_and(|lease| self.lets_others_start(lease)) {
+                return true;
+            }
             let gang = self.state.shapes[rank.line.shape].members > 1;
             if granted == Err(Refusal::Account) || (gang && granted == Err(Refusal::Room)) {
                 // Neither would the rest of its line have credit, or room for so many.
@@ -229,6 +252,7 @@ impl Work<'_> {
                 self.line_up(next, (rank, window), shadow, &mut fronts);
             }
         }
+        false
     }
 
     /// Adds the jobs of a line that end within a window: the first, or all where the shortest goes

@@ -11,6 +11,7 @@ use crate::ids::{AccountId, JobId, LeaseId, NodeId, ShapeId};
 use crate::jobs::{Job, JobState};
 use crate::leases::{Lease, LeaseState, Member};
 use crate::ledger::Hold;
+use crate::placement::bears;
 use crate::state::{State, mix};
 use crate::tariff::dominant;
 use crate::units::{MicroAtp, Priority, Span, Time};
@@ -170,9 +171,12 @@ impl Work<'_> {
         let mut lease = new_lease(state, id, members, standing);
         lease.hold = hold;
         lease.held = amount;
+        let tags = &state.shapes[lease.shape].tags;
+        let pool = state.shapes[lease.shape].pool;
         for member in &lease.members {
             let node = &mut state.nodes[member.node];
-            node.take(lease_id, &lease.needs, member.devices);
+            node.take(lease_id, (&lease.needs, tags), member.devices);
+            state.pools[pool].tags.enter(tags);
             state.changed.note(member.node);
             if let Some(offer) = &mut node.offer
                 && !offer.leased
@@ -183,7 +187,6 @@ impl Work<'_> {
                 self.effects.push(Effect::Offer { offer, node, fate: OfferFate::Leased });
             }
         }
-        let pool = state.shapes[lease.shape].pool;
         let total = state.shapes[lease.shape].total();
         state.pools[pool].leased.add(&total);
         state.ledger.accounts[account].using.add(&total);
@@ -273,6 +276,7 @@ impl Work<'_> {
                 .filter(|i| member.devices & 1 << i != 0)
                 .all(|i| node.gpu_fits(i, claim.needs.gpus));
             fits &= node.takes_work(now)
+                && bears(self.state, &self.state.shapes[self.state.job(id).shape], member.node)
                 && whole
                 && claim.needs.bundle().fits_in(&node.free())
                 && over_quota(self.state, &self.state.shapes[self.state.job(id).shape]).is_none();

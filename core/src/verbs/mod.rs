@@ -4,11 +4,13 @@
 //! does. Nothing here reads a clock or keeps anything of its own.
 
 mod backfill;
+mod check;
 pub mod grant;
 mod health;
 pub mod offering;
 pub mod pass;
 pub mod protocol;
+mod quantum;
 mod rebalance;
 pub mod release;
 pub mod status;

@@ -19,6 +19,7 @@ use crate::leases::Claim;
 use crate::ledger::Hold;
 use crate::preempt::{Loans, Plan, Right, is_within_quota, plan};
 use crate::queue::Rank;
+use crate::tags::meet;
 use crate::units::{MicroAtp, Priority, Span, Time};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -124,6 +125,7 @@ impl Work<'_> {
             let outcome =
                 if fits { self.try_grant(rank.head, &anywhere) } else { Err(Refusal::Room) };
             match outcome {
+                Ok(lease) if self.lets_others_start(lease) => return true,
                 Ok(_) => {
                     if rank.class() == Priority::URGENT.class() {
                         self.judge_urgent(pool);
@@ -141,6 +143,14 @@ impl Work<'_> {
             }
         }
         again
+    }
+
+    /// Returns whether a lease that has just been granted is what somebody who waits must be near:
+    /// then all must be asked again, as nothing else that starts makes a place for others.
+    pub fn lets_others_start(&self, lease: LeaseId) -> bool {
+        let shape = &self.state.shapes[self.state.lease(lease).shape];
+        let wants = |id: ShapeId| meet(&self.state.shapes[id].affinity, &shape.tags);
+        !shape.tags.is_empty() && self.state.queue.shapes(shape.pool).any(wants)
     }
 
     /// Lets the first waiting job of a higher class take the place of lower ones, or one within its

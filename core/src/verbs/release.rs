@@ -180,19 +180,21 @@ fn settle_all(work: &mut Work<'_>, id: LeaseId, until: Time, lost: Span, evicted
 fn return_capacity(work: &mut Work<'_>, id: LeaseId, node: NodeId) {
     let lease = work.state.lease(id);
     assert!(!lease.gone.contains(&node), "lease {id} gives {node} back once");
-    let (needs, pool) = (lease.needs, work.state.shapes[lease.shape].pool);
-    let account = lease.account;
+    let (needs, shape, account) = (lease.needs, lease.shape, lease.account);
+    let pool = work.state.shapes[shape].pool;
     let mut at = 0;
     while let Some(member) = work.state.lease(id).members.get(at).copied() {
         at += 1;
         if member.node == node {
-            work.state.nodes[node].give_back(id, &needs, member.devices);
+            let tags = &work.state.shapes[shape].tags;
+            work.state.nodes[node].give_back(id, (&needs, tags), member.devices);
+            work.state.pools[pool].tags.leave(tags);
             work.state.pools[pool].leased.take(&needs.bundle());
             work.state.ledger.accounts[account].using.take(&needs.bundle());
         }
     }
     work.state.changed.note(node);
-    if work.state.rules.scheduling.order == QueueOrder::Drf {
+    if matches!(work.state.rules.scheduling.order, QueueOrder::Drf | QueueOrder::Karma) {
         work.rerank(account);
     }
     // A device that was kept back while it worked for a lease is no longer lent.

@@ -1,13 +1,13 @@
 //! What clients ask for: submit, cancel, hold, release and requeue jobs, deposit, drain, configure.
 
 use super::Work;
+use super::check::{check_room, check_spec};
 use super::release::begin_release;
 use super::waiting::{dequeue, enqueue};
-use crate::bundle::{Bundle, GPUS_MAX};
 use crate::canary::{Canary, planted};
 use crate::command::{Command, JobSpec, Reply, Report};
-use crate::config::{JOBS_MAX, MEMBERS_MAX, Rules, Strategy};
-use crate::deny::{Denied, first_short};
+use crate::config::{Rules, Strategy};
+use crate::deny::Denied;
 use crate::due::Due;
 use crate::effect::{Effect, EvictionReason, FinalState, JobEnd};
 use crate::explain::explain;
@@ -15,16 +15,12 @@ use crate::ids::{AccountId, JobId, NodeId, ShapeId};
 use crate::index::Index;
 use crate::jobs::{Ahead, Job, JobState, Shape};
 use crate::leases::LeaseState;
-use crate::placement::{members_on, suits};
 use crate::shadow::Shadow;
 use crate::state::{State, permutation};
 use crate::wire::Status;
 use alloc::collections::BTreeSet;
-use alloc::string::String;
 use alloc::vec::Vec;
 
-/// Most jobs that one may wait for.
-const AFTER_MAX: usize = 1_024;
 /// Most characters kept of an administrator's reason.
 const REASON_MAX: usize = 253;
 
@@ -35,15 +31,8 @@ impl Work<'_> {
     /// When the job is malformed, could never run, or says `if_busy: refuse` and cannot start now.
     pub fn submit(&mut self, account: AccountId, spec: &JobSpec) -> Result<Reply, Denied> {
         check_spec(self.state, account, spec)?;
-        let shape = Shape {
-            pool: spec.pool,
-            needs: spec.needs,
-            members: spec.members,
-            spread: spec.spread,
-            labels: spec.labels.clone(),
-            preferred: spec.preferred.clone(),
-            home: (self.state.rules.scheduling.strategy == Strategy::LocalFirst).then_some(account),
-        };
+        let local = self.state.rules.scheduling.strategy == Strategy::LocalFirst;
+        let shape = Shape::new(spec, local.then_some(account));
         // A shape that is known has passed this before: hardware, labels and quotas never change.
         if !self.state.shapes.knows(&shape) {
             check_room(self.state, &shape)?;
@@ -277,6 +266,7 @@ impl Work<'_> {
         let ages = |rules: &Rules| (rules.scheduling.ageing, rules.scheduling.starvation_after);
         let other = ages(&rules) != ages(&self.state.rules);
         self.state.rules = rules;
+        self.adopt_karma();
         if other {
             self.adopt_ageing();
         }
@@ -353,108 +343,6 @@ fn settle_dependents(state: &mut State, id: JobId, completed: bool) {
 fn own_job(state: &State, account: AccountId, id: JobId) -> Result<&Job, Denied> {
     let job = state.jobs.get(&id).ok_or(Denied::NoJob(id))?;
     if job.account == account { Ok(job) } else { Err(Denied::NotYours { job: id, account }) }
-}
-
-/// Refuses a malformed job.
-fn check_spec(state: &State, account: AccountId, spec: &JobSpec) -> Result<(), Denied> {
-    if state.ledger.accounts.find(account).is_none() {
-        return Err(Denied::NoAccount(account));
-    }
-    if state.pools.find(spec.pool).is_none() {
-        return Err(Denied::NoPool(spec.pool));
-    }
-    if let Some(node) = spec.preferred.iter().find(|node| state.nodes.find(**node).is_none()) {
-        return Err(Denied::NoNode(*node));
-    }
-    if spec.needs.is_zero() {
-        return Err(Denied::Empty);
-    }
-    let gpus = spec.needs.gpus;
-    let words = spec.labels.iter().map(|need| need.any_of.len()).max().unwrap_or(0);
-    let texts = spec.labels.iter().flat_map(|need| need.any_of.iter().chain([&need.key]));
-    let longest = texts.map(String::len).max().unwrap_or(0);
-    if let Some(gone) = spec.after.iter().find(|on| state.jobs.get(on).is_none()) {
-        return Err(Denied::NoJob(*gone));
-    }
-    let after = spec.after.len();
-    let bounds: [(&'static str, u64, bool, &'static str); 12] = [
-        ("gpus", u64::from(gpus.count), usize::from(gpus.count) <= GPUS_MAX, "at most 64"),
-        (
-            "gpu_share",
-            u64::from(gpus.share.get()),
-            gpus.share <= crate::units::PerMille::WHOLE
-                && (gpus.count == 0) == gpus.share.is_zero(),
-            "1 to 1,000 thousandths with a GPU, else 0",
-        ),
-        (
-            "members",
-            u64::from(spec.members),
-            (1..=MEMBERS_MAX).contains(&spec.members),
-            "1 to 1,024",
-        ),
-        ("limit", 0, spec.limit.is_none_or(|limit| !limit.is_zero()), "above 0"),
-        ("labels", spec.labels.len() as u64, spec.labels.len() <= 64, "at most 64"),
-        ("label values", words as u64, words <= 64, "at most 64"),
-        ("label length", longest as u64, longest <= 253, "at most 253"),
-        ("after", after as u64, after <= AFTER_MAX, "at most 1,024 jobs"),
-        (
-            "after",
-            after as u64,
-            after == 0 || !(spec.refuse_if_busy || spec.reserve),
-            "empty where a job is refused when it cannot start at once, or where a place is kept",
-        ),
-        (
-            "begin",
-            spec.begin.unwrap_or_default().ms(),
-            spec.begin.is_none() || !spec.refuse_if_busy,
-            "left out where a job is refused when it cannot start at once",
-        ),
-        (
-            "reserve",
-            1,
-            !spec.reserve || (spec.begin.is_some_and(|at| at > state.now) && spec.limit.is_some()),
-            "of a job that begins later and has a limit",
-        ),
-        ("preferred nodes", spec.preferred.len() as u64, spec.preferred.len() <= 64, "at most 64"),
-    ];
-    for (what, value, ok, range) in bounds {
-        if !ok {
-            return Err(Denied::Range { what: what.into(), value, range: range.into() });
-        }
-    }
-    if state.jobs.len() >= JOBS_MAX {
-        return Err(Denied::Full { what: "the list of jobs".into(), max: JOBS_MAX as u64 });
-    }
-    Ok(())
-}
-
-/// Refuses a job that could never run.
-fn check_room(state: &State, shape: &Shape) -> Result<(), Denied> {
-    if let Some(quota) = &state.pools[shape.pool].spec.quota
-        && let Some((dimension, needed, quota)) = first_short(&shape.total(), quota)
-    {
-        return Err(Denied::OverQuota { dimension, needed, quota });
-    }
-    let nodes = &state.pools[shape.pool].nodes;
-    let mut left = u32::from(shape.members);
-    for node in nodes.iter().filter(|node| suits(state, shape, **node)) {
-        // All of one member already fits an empty node that suits.
-        let alone = shape.spread || shape.members == 1;
-        left -= if alone { 1 } else { members_on(state.nodes[*node].emptied(), shape).min(left) };
-        if left == 0 {
-            return Ok(());
-        }
-    }
-    let need = shape.needs.bundle();
-    let rooms = nodes.iter().map(|n| {
-        let spec = &state.nodes[*n].spec;
-        spec.capacity.meet(&spec.share_max)
-    });
-    let most = rooms.fold(Bundle::ZERO, |most, room| most.zip(&room, u64::max));
-    let (dimension, needed, most) = first_short(&need, &most)
-        .or_else(|| first_short(&need, &Bundle::ZERO))
-        .unwrap_or((crate::bundle::Dimension::Cpu, 0, 0));
-    Err(Denied::NoMatchingNode { pool: shape.pool, dimension, most, needed })
 }
 
 impl Work<'_> {

@@ -1,6 +1,7 @@
 //! Verbs about jobs.
 
 use super::Asking;
+use super::reserve::{self, ReserveVerb};
 use super::run::{Here, alloc, attached, logs, wait};
 use super::screen;
 use clap::{Args, Subcommand};
@@ -50,6 +51,15 @@ pub(super) struct JobArgs {
     /// Work between two checkpoints, such as 10m: the most that an eviction loses.
     #[arg(long)]
     checkpoint: Option<String>,
+    /// Time that a restart takes before work goes on, such as 30s.
+    #[arg(long, requires = "checkpoint")]
+    restart: Option<String>,
+    /// Let it move to another node although it says no checkpoint.
+    #[arg(long)]
+    movable: bool,
+    /// Not to start before then: a span from now such as 2h, or a time of the day such as 18:00.
+    #[arg(long, value_name = "WHEN", conflicts_with = "now")]
+    begin: Option<String>,
     /// Longest notice it asks for when its node's owner returns, such as 2m.
     #[arg(long)]
     vacate: Option<String>,
@@ -59,6 +69,22 @@ pub(super) struct JobArgs {
     /// Nodes to take before any other, with commas.
     #[arg(long, short = 'n', value_delimiter = ',')]
     preferred_nodes: Vec<String>,
+    /// Nodes never to take, with commas.
+    #[arg(long, value_delimiter = ',')]
+    excluded_nodes: Vec<String>,
+    /// What it is, for those that want to be near it or away from it, with commas.
+    #[arg(long, value_delimiter = ',')]
+    tags: Vec<String>,
+    /// Only where a job with each of these tags runs, with commas; one that carries a tag itself
+    /// may begin where nothing does.
+    #[arg(long, value_delimiter = ',')]
+    affinity: Vec<String>,
+    /// Only where no job with any of these tags runs, with commas.
+    #[arg(long, value_delimiter = ',')]
+    anti_affinity: Vec<String>,
+    /// The node where its data lies, or the zone, for the strategy near_data.
+    #[arg(long)]
+    near: Option<String>,
     /// How many members start together.
     #[arg(long)]
     gang: Option<u16>,
@@ -103,7 +129,7 @@ pub(super) struct SharedArgs {
 
 impl SharedArgs {
     /// Returns the same as the API takes it.
-    fn request(&self, duration: String) -> anyhow::Result<ResourceRequest> {
+    pub(super) fn request(&self, duration: String) -> anyhow::Result<ResourceRequest> {
         Ok(ResourceRequest {
             client: gridlive::clock::unique()? >> 1,
             number: 1,
@@ -112,6 +138,8 @@ impl SharedArgs {
             priority: Some(self.priority.clone()),
             duration,
             preferred_nodes: self.preferred_nodes.clone(),
+            begin: None,
+            reserve: false,
             account: None,
         })
     }
@@ -191,6 +219,11 @@ pub(super) enum JobVerb {
         job: u64,
         #[command(flatten)]
         asking: Asking,
+    },
+    /// Keep capacity ahead: from a time on it is there, whatever else waits.
+    Reserve {
+        #[command(subcommand)]
+        verb: ReserveVerb,
     },
     /// Say what would become of a job now: where it starts, who makes way, what it costs.
     Plan {
@@ -289,9 +322,19 @@ impl JobArgs {
                 gpu_memory_gb: self.gpu_memory.clone(),
             },
             limit: self.limit.clone(),
-            checkpoint: self.checkpoint.clone().map(|interval| CheckpointRequest { interval }),
+            checkpoint: self
+                .checkpoint
+                .clone()
+                .map(|interval| CheckpointRequest { interval, restart: self.restart.clone() }),
+            movable: self.movable,
+            begin: self.begin.as_deref().map(from_now).transpose()?,
             labels,
             preferred_nodes: self.preferred_nodes.clone(),
+            excluded_nodes: self.excluded_nodes.clone(),
+            tags: self.tags.clone(),
+            affinity: self.affinity.clone(),
+            anti_affinity: self.anti_affinity.clone(),
+            near: self.near.clone(),
             gang: self.gang.map(|count| GangRequest { count }),
             budget_atp: self.budget.clone(),
             vacate_seconds: self.vacate.clone(),
@@ -352,6 +395,7 @@ pub(super) async fn run(verb: JobVerb) -> anyhow::Result<ExitCode> {
             asking.client()?.release_resources(job).await?;
             Ok(ExitCode::SUCCESS)
         }
+        JobVerb::Reserve { verb } => reserve::run(verb).await,
         JobVerb::Plan { job, asking } => {
             let keys = serde_json::to_value(job.request(None)?)?;
             super::show::print(&asking, &asking.client()?.post("/v1/plan", &keys).await?);
@@ -391,6 +435,15 @@ pub(super) async fn run(verb: JobVerb) -> anyhow::Result<ExitCode> {
             logs(&asking.client()?, &path, follow, stderr).await
         }
     }
+}
+
+/// Returns a time of the day, or a span from now, as a span from now.
+pub(super) fn from_now(when: &str) -> anyhow::Result<String> {
+    if !when.contains(':') {
+        return Ok(when.to_owned());
+    }
+    let seconds = gridlive::clock::seconds_until(when).map_err(anyhow::Error::msg)?;
+    Ok(format!("{seconds}s"))
 }
 
 /// Says one word about a job.

@@ -7,6 +7,7 @@ mod input;
 mod job;
 mod journal;
 mod list;
+mod reserve;
 mod run;
 mod screen;
 mod show;

@@ -239,7 +239,7 @@ const SHARE: List<'_> = List {
     columns: &[
         "account", "weight", "share", "used", "factor", "due", "holds", "running", "waiting",
     ],
-    wide: &[],
+    wide: &["credits"],
 };
 const QUOTA: List<'_> = List {
     path: "/v1/quotas",

@@ -48,12 +48,37 @@ pub struct JobRequest {
     /// Work between two checkpoints.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<CheckpointRequest>,
+    /// Whether it may move to another node although it says no checkpoint.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub movable: bool,
+    /// How long from now it may not start yet, such as `2h`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub begin: Option<String>,
+    /// Whether a place is kept for it from its beginning on: for administrators. It needs a limit.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub reserve: bool,
     /// Labels the node must have, each with the values allowed.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, Vec<String>>,
     /// Nodes to take before any other.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub preferred_nodes: Vec<String>,
+    /// Nodes never to take.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub excluded_nodes: Vec<String>,
+    /// What it is, for those that want to be near it or away from it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// Each member only where a job with each of these tags runs; one that carries a tag itself may
+    /// begin where nothing in its pool does.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub affinity: Vec<String>,
+    /// Each member only where no job with any of these tags runs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub anti_affinity: Vec<String>,
+    /// The node where its data lies, or the zone, for the strategy `near_data`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub near: Option<String>,
     /// Several members that start together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gang: Option<GangRequest>,
@@ -107,6 +132,12 @@ pub struct ResourceRequest {
     pub priority: Option<String>,
     /// For how long, such as `30m`.
     pub duration: String,
+    /// How long from now it is not to begin yet, such as `2h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begin: Option<String>,
+    /// Whether a place is kept for it from its beginning on: for administrators.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reserve: bool,
     /// Nodes to take before any other.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub preferred_nodes: Vec<String>,
@@ -160,6 +191,9 @@ pub struct Allocation {
 pub struct CheckpointRequest {
     /// Work between two.
     pub interval: String,
+    /// Time that a restart takes before work goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restart: Option<String>,
 }
 
 /// Members that start together.

@@ -1,4 +1,5 @@
-//! Who has had how much, who may have how much, and who goes next, as people see it.
+//! Who has had how much, who may have how much, who goes next, and what is kept ahead, as people
+//! see it.
 
 use super::history::History;
 use super::views::{SCHEMA, bundle, millionths, thousandths};
@@ -71,6 +72,7 @@ pub fn accounts(state: &State) -> Value {
             "holds": decimal(dominant(&account.using, &state.capacity, [1; 3])),
             "running": running,
             "waiting": waiting,
+            "credits": state.karma.credits(id).map(|credits| millionths(credits * 1_000)),
         })
     });
     json!({ "schema": SCHEMA, "accounts": rows.collect::<Vec<Value>>() })
@@ -146,6 +148,30 @@ pub fn priorities(state: &State, history: &History, most: usize) -> Value {
         .collect::<Vec<Value>>()
     });
     json!({ "schema": SCHEMA, "jobs": rows.collect::<Vec<Value>>() })
+}
+
+/// Returns what is kept ahead, in the order of the promises.
+#[must_use]
+pub fn reservations(state: &State, history: &History) -> Value {
+    let rows = state.pools.iter().flat_map(|(pool, row)| {
+        state.reserved(pool).map(move |(id, ahead)| {
+            let job = state.job(id);
+            let shape = &state.shapes[job.shape];
+            let nodes = ahead.places.iter().map(|(node, _)| &state.nodes[*node].spec.name);
+            json!({
+                "job": id.get(),
+                "name": history.name(id),
+                "account": state.ledger.accounts[job.account].spec.name,
+                "pool": row.spec.name,
+                "begins_in_s": thousandths(ahead.begin.since(state.now).get()),
+                "limit_s": job.limit.map(|limit| thousandths(limit.get())),
+                "nodes": nodes.collect::<Vec<&String>>(),
+                "members": shape.members,
+                "needs": bundle(&shape.needs.bundle()),
+            })
+        })
+    });
+    json!({ "schema": SCHEMA, "reservations": rows.collect::<Vec<Value>>() })
 }
 
 #[cfg(test)]

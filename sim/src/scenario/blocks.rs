@@ -167,6 +167,17 @@ pub struct Scheduling {
     #[serde(deserialize_with = "given")]
     pub starvation_after: Option<Option<Seconds>>,
     pub seed: Option<u64>,
+    pub karma: Karma,
+}
+
+/// Block `execution.scheduling.karma`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in core/src/config/scheduling.rs")]
+pub struct Karma {
+    pub quantum: Option<Seconds>,
+    pub guaranteed: Option<Decimal>,
+    pub initial: Option<u64>,
 }
 
 /// The placement strategies.
@@ -186,6 +197,7 @@ pub enum StrategyName {
     Random,
     Fgd,
     LocalFirst,
+    NearData,
 }
 
 /// The orders of the queue.
@@ -195,6 +207,7 @@ pub enum StrategyName {
 pub enum OrderName {
     Fair,
     Drf,
+    Karma,
     Fifo,
 }
 

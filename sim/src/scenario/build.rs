@@ -217,6 +217,7 @@ fn node_spec(key: &str, said: &file::Node, resources: &[String]) -> Result<NodeS
     spec.dedicated = said.owner_use == file::OwnerUse::None;
     spec.master = said.role == file::Role::Master;
     spec.labels.clone_from(&said.labels);
+    spec.zone.clone_from(&said.zone);
     if let Some(model) = &said.gpu_model {
         spec.labels.insert("gpu_model".to_owned(), model.clone());
     }

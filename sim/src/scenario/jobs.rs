@@ -218,6 +218,11 @@ pub fn listed_job(key: &str, job: &file::Job, resources: &[String]) -> Result<Jo
     let extra = JobExtra {
         labels: job.labels.clone().into_iter().collect(),
         preferred: job.preferred_nodes.clone(),
+        excluded: job.excluded_nodes.clone(),
+        tags: job.tags.clone(),
+        affinity: job.affinity.clone(),
+        anti_affinity: job.anti_affinity.clone(),
+        near: job.near.clone(),
         spread: job.gang.as_ref().is_some_and(|gang| gang.spread),
         budget: budget.transpose()?.map(MicroAtp::new),
         vacate: job.vacate_seconds.map(|s| s.0),

@@ -108,10 +108,21 @@ pub(super) fn check_names(
         file::Jobs::List(jobs) => {
             for (i, job) in jobs.iter().enumerate() {
                 pool(format!("jobs.{i}.pool"), job.pool.as_deref())?;
-                let unknown = job.preferred_nodes.iter().find(|n| !nodes.contains(n.as_str()));
-                if let Some(name) = unknown {
-                    let key = format!("jobs.{i}.preferred_nodes");
-                    return Err(at(&key, format!("there is no node {name}")));
+                let zone = |name: &str| scenario.nodes.iter().any(|node| node.zone == name);
+                let nowhere = |name: &&String| {
+                    !nodes.contains(name.as_str()) && (name.is_empty() || !zone(name))
+                };
+                if let Some(name) = job.near.as_ref().filter(nowhere) {
+                    let what = format!("there is neither a node nor a zone {name:?}");
+                    return Err(at(&format!("jobs.{i}.near"), what));
+                }
+                let lists =
+                    [("preferred", &job.preferred_nodes), ("excluded", &job.excluded_nodes)];
+                for (what, names) in lists {
+                    if let Some(name) = names.iter().find(|name| !nodes.contains(name.as_str())) {
+                        let key = format!("jobs.{i}.{what}_nodes");
+                        return Err(at(&key, format!("there is no node {name}")));
+                    }
                 }
             }
         }

@@ -87,7 +87,7 @@ pub fn rules(scenario: &file::Scenario, seed: u64) -> Result<Rules, Fault> {
     offering(&mut rules.offering, &scenario.resource_sharing)?;
     balance(&mut rules.balance, &scenario.execution.resource_sharing, &scenario.history)?;
     rebalance(&mut rules.rebalance, &scenario.execution.resource_sharing)?;
-    scheduling(&mut rules.scheduling, &scenario.execution.scheduling, seed);
+    scheduling(&mut rules.scheduling, &scenario.execution.scheduling, seed)?;
     preemption(&mut rules.preemption, &scenario.execution.preemption);
     let fair = &scenario.execution.fair_share;
     set_span(&mut rules.fair_share.half_life, fair.half_life);
@@ -243,14 +243,16 @@ pub const fn strategy(name: file::StrategyName) -> Strategy {
         file::StrategyName::Random => Strategy::Random,
         file::StrategyName::Fgd => Strategy::Fgd,
         file::StrategyName::LocalFirst => Strategy::LocalFirst,
+        file::StrategyName::NearData => Strategy::NearData,
     }
 }
 
-fn scheduling(rules: &mut Scheduling, said: &file::Scheduling, seed: u64) {
+fn scheduling(rules: &mut Scheduling, said: &file::Scheduling, seed: u64) -> Result<(), Fault> {
     set(&mut rules.strategy, said.strategy.map(strategy));
     let order = said.order.map(|order| match order {
         file::OrderName::Fair => Order::Fair,
         file::OrderName::Drf => Order::Drf,
+        file::OrderName::Karma => Order::Karma,
         file::OrderName::Fifo => Order::Fifo,
     });
     set(&mut rules.order, order);
@@ -269,6 +271,13 @@ fn scheduling(rules: &mut Scheduling, said: &file::Scheduling, seed: u64) {
     set(&mut rules.ageing, said.ageing.map(|step| step.map(|s| s.0)));
     set(&mut rules.starvation_after, said.starvation_after.map(|long| long.map(|s| s.0)));
     rules.seed = said.seed.unwrap_or(seed);
+    set_span(&mut rules.karma.quantum, said.karma.quantum);
+    set(&mut rules.karma.initial, said.karma.initial);
+    if let Some(part) = said.karma.guaranteed {
+        rules.karma.guaranteed =
+            Ppm::new(millionths("execution.scheduling.karma.guaranteed", part)?);
+    }
+    Ok(())
 }
 
 fn preemption(rules: &mut Preemption, said: &file::Preemption) {

@@ -143,6 +143,8 @@ pub struct Node {
     pub labels: BTreeMap<String, String>,
     /// What it is where masters lend nothing (`mode: offload_only`).
     pub role: Role,
+    /// Which part of the network it is in: near to what is in the same.
+    pub zone: String,
     /// `shared` with its owner, or `none`.
     pub owner_use: OwnerUse,
     /// Its own limits.
@@ -384,6 +386,17 @@ pub struct Job {
     pub labels: BTreeMap<String, Vec<String>>,
     /// Nodes to take before any other.
     pub preferred_nodes: Vec<String>,
+    /// Nodes never to take.
+    pub excluded_nodes: Vec<String>,
+    /// What it is, for those that want to be near it or away from it.
+    pub tags: Vec<String>,
+    /// Each member only where a job with each of these tags runs; one that carries a tag itself may
+    /// begin where nothing in its pool does.
+    pub affinity: Vec<String>,
+    /// Each member only where no job with any of these tags runs.
+    pub anti_affinity: Vec<String>,
+    /// The node where its data lies, or the zone, for the strategy `near_data`.
+    pub near: Option<String>,
     /// Several members that start together.
     pub gang: Option<Gang>,
     /// Most it may cost.

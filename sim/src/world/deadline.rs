@@ -29,6 +29,7 @@ const fn lasts(blocker: &Blocker) -> bool {
         | Blocker::Resources { .. }
         | Blocker::Priority { .. }
         | Blocker::GangIncomplete { .. }
+        | Blocker::Affinity { .. }
         | Blocker::NodeDraining { .. } => true,
         Blocker::Dependency { .. }
         | Blocker::BeginTime { .. }

@@ -331,6 +331,7 @@ fn configs() -> Samples {
         Strategy::Random,
         Strategy::Fgd,
         Strategy::LocalFirst,
+        Strategy::NearData,
     ];
     for (i, strategy) in strategies.into_iter().enumerate() {
         let mut config = tiny(i % 2 == 0);

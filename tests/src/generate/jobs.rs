@@ -2,7 +2,7 @@
 
 use crate::cluster::needs_of;
 use crate::world::Work;
-use gridcore::command::{JobSpec, LabelNeed};
+use gridcore::command::{JobSpec, LabelNeed, Near};
 use gridcore::ids::{NodeId, PoolId};
 use gridcore::units::{MicroAtp, Priority, Span, Time};
 use proptest::option;
@@ -63,8 +63,12 @@ pub fn job() -> impl Strategy<Value = JobSpec> {
             4 => spec.labels.push(LabelNeed { key: String::from("gpu_model"), any_of: vec![] }),
             5 | 6 => spec.preferred.push(NodeId::new(u32::from(n % 8))),
             7 => spec.preferred.push(NodeId::new(77)),
-            8 | 9 => spec.begin = Some(Time::from_ms(u64::from(n) * 20)),
-            10 | 11 => {
+            8 | 9 => spec.excluded.push(NodeId::new(u32::from(n % 8))),
+            10..16 => company(&mut spec, n),
+            16 | 17 => spec.near = Some(Near::Node(NodeId::new(u32::from(n % 8)))),
+            18 => spec.near = Some(Near::Zone(String::from("z1"))),
+            19 => spec.begin = Some(Time::from_ms(u64::from(n) * 20)),
+            20 | 21 => {
                 spec.begin = Some(Time::from_ms(u64::from(n) * 50));
                 spec.reserve = true;
             }
@@ -72,4 +76,24 @@ pub fn job() -> impl Strategy<Value = JobSpec> {
         }
         spec
     })
+}
+
+/// Lets a job be something, and want to be near others or away from them.
+fn company(spec: &mut JobSpec, n: u16) {
+    let tag = |n: u16| String::from(if n.is_multiple_of(2) { "web" } else { "store" });
+    match n % 5 {
+        0 | 1 => {}
+        2 => spec.affinity.push(tag(n / 5)),
+        3 => spec.anti_affinity.push(tag(n / 5)),
+        _ => {
+            spec.affinity.push(tag(n / 5));
+            spec.anti_affinity.push(tag(n / 5 + 1));
+        }
+    }
+    if n % 5 < 2 || !n.is_multiple_of(3) {
+        spec.tags.push(tag(n / 7));
+    }
+    if n.is_multiple_of(97) {
+        spec.tags = vec![String::new()];
+    }
 }

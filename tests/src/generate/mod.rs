@@ -318,6 +318,7 @@ fn node(profile: Profile) -> impl Strategy<Value = NodeSpec> {
         spec.capacity.custom[0] = license;
         (spec.owner, spec.pool) = (AccountId::new(owner), PoolId::new(pool));
         spec.labels.insert(String::from("zone"), format!("z{zone}"));
+        spec.zone = if zone == 0 { String::new() } else { format!("z{zone}") };
         spec.dedicated = !(profile.owners && owned);
         spec.can_share = odd != 0;
         spec.master = odd == 1;
@@ -338,6 +339,14 @@ fn op(profile: Profile) -> impl Strategy<Value = Op> {
     ];
     let wait = wait.prop_map(Op::Wait);
     let account = || (0..3_u32).prop_map(AccountId::new);
+    // Without kept places nobody reserves one either.
+    let job = move || {
+        job().prop_map(move |mut spec| {
+            spec.begin = spec.begin.filter(|_| profile.reserves);
+            spec.reserve &= profile.reserves;
+            spec
+        })
+    };
     let submit = (prop_oneof![50 => account(), 1 => Just(AccountId::new(99))], job(), work());
     let submit = submit.prop_map(|(account, spec, work)| Op::Submit(account, Box::new(spec), work));
     let on = vec(any::<u16>(), 1..3);

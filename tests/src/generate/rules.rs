@@ -3,7 +3,7 @@
 use super::Profile;
 use gridcore::bundle::GpuNeed;
 use gridcore::config::{
-    Backfill, BackfillOrder, Exhaustion, Lend, Mode, Order, Policy, Rules, Strategy as Place,
+    Backfill, BackfillOrder, Exhaustion, Karma, Lend, Mode, Order, Policy, Rules, Strategy as Place,
 };
 use gridcore::units::{BasisPoints, Bytes, MilliCores, PerMille, Ppm, Span};
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
@@ -15,9 +15,17 @@ fn ages(seed: u64) -> (Option<Span>, Option<Span>) {
     (some(step), some(long))
 }
 
-/// Generates the rules.
-pub fn rules(profile: Profile) -> impl Strategy<Value = Rules> {
-    let places = prop_oneof![
+/// Returns what `karma` counts by: quanta shorter and longer than most jobs; nothing, a part or all
+/// guaranteed; none or some credits to begin with.
+fn karma(seed: u64) -> Karma {
+    let guaranteed = u32::try_from(seed % 5).unwrap_or(0) * 250_000;
+    let (quantum, initial) = (Span::seconds(20 + seed % 7 * 60), seed % 3 * 100);
+    Karma { quantum, guaranteed: Ppm::new(guaranteed), initial }
+}
+
+/// Chooses where a job goes.
+fn places() -> impl Strategy<Value = Place> {
+    prop_oneof![
         Just(Place::FirstFit),
         Just(Place::BestFit),
         Just(Place::WorstFit),
@@ -27,10 +35,16 @@ pub fn rules(profile: Profile) -> impl Strategy<Value = Rules> {
         Just(Place::Random),
         Just(Place::Fgd),
         Just(Place::LocalFirst),
-    ];
+        Just(Place::NearData),
+    ]
+}
+
+/// Generates the rules.
+pub fn rules(profile: Profile) -> impl Strategy<Value = Rules> {
     let most = if profile.reserves { 4_u8 } else { 2 };
-    let order = prop_oneof![Just(Order::Fair), Just(Order::Fifo), Just(Order::Drf)];
-    let scheduling = (places, order, 0..most, 0..1_000_u64);
+    let order =
+        prop_oneof![Just(Order::Fair), Just(Order::Fifo), Just(Order::Drf), Just(Order::Karma)];
+    let scheduling = (places(), order, 0..most, 0..1_000_u64);
     let money = (any::<bool>(), any::<bool>(), 0..3_u32, 10..300_u64);
     let leave = (0..4_u8, any::<bool>(), 0..3_u64, prop_oneof![Just(0), 5..90_u64]);
     let policies = prop_oneof![
@@ -51,6 +65,7 @@ pub fn rules(profile: Profile) -> impl Strategy<Value = Rules> {
             _ => Backfill::Conservative,
         };
         rules.scheduling.seed = scheduling.3;
+        rules.scheduling.karma = karma(scheduling.3);
         (rules.scheduling.ageing, rules.scheduling.starvation_after) =
             if profile.reserves { ages(scheduling.3) } else { (None, None) };
         rules.preemption.boost_after = (scheduling.3 % 3 > 0).then_some(1);

@@ -2,10 +2,11 @@
 //!
 //! No index, no lines, no ranks, no terms: at every pass it sorts all waiting jobs, walks all
 //! nodes, and computes the published score of each strategy anew (TRUTHS.md section 2). It knows
-//! dedicated nodes, both kinds of backfill, the orders `fifo` and `fair` (with a half-life too long
-//! to matter), and money; it knows no owner, no failure and nobody who makes way. It calls nothing
-//! of the core that decides.
+//! dedicated nodes, both kinds of backfill, all orders (`fair` with a half-life too long to
+//! matter), and money; it knows no owner, no failure and nobody who makes way. It calls nothing of
+//! the core that decides.
 
+mod karma;
 mod money;
 mod score;
 
@@ -95,6 +96,7 @@ pub struct Model {
     leased: Vec<[u64; 12]>,
     rank: Vec<u32>,
     starts: u64,
+    credits: karma::Credits,
 }
 
 /// The class that orders: everything above 75 is urgent.
@@ -134,6 +136,7 @@ impl Model {
             leased: vec![[0; 12]; config.pools.len()],
             rank,
             starts: 0,
+            credits: karma::Credits::new(config),
         }
     }
 
@@ -229,7 +232,12 @@ impl Model {
 
     /// Does everything that is due by `now`, in the order of time, kind and start.
     pub fn run_due(&mut self, now: Time) {
-        while let Some((_, kind, _, id)) = self.first_due().filter(|due| due.0 <= now.ms()) {
+        loop {
+            let due = self.first_due().filter(|due| due.0 <= now.ms());
+            if self.close_quantum(due.map_or(now.ms(), |due| due.0)) {
+                continue;
+            }
+            let Some((_, kind, _, id)) = due else { return };
             match kind {
                 0 => {
                     self.free(id);
@@ -354,6 +362,7 @@ impl Model {
                 let usage = match scheduling.order {
                     Order::Fair => Self::of(&self.usage, task.account),
                     Order::Drf => self.dominant_now(task.account),
+                    Order::Karma => self.credit_rank(task.account),
                     Order::Fifo => 0,
                 };
                 (100 - class(task.spec.priority), usage, **id)
@@ -381,6 +390,10 @@ impl Model {
                 && !own(self).is_some_and(|places| self.start(id, places, now))
             {
                 poor.push(task);
+            } else if self.is_wanted(&task) {
+                // What others must be near has begun: all are asked again.
+                tried.clear();
+                poor.clear();
             }
         }
     }
@@ -470,6 +483,9 @@ fn same_line(a: &Task, b: &Task) -> bool {
             == (b.pool, b.needs, b.members, b.spread, b.priority)
             && a.labels == b.labels
             && a.preferred == b.preferred
+            && (&a.excluded, &a.tags) == (&b.excluded, &b.tags)
+            && (&a.affinity, &a.anti_affinity) == (&b.affinity, &b.anti_affinity)
+            && a.near == b.near
     };
     a.account == b.account
         && same(&a.spec, &b.spec)

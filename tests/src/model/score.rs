@@ -1,7 +1,8 @@
 //! Where jobs go in the model: the published scores, computed anew for every node.
 
-use super::{Host, Model, Task};
+use super::{Host, Leaving, Model, Task};
 use gridcore::bundle::{Bundle, Needs};
+use gridcore::command::Near;
 use gridcore::config::Strategy;
 use gridcore::ids::NodeId;
 
@@ -28,8 +29,54 @@ impl Model {
         spec.pool == task.spec.pool
             && !host.drained
             && labels
+            && !task.spec.excluded.iter().any(|node| node.get() as usize == i)
+            && self.bears(i, task)
             && amounts.into_iter().all(|(need, free)| need <= free)
             && self.tightest(NodeId::new(u32::try_from(i).unwrap_or(0)), &task.spec.needs).is_some()
+    }
+
+    /// How far a node is from a task's data.
+    fn distance(&self, node: NodeId, task: &Task) -> i64 {
+        let zone = |node: NodeId| &self.config.nodes[node.get() as usize].zone;
+        let near = match &task.spec.near {
+            Some(Near::Node(data)) if *data == node => return 0,
+            Some(Near::Node(data)) => zone(*data),
+            Some(Near::Zone(zone)) => zone,
+            None => return 0,
+        };
+        if near == zone(node) && !near.is_empty() { 1 } else { 2 }
+    }
+
+    /// Whether what runs on a node lets a task start there.
+    fn bears(&self, i: usize, task: &Task) -> bool {
+        let runs = |tag: &String, on: Option<usize>| {
+            let there = |other: &Task| {
+                let places = other.places.iter().flatten();
+                let mut here = places.filter(|(node, _)| !other.gone.contains(node));
+                here.any(|(node, _)| on.is_none_or(|i| node.get() as usize == i))
+            };
+            self.tasks.values().any(|other| {
+                other.spec.tags.contains(tag)
+                    && other.spec.pool == task.spec.pool
+                    && other.leaving != Some(Leaving::Limit)
+                    && there(other)
+            })
+        };
+        let first = |tag: &String| task.spec.tags.contains(tag) && !runs(tag, None);
+        task.spec.affinity.iter().all(|tag| runs(tag, Some(i)) || first(tag))
+            && !task.spec.anti_affinity.iter().any(|tag| runs(tag, Some(i)))
+    }
+
+    /// Returns whether a job that waits must be near a task.
+    pub(super) fn is_wanted(&self, task: &Task) -> bool {
+        let wants = |other: &&Task| {
+            other.spec.pool == task.spec.pool
+                && other.spec.affinity.iter().any(|tag| task.spec.tags.contains(tag))
+        };
+        let mut waiting = self.tasks.values().filter(|other| {
+            other.places.is_none() && !other.held && other.after.is_empty() && !other.in_vain
+        });
+        waiting.any(|other| wants(&other))
     }
 
     /// The devices with the least left that still fit.
@@ -70,6 +117,7 @@ impl Model {
             Strategy::BestFit => tight,
             Strategy::WorstFit => -tight,
             Strategy::LocalFirst => tight + if own { 100_000 } else { 0 },
+            Strategy::NearData => tight - 100_000 * self.distance(node, task),
             Strategy::DotProduct => {
                 let (a, aa) =
                     (i128::from(free_cpu) * i128::from(needs.cpu.get()), i128::from(cpu_max));

@@ -87,11 +87,13 @@ async fn request(
     Json(asked): Json<ResourceRequest>,
 ) -> Answered {
     let mut job = json!({
+        "reserve": asked.reserve,
         "needs": asked.needs().map_err(bad)?,
         "limit": asked.duration,
         "preferred_nodes": asked.preferred_nodes,
     });
-    let more = [("priority", &asked.priority), ("account", &asked.account)];
+    let more =
+        [("priority", &asked.priority), ("account", &asked.account), ("begin", &asked.begin)];
     for (key, value) in more.into_iter().filter_map(|(key, value)| Some((key, value.as_ref()?))) {
         job[key] = Value::from(value.as_str());
     }

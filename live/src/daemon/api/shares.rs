@@ -1,11 +1,13 @@
-//! Shares, quotas and the order of the queue.
+//! Shares, quotas, the order of the queue, and what is kept ahead.
 
 use super::jobs::{LISTED, Most};
 use super::{Answered, Operation, Shared};
+use crate::daemon::history::History;
 use crate::daemon::shares;
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::routing::get;
+use gridcore::grid::Grid;
 
 /// The operations.
 pub(super) fn operations() -> Vec<Operation> {
@@ -24,6 +26,13 @@ pub(super) fn operations() -> Vec<Operation> {
             "What accounts have by right, and on loan",
             get(quotas),
         ),
+        (
+            "get",
+            "/v1/reservations",
+            "get_reservations",
+            "What is kept ahead, from when and where",
+            get(reservations),
+        ),
         ("get", "/v1/priorities", "get_priorities", "Who goes next, and why", get(priorities)),
     ]
 }
@@ -34,6 +43,11 @@ async fn accounts(State(shared): State<Shared>) -> Answered {
 
 async fn quotas(State(shared): State<Shared>) -> Answered {
     Ok(Json(shared.handle.look(|grid, _| shares::quotas(grid.state())).await?))
+}
+
+async fn reservations(State(shared): State<Shared>) -> Answered {
+    let look = |grid: &Grid, history: &mut History| shares::reservations(grid.state(), history);
+    Ok(Json(shared.handle.look(look).await?))
 }
 
 async fn priorities(State(shared): State<Shared>, Query(most): Query<Most>) -> Answered {

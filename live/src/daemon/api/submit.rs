@@ -9,11 +9,12 @@ use crate::program::Program;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use gridcore::command::{Command, JobSpec, Numbered, Reply, Request as Asked};
+use gridcore::command::{Command, JobSpec, Near, Numbered, Reply, Request as Asked};
 use gridcore::deny::Denied;
 use gridcore::grid::Grid;
 use gridcore::ids::{AccountId, JobId, PoolId};
 use gridcore::state::mix;
+use gridcore::units::Time;
 use gridcore::wire::Task;
 use gridsim::scenario::jobs::listed_job;
 use gridsim::scenario::schema::Job as JobKeys;
@@ -89,6 +90,9 @@ pub(super) async fn submit_for(
     asked.program.user.clone_from(&who.user);
     asked.program.check().map_err(bad)?;
     who.choose_account(&mut asked.job.account).map_err(forbidden)?;
+    if asked.job.reserve {
+        super::admins_only(who)?;
+    }
     let count = asked.job.array.unwrap_or(1);
     if count == 0 || count > ARRAY_MAX {
         return Err(bad(format!("array is {count}; it must be 1 to {ARRAY_MAX}")));
@@ -249,6 +253,13 @@ fn spec_of(keys: &JobKeys, state: &gridcore::state::State) -> Result<(AccountId,
     let pool =
         pool.ok_or_else(|| format!("Pool {} not found", keys.pool.as_deref().unwrap_or("")))?;
     let find = |name: &str| node_named(state, name);
-    let spec = record.spec(pool, find).map_err(|name| format!("node {name:?} not found"))?;
+    let spec = record.spec(pool, find);
+    let mut spec = spec.map_err(|name| format!("node {name:?} not found"))?;
+    // What is said counts from now on.
+    spec.begin = spec.begin.map(|begin| state.now.after(begin.since(Time::ZERO)));
+    if let Some(Near::Zone(zone)) = &spec.near {
+        let known = !zone.is_empty() && state.nodes.iter().any(|(_, node)| node.spec.zone == *zone);
+        known.then_some(()).ok_or_else(|| format!("node or zone {zone:?} not found"))?;
+    }
     Ok((account, spec))
 }

@@ -1,0 +1,149 @@
+//! What of a job is refused at once: what is malformed, and what could never run.
+
+use crate::bundle::{Bundle, GPUS_MAX};
+use crate::command::{JobSpec, Near};
+use crate::config::{JOBS_MAX, MEMBERS_MAX};
+use crate::deny::{Denied, first_short};
+use crate::ids::AccountId;
+use crate::jobs::Shape;
+use crate::placement::{members_on, suits};
+use crate::state::State;
+use crate::tags::TAGS_MAX;
+use alloc::string::String;
+
+/// Most jobs that one may wait for.
+const AFTER_MAX: usize = 1_024;
+
+/// Refuses a malformed job.
+pub(super) fn check_spec(state: &State, account: AccountId, spec: &JobSpec) -> Result<(), Denied> {
+    if state.ledger.accounts.find(account).is_none() {
+        return Err(Denied::NoAccount(account));
+    }
+    if state.pools.find(spec.pool).is_none() {
+        return Err(Denied::NoPool(spec.pool));
+    }
+    let data = match &spec.near {
+        Some(Near::Node(node)) => Some(node),
+        Some(Near::Zone(_)) | None => None,
+    };
+    let mut named = spec.preferred.iter().chain(&spec.excluded).chain(data);
+    if let Some(node) = named.find(|node| state.nodes.find(**node).is_none()) {
+        return Err(Denied::NoNode(*node));
+    }
+    if spec.needs.is_zero() {
+        return Err(Denied::Empty);
+    }
+    let gpus = spec.needs.gpus;
+    let words = spec.labels.iter().map(|need| need.any_of.len()).max().unwrap_or(0);
+    let texts = spec.labels.iter().flat_map(|need| need.any_of.iter().chain([&need.key]));
+    let longest = texts.map(String::len).max().unwrap_or(0);
+    if let Some(gone) = spec.after.iter().find(|on| state.jobs.get(on).is_none()) {
+        return Err(Denied::NoJob(*gone));
+    }
+    let after = spec.after.len();
+    let bounds: [(&'static str, u64, bool, &'static str); 12] = [
+        ("gpus", u64::from(gpus.count), usize::from(gpus.count) <= GPUS_MAX, "at most 64"),
+        (
+            "gpu_share",
+            u64::from(gpus.share.get()),
+            gpus.share <= crate::units::PerMille::WHOLE
+                && (gpus.count == 0) == gpus.share.is_zero(),
+            "1 to 1,000 thousandths with a GPU, else 0",
+        ),
+        (
+            "members",
+            u64::from(spec.members),
+            (1..=MEMBERS_MAX).contains(&spec.members),
+            "1 to 1,024",
+        ),
+        ("limit", 0, spec.limit.is_none_or(|limit| !limit.is_zero()), "above 0"),
+        ("labels", spec.labels.len() as u64, spec.labels.len() <= 64, "at most 64"),
+        ("label values", words as u64, words <= 64, "at most 64"),
+        ("label length", longest as u64, longest <= 253, "at most 253"),
+        ("after", after as u64, after <= AFTER_MAX, "at most 1,024 jobs"),
+        (
+            "after",
+            after as u64,
+            after == 0 || !(spec.refuse_if_busy || spec.reserve),
+            "empty where a job is refused when it cannot start at once, or where a place is kept",
+        ),
+        (
+            "begin",
+            spec.begin.unwrap_or_default().ms(),
+            spec.begin.is_none() || !spec.refuse_if_busy,
+            "left out where a job is refused when it cannot start at once",
+        ),
+        (
+            "reserve",
+            1,
+            !spec.reserve || (spec.begin.is_some_and(|at| at > state.now) && spec.limit.is_some()),
+            "of a job that begins later and has a limit",
+        ),
+        ("preferred nodes", spec.preferred.len() as u64, spec.preferred.len() <= 64, "at most 64"),
+    ];
+    for (what, value, ok, range) in bounds {
+        if !ok {
+            return Err(Denied::Range { what: what.into(), value, range: range.into() });
+        }
+    }
+    check_company(spec)?;
+    if state.jobs.len() >= JOBS_MAX {
+        return Err(Denied::Full { what: "the list of jobs".into(), max: JOBS_MAX as u64 });
+    }
+    Ok(())
+}
+
+/// Refuses too many tags, or nodes that it must not take, and words that are too long.
+fn check_company(spec: &JobSpec) -> Result<(), Denied> {
+    let lists = [
+        ("excluded nodes", spec.excluded.len()),
+        ("tags", spec.tags.len()),
+        ("affinity", spec.affinity.len()),
+        ("anti-affinity", spec.anti_affinity.len()),
+    ];
+    for (what, len) in lists {
+        if len > TAGS_MAX {
+            let range = "at most 64".into();
+            return Err(Denied::Range { what: what.into(), value: len as u64, range });
+        }
+    }
+    let zone = match &spec.near {
+        Some(Near::Zone(zone)) => Some(zone),
+        Some(Near::Node(_)) | None => None,
+    };
+    let words = spec.tags.iter().chain(&spec.affinity).chain(&spec.anti_affinity).chain(zone);
+    if let Some(len) = words.map(String::len).find(|len| !(1..=253).contains(len)) {
+        let (what, range) = ("length of a tag or zone".into(), "1 to 253".into());
+        return Err(Denied::Range { what, value: len as u64, range });
+    }
+    Ok(())
+}
+
+/// Refuses a job that could never run.
+pub(super) fn check_room(state: &State, shape: &Shape) -> Result<(), Denied> {
+    if let Some(quota) = &state.pools[shape.pool].spec.quota
+        && let Some((dimension, needed, quota)) = first_short(&shape.total(), quota)
+    {
+        return Err(Denied::OverQuota { dimension, needed, quota });
+    }
+    let nodes = &state.pools[shape.pool].nodes;
+    let mut left = u32::from(shape.members);
+    for node in nodes.iter().filter(|node| suits(state, shape, **node)) {
+        // All of one member already fits an empty node that suits.
+        let alone = shape.spread || shape.members == 1;
+        left -= if alone { 1 } else { members_on(state.nodes[*node].emptied(), shape).min(left) };
+        if left == 0 {
+            return Ok(());
+        }
+    }
+    let need = shape.needs.bundle();
+    let rooms = nodes.iter().map(|n| {
+        let spec = &state.nodes[*n].spec;
+        spec.capacity.meet(&spec.share_max)
+    });
+    let most = rooms.fold(Bundle::ZERO, |most, room| most.zip(&room, u64::max));
+    let (dimension, needed, most) = first_short(&need, &most)
+        .or_else(|| first_short(&need, &Bundle::ZERO))
+        .unwrap_or((crate::bundle::Dimension::Cpu, 0, 0));
+    Err(Denied::NoMatchingNode { pool: shape.pool, dimension, most, needed })
+}
