@@ -6,7 +6,7 @@ use super::waiting::{dequeue, enqueue};
 use crate::bundle::{Bundle, GPUS_MAX};
 use crate::canary::{Canary, planted};
 use crate::command::{Command, JobSpec, Reply, Report};
-use crate::config::{JOBS_MAX, MEMBERS_MAX, Rules, Strategy};
+use crate::config::{JOBS_MAX, MEMBERS_MAX, Order, Rules, Strategy};
 use crate::deny::{Denied, first_short};
 use crate::effect::{Effect, EvictionReason, FinalState, JobEnd};
 use crate::explain::explain;
@@ -246,19 +246,22 @@ impl Work<'_> {
             self.state.tie_rank = permutation(rules.scheduling.seed, len);
         }
         let ran_in_terms = self.state.runs_in_terms();
-        let ages = |rules: &Rules| (rules.scheduling.ageing, rules.scheduling.starvation_after);
-        let other = ages(&rules) != ages(&self.state.rules);
+        let queue = |rules: &Rules| {
+            let rules = &rules.scheduling;
+            (rules.ageing, rules.starvation_after, rules.order == Order::EarliestDue)
+        };
+        let other = queue(&rules) != queue(&self.state.rules);
+        let waiting = if other { self.dequeue_all() } else { Vec::new() };
         self.state.rules = rules;
-        if other {
-            self.adopt_ageing();
-        }
+        waiting.into_iter().for_each(|id| enqueue(self.state, id));
         self.adopt_rules(ran_in_terms);
         *self.index = Index::new(self.state);
         self.state.changed.stir();
-        let accounts = self.state.ledger.accounts.ids();
-        for account in accounts {
-            let usage = self.state.rank_usage(account);
-            self.state.queue.rerank(account, usage);
+        if self.state.rules.scheduling.order != Order::EarliestDue {
+            for account in self.state.ledger.accounts.ids() {
+                let usage = self.state.usage_of(account);
+                self.state.queue.rerank(account, usage);
+            }
         }
         self.adopt_gates();
         Ok(Reply::Done)

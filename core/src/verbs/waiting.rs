@@ -18,7 +18,7 @@ pub fn enqueue(state: &mut State, id: JobId) {
     }
     let (now, job) = (state.now, state.job(id));
     let (key, pool) = (state.line_of(job), state.shapes[job.shape].pool);
-    let usage = state.rank_usage(job.account);
+    let usage = state.rank_usage(key);
     let class = job.class_after(job.waited, &state.rules.scheduling);
     state.queue.age(id, class, key, usage);
     state.queue.enter(id, key, pool, usage);
@@ -62,7 +62,8 @@ impl Work<'_> {
             wait.saturating_sub(rules.ageing.map_or(since, |step| step.min(since)))
         } else {
             let class = job.class_after(wait, rules);
-            let (key, usage) = (state.line_of(job), state.rank_usage(job.account));
+            let key = state.line_of(job);
+            let usage = state.rank_usage(key);
             state.queue.age(id, class, key, usage);
             state.changed.stir();
             wait
@@ -72,15 +73,13 @@ impl Work<'_> {
         await_ageing(state, id);
     }
 
-    /// Lets waiting jobs age by other rules.
-    pub fn adopt_ageing(&mut self) {
+    /// Takes all that waits out of the queue, in the order of submission: it goes in again where
+    /// its lines or classes are those of other rules.
+    pub fn dequeue_all(&mut self) -> Vec<JobId> {
         let waits = |(id, job): (JobId, &Job)| (job.state == JobState::Pending).then_some(id);
         let waiting: Vec<JobId> = self.state.jobs.iter().filter_map(waits).collect();
-        for id in waiting {
-            // Out and in again: its class is that of the new rules.
-            dequeue(self.state, id);
-            enqueue(self.state, id);
-        }
+        waiting.iter().for_each(|id| dequeue(self.state, *id));
+        waiting
     }
 }
 
@@ -88,7 +87,7 @@ impl Work<'_> {
 pub fn dequeue(state: &mut State, id: JobId) {
     let job = state.job(id);
     let (key, pool) = (state.line_of(job), state.shapes[job.shape].pool);
-    let usage = state.rank_usage(job.account);
+    let usage = state.rank_usage(key);
     state.queue.leave(id, key, pool, usage);
     stop_ageing(state, id);
     let now = state.now;

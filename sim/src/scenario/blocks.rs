@@ -172,6 +172,7 @@ pub enum OrderName {
     Fair,
     Drf,
     Fifo,
+    EarliestDue,
 }
 
 /// What happens behind a blocked job.
@@ -192,6 +193,7 @@ pub enum BackfillName {
 pub enum BackfillOrderName {
     Queue,
     Shortest,
+    Smallest,
 }
 
 /// By what the end of a job is foreseen. Only a simulation can see the future.

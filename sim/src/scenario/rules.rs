@@ -230,6 +230,7 @@ fn scheduling(rules: &mut Scheduling, said: &file::Scheduling, seed: u64) {
         file::OrderName::Fair => Order::Fair,
         file::OrderName::Drf => Order::Drf,
         file::OrderName::Fifo => Order::Fifo,
+        file::OrderName::EarliestDue => Order::EarliestDue,
     });
     set(&mut rules.order, order);
     let backfill = said.backfill.map(|backfill| match backfill {
@@ -242,6 +243,7 @@ fn scheduling(rules: &mut Scheduling, said: &file::Scheduling, seed: u64) {
     let order = said.backfill_order.map(|order| match order {
         file::BackfillOrderName::Queue => BackfillOrder::Queue,
         file::BackfillOrderName::Shortest => BackfillOrder::Shortest,
+        file::BackfillOrderName::Smallest => BackfillOrder::Smallest,
     });
     set(&mut rules.backfill_order, order);
     set(&mut rules.ageing, said.ageing.map(|step| step.map(|s| s.0)));

@@ -1,0 +1,157 @@
+//! Who goes next, and where: the rules of the queue and of placement.
+
+use crate::units::{MilliCores, Span};
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// Most task classes of the strategy `fgd`.
+pub const FGD_CLASSES_MAX: usize = 64;
+
+/// Block `scheduling`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scheduling {
+    /// Where a job goes.
+    pub strategy: Strategy,
+    /// Who goes next.
+    pub order: Order,
+    /// What happens behind a job that does not fit.
+    pub backfill: Backfill,
+    /// In which order jobs are tried behind one that does not fit.
+    pub backfill_order: BackfillOrder,
+    /// A job that has waited so long for room counts 25 classes more, up to high; again after as
+    /// long again. `None` never.
+    pub ageing: Option<Span>,
+    /// One that has waited so long for room goes before all but urgent ones and keeps a place,
+    /// whatever happens behind others. `None` never.
+    pub starvation_after: Option<Span>,
+    /// Seeds the order of equal nodes and the strategy `random`.
+    pub seed: u64,
+    /// Task classes of the strategy `fgd`, at most [`FGD_CLASSES_MAX`].
+    pub fgd_classes: Vec<TaskClass>,
+}
+
+impl Scheduling {
+    /// Returns whether those that wait go before others with time.
+    #[must_use]
+    pub fn ages(&self) -> bool {
+        self.ageing.is_some() || self.starvation_after.is_some()
+    }
+}
+
+impl Default for Scheduling {
+    fn default() -> Self {
+        Self {
+            strategy: Strategy::BestFit,
+            order: Order::Fair,
+            backfill: Backfill::Easy,
+            backfill_order: BackfillOrder::Queue,
+            ageing: Some(Span::seconds(600)),
+            starvation_after: Some(Span::minutes(24 * 60)),
+            seed: 0,
+            fgd_classes: Vec::new(),
+        }
+    }
+}
+
+/// A class of tasks that fragmentation is measured against (FGD, USENIX ATC 2023).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TaskClass {
+    /// Compute a task asks for.
+    pub cpu: MilliCores,
+    /// GPUs a task asks for.
+    pub gpus: crate::bundle::GpuNeed,
+    /// GPU models it may run on (values of the label `gpu_model`); empty allows all.
+    pub models: Vec<String>,
+    /// How many tasks of the class were counted, at least 1.
+    pub count: u32,
+}
+
+/// Where a job goes (RULES.md section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Strategy {
+    /// The first node in the order of the seeded permutation.
+    FirstFit,
+    /// The node with the least left over.
+    BestFit,
+    /// The node with the most left over; also called `load_balanced`.
+    WorstFit,
+    /// Full nodes and devices before empty ones.
+    Pack,
+    /// The node whose free vector is least aligned with the request.
+    DotProduct,
+    /// Nodes that already run this kind of GPU job.
+    GpuClustering,
+    /// Any node that fits, by a counter-based generator.
+    Random,
+    /// The node whose GPU fragmentation grows least.
+    Fgd,
+    /// The borrower's own nodes before others, then the least left over.
+    LocalFirst,
+}
+
+/// Who goes next (RULES.md section 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Order {
+    /// Class, then decayed dominant use over weight, then submission.
+    Fair,
+    /// Class, then the dominant share of what is held now over weight, then submission (dominant
+    /// resource fairness; Ghodsi et al., NSDI 2011).
+    Drf,
+    /// Class, then submission.
+    Fifo,
+    /// Class, then when the job would have ended at the latest had it not waited: its submission
+    /// plus its limit (earliest due date first; Jackson, UCLA 1955). Short work passes long work,
+    /// but none that was submitted later than after its limit. What has no limit comes last.
+    EarliestDue,
+}
+
+impl Order {
+    /// Returns whether what accounts use or have used ranks their jobs.
+    #[must_use]
+    pub const fn follows_use(self) -> bool {
+        matches!(self, Self::Fair | Self::Drf)
+    }
+}
+
+/// What happens behind a job that does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Backfill {
+    /// A blocked head blocks the pool.
+    Strict,
+    /// What does not fit is skipped.
+    Greedy,
+    /// The first that does not fit keeps the place where it can start soonest; others start where
+    /// they do not delay it (Lifka, The ANL/IBM SP Scheduling System, JSSPP 1995).
+    Easy,
+    /// So does every one that does not fit, up to [`Backfill::RESERVATIONS_MAX`] of a pool (Mu'alem
+    /// and Feitelson, IEEE TPDS 12(6), 2001).
+    Conservative,
+}
+
+impl Backfill {
+    /// Most jobs of one pool that places are kept for at once.
+    pub const RESERVATIONS_MAX: usize = 100;
+
+    /// Returns for how many waiting jobs of a pool a place is kept.
+    #[must_use]
+    pub const fn reservations(self) -> usize {
+        match self {
+            Self::Strict | Self::Greedy => 0,
+            Self::Easy => 1,
+            Self::Conservative => Self::RESERVATIONS_MAX,
+        }
+    }
+}
+
+/// In which order jobs are tried behind one that does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum BackfillOrder {
+    /// That of the queue.
+    Queue,
+    /// The shortest limit first, then that of the queue (SJBF; Tsafrir, Etsion and Feitelson, IEEE
+    /// TPDS 18(6), 2007).
+    Shortest,
+    /// The smallest area first, limit times dominant share of the cluster, then that of the queue.
+    Smallest,
+}
