@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-/// Most task classes of the strategy `fgd`.
+/// Most task classes of the strategies `fgd` and `headroom`.
 pub const FGD_CLASSES_MAX: usize = 64;
 
 /// Block `scheduling`.
@@ -27,7 +27,7 @@ pub struct Scheduling {
     pub starvation_after: Option<Span>,
     /// Seeds the order of equal nodes and the strategy `random`.
     pub seed: u64,
-    /// Task classes of the strategy `fgd`, at most [`FGD_CLASSES_MAX`].
+    /// Task classes of the strategies `fgd` and `headroom`, at most [`FGD_CLASSES_MAX`].
     pub fgd_classes: Vec<TaskClass>,
 }
 
@@ -54,7 +54,7 @@ impl Default for Scheduling {
     }
 }
 
-/// A class of tasks that fragmentation is measured against (FGD, USENIX ATC 2023).
+/// A class of tasks that fragmentation and headroom are measured against (FGD, USENIX ATC 2023).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TaskClass {
     /// Compute a task asks for.
@@ -88,6 +88,8 @@ pub enum Strategy {
     Fgd,
     /// The borrower's own nodes before others, then the least left over.
     LocalFirst,
+    /// The node whose room for further tasks of all classes shrinks least.
+    Headroom,
 }
 
 /// Who goes next (RULES.md section 5).

@@ -162,6 +162,7 @@ pub enum StrategyName {
     Random,
     Fgd,
     LocalFirst,
+    Headroom,
 }
 
 /// The orders of the queue.

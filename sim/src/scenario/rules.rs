@@ -221,6 +221,7 @@ pub const fn strategy(name: file::StrategyName) -> Strategy {
         file::StrategyName::Random => Strategy::Random,
         file::StrategyName::Fgd => Strategy::Fgd,
         file::StrategyName::LocalFirst => Strategy::LocalFirst,
+        file::StrategyName::Headroom => Strategy::Headroom,
     }
 }
 

@@ -27,6 +27,7 @@ pub fn rules(profile: Profile) -> impl Strategy<Value = Rules> {
         Just(Place::Random),
         Just(Place::Fgd),
         Just(Place::LocalFirst),
+        Just(Place::Headroom),
     ];
     let most = if profile.reserves { 4_u8 } else { 2 };
     let order = prop_oneof![
