@@ -96,3 +96,57 @@ pub fn dequeue(state: &mut State, id: JobId) {
     job.waits_since = None;
     state.changed.stir();
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::bundle::{Bundle, Needs};
+    use crate::command::{Command, Entry, JobSpec, Request};
+    use crate::config::{AccountSpec, Config, NodeSpec, Order, PoolSpec};
+    use crate::grid::Grid;
+    use crate::ids::{AccountId, PoolId, Seq};
+    use crate::units::{MicroAtp, MilliCores, Span, Time};
+    use alloc::boxed::Box;
+    use alloc::string::String;
+    use alloc::vec::Vec;
+
+    fn request(grid: &mut Grid, seconds: u64, request: Request) {
+        let seq = Seq::new(grid.state().seq.get() + 1);
+        let at = Time::from_ms(seconds * 1_000);
+        let entry = Entry { seq, at, command: Command::Request(request) };
+        assert!(grid.apply(&entry, &mut Vec::new()).is_ok());
+    }
+
+    fn heads(grid: &Grid) -> Vec<u64> {
+        grid.state().queue.ranks(PoolId::new(0)).map(|rank| rank.head.get()).collect()
+    }
+
+    #[test]
+    fn earliest_due_ranks_each_job_by_submission_plus_limit_as_long_as_it_is_the_order() {
+        let mut config = Config::default();
+        config.pools.push(PoolSpec { name: String::from("main"), quota: None });
+        config.accounts.push(AccountSpec::new("lab", MicroAtp::ZERO));
+        config.nodes.push(NodeSpec::dedicated("n", Bundle::cpu(MilliCores::whole(1))));
+        config.rules.atp.enabled = false;
+        config.rules.scheduling.order = Order::EarliestDue;
+        let mut rules = config.rules.clone();
+        let mut grid = Grid::new(config, Time::ZERO).unwrap();
+        // The first one takes the machine.
+        for (at, limit) in
+            [(0, Some(1_000)), (1, Some(100)), (2, None), (3, Some(10)), (92, Some(10))]
+        {
+            let needs = Needs { cpu: MilliCores::whole(1), ..Needs::default() };
+            let job = JobSpec { needs, limit: limit.map(Span::seconds), ..JobSpec::default() };
+            let job = Box::new(job);
+            request(&mut grid, at, Request::SubmitJob { account: AccountId::new(0), job });
+        }
+        // Due at 13, 101 and 102 s: the last came later than after the limit of the one before it.
+        assert_eq!(heads(&grid), [4, 2, 5, 3]);
+        rules.scheduling.order = Order::Fifo;
+        request(&mut grid, 93, Request::Configure(Box::new(rules.clone())));
+        assert_eq!(heads(&grid), [2]);
+        rules.scheduling.order = Order::EarliestDue;
+        request(&mut grid, 94, Request::Configure(Box::new(rules)));
+        assert_eq!(heads(&grid), [4, 2, 5, 3]);
+        assert_eq!(crate::invariants::check(grid.state()), []);
+    }
+}
