@@ -237,7 +237,7 @@ fn delayed(state: &State, job: &Job, pool: PoolId, most: usize) -> Option<JobId>
     let greedy = state.rules.scheduling.backfill == Backfill::Greedy;
     let of_line = |rank: Rank| {
         let jobs = state.queue.jobs(rank.line);
-        let usage = state.rank_usage(rank.line.account);
+        let usage = state.rank_usage(rank.line);
         jobs.map(move |job| state.queue.rank_of(rank.line, job, usage))
     };
     let mut order: Vec<Rank> = state.queue.ranks(pool).flat_map(of_line).collect();

@@ -141,8 +141,8 @@ impl Index {
         if other || candidates.read < *dropped {
             candidates.score_all(state, scorer, shape, ranks);
         } else {
-            for node in log.iter().skip(candidates.read - *dropped) {
-                candidates.score(state, scorer, shape, *node, ranks[*node]);
+            for node in unread(log, candidates.read - *dropped) {
+                candidates.score(state, scorer, shape, node, ranks[node]);
             }
         }
         candidates.read = end;
@@ -167,8 +167,8 @@ impl Index {
         if all {
             ranks.iter().for_each(|(node, rank)| soonest.set(node, *rank, found(node)));
         } else {
-            for node in log.iter().skip(soonest.read - *dropped) {
-                soonest.set(*node, ranks[*node], found(*node));
+            for node in unread(log, soonest.read - *dropped) {
+                soonest.set(node, ranks[node], found(node));
             }
         }
         (soonest.read, soonest.begins) = (end, *begins);
@@ -233,6 +233,13 @@ impl Index {
         let candidates = self.shapes.get(&id);
         candidates.is_some_and(|c| c.suitable.get(node.index()).copied().unwrap_or(false))
     }
+}
+
+/// Walks the changes from a place in the log on. Only what a node is now matters, so it stands for
+/// all changes of it in a row; on one machine those are all.
+fn unread(log: &[NodeId], from: usize) -> impl Iterator<Item = NodeId> {
+    let rest = log.get(from..).unwrap_or_default();
+    rest.chunk_by(NodeId::eq).filter_map(|same| same.first().copied())
 }
 
 impl Soonest {

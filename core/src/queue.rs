@@ -22,7 +22,8 @@ pub struct LineKey {
     pub shape: ShapeId,
     /// Its priority.
     pub priority: Priority,
-    /// The job, if it has a budget of its own: one that is used up must not keep others waiting.
+    /// The job, if it has a budget of its own (one that is used up must not keep others waiting) or
+    /// is ranked by itself.
     pub alone: Option<JobId>,
 }
 
@@ -31,7 +32,8 @@ pub struct LineKey {
 pub struct Rank {
     /// 100 less the class.
     below_top: u8,
-    /// The account's use over weight; nothing under `fifo`.
+    /// The account's use over weight; nothing under `fifo`, when its job is due under
+    /// `earliest_due`.
     usage: u128,
     /// The line's first job.
     pub head: JobId,

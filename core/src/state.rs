@@ -316,13 +316,26 @@ impl State {
     /// Returns the key of the line a job stands in.
     #[must_use]
     pub fn line_of(&self, job: &Job) -> LineKey {
-        let alone = job.budget.map(|_| job.id);
+        let alone = job.budget.is_some() || self.rules.scheduling.order == Order::EarliestDue;
+        let alone = alone.then_some(job.id);
         LineKey { account: job.account, shape: job.shape, priority: job.priority, alone }
     }
 
-    /// Returns the use that ranks an account's lines.
+    /// Returns what ranks a line among those of its class: its account's use, or when its job is
+    /// due.
     #[must_use]
-    pub fn rank_usage(&self, account: AccountId) -> u128 {
+    pub fn rank_usage(&self, line: LineKey) -> u128 {
+        if self.rules.scheduling.order != Order::EarliestDue {
+            return self.usage_of(line.account);
+        }
+        let due = |job: &Job| job.limit.map(|limit| job.submitted.after(limit));
+        let due = line.alone.and_then(|id| self.jobs.get(&id)).and_then(due);
+        u128::from(due.unwrap_or(Time::MAX).ms())
+    }
+
+    /// Returns the use that ranks an account's lines; nothing where the order does not follow it.
+    #[must_use]
+    pub fn usage_of(&self, account: AccountId) -> u128 {
         match self.rules.scheduling.order {
             Order::Fair => self.account(account).usage.get(),
             Order::Drf => {
@@ -331,7 +344,7 @@ impl State {
                 u128::from(share) / u128::from(row.spec.weight.max(1))
             }
             Order::Karma => self.karma.rank(account, &self.account(account).using),
-            Order::Fifo => 0,
+            Order::Fifo | Order::EarliestDue => 0,
         }
     }
 

@@ -363,3 +363,38 @@ fn what_is_on_loan_is_recalled_and_said() {
     cluster.until_idle();
     cluster.check_replay();
 }
+
+#[test]
+fn what_is_reserved_begins_at_its_time_and_can_be_given_up() {
+    // One machine of two cores.
+    let cluster = Cluster::begin(1, "accounts: [{ name: lab }]");
+    let reserve = |begin: &str| {
+        let words = ["reserve", "create", "-r", "cpu", "-a", "2", "--begin", begin, "-t", "1h"];
+        text(&cluster, &words).trim().parse::<u64>().unwrap()
+    };
+    let (soon, later) = (reserve("6s"), reserve("2h"));
+    let listed = cluster.ask(&["reserve", "list"]).unwrap();
+    let rows = listed["reservations"].as_array().unwrap();
+    let jobs: Vec<u64> = rows.iter().filter_map(|row| row["job"].as_u64()).collect();
+    assert_eq!(jobs, [soon, later], "{listed}");
+    assert_eq!((&rows[0]["account"], &rows[1]["limit_s"]), (&json!("lab"), &json!(3_600.0)));
+    let begins = rows[1]["begins_in_s"].as_f64().unwrap();
+    assert!((7_100.0..=7_200.0).contains(&begins), "{listed}");
+    // What would still be there then waits for it.
+    let other = cluster.submit(&["-c", "1"], "sleep 600");
+    let why = text(&cluster, &["explain", &other.to_string()]);
+    assert!(why.contains("when the reservation"), "{why}");
+    let late = ["reserve", "create", "-r", "cpu", "-a", "1", "--begin", "3s", "-t", "1h"];
+    let refused = cluster.run(&late);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("no place is free from then on"), "{said}");
+    cluster.until_state(soon, "running");
+    assert_eq!(cluster.job(other)["state"], "pending");
+    for job in [soon, later] {
+        text(&cluster, &["reserve", "cancel", &job.to_string()]);
+    }
+    cluster.until_state(other, "running");
+    text(&cluster, &["cancel", &other.to_string()]);
+    let listed = cluster.ask(&["reserve", "list"]).unwrap();
+    assert_eq!(listed["reservations"], json!([]));
+}

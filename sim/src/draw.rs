@@ -94,7 +94,8 @@ pub fn rules(dice: &mut Dice<'_>) -> Rules {
         Strategy::GpuClustering,
     ];
     rules.scheduling.strategy = dice.pick(&places).unwrap_or(Strategy::BestFit);
-    let orders = [Order::Fair, Order::Fair, Order::Fifo, Order::Drf, Order::Karma];
+    let orders =
+        [Order::Fair, Order::Fair, Order::Fifo, Order::Drf, Order::Karma, Order::EarliestDue];
     rules.scheduling.order = dice.pick(&orders).unwrap_or(Order::Fair);
     waiting(&mut rules, dice);
     rules.scheduling.seed = dice.below(1_000);
@@ -153,7 +154,7 @@ fn waiting(rules: &mut Rules, dice: &mut Dice<'_>) {
     }
     let behind = [Backfill::Strict, Backfill::Greedy, Backfill::Easy, Backfill::Conservative];
     rules.scheduling.backfill = dice.pick(&behind).unwrap_or(Backfill::Easy);
-    let orders = [BackfillOrder::Queue, BackfillOrder::Shortest];
+    let orders = [BackfillOrder::Queue, BackfillOrder::Shortest, BackfillOrder::Smallest];
     rules.scheduling.backfill_order = dice.pick(&orders).unwrap_or(BackfillOrder::Queue);
     let steps = [None, Some(60), Some(300)].map(|step| step.map(Span::seconds));
     rules.scheduling.ageing = dice.pick(&steps).unwrap_or(None);

@@ -183,7 +183,11 @@ fn draw_company(seed: u64, nodes: &[NodeSpec], jobs: &mut [JobRecord]) {
             let word = if dice.one_in(2) { "store" } else { "web" };
             dice.one_in(n).then(|| word.to_owned()).into_iter().collect()
         };
-        let (tags, affinity, anti_affinity) = (words(3), words(8), words(6));
+        let (mut tags, affinity, anti_affinity) = (words(3), words(8), words(6));
+        // Who waits for company is some himself, or nobody might ever come.
+        tags.extend(
+            affinity.iter().filter(|word| !tags.contains(word)).cloned().collect::<Vec<_>>(),
+        );
         let excluded = nodes.get(usize::try_from(dice.below(nodes.len() as u64)).unwrap_or(0));
         let excluded = excluded.filter(|_| nodes.len() > 2 && dice.one_in(8));
         let excluded = excluded.map(|node| node.name.clone()).into_iter().collect();

@@ -123,7 +123,7 @@ impl Pair {
     ) -> Result<(), String> {
         match (request, answer) {
             (Request::SubmitJob { account, job }, Ok(Reply::Submitted(id))) => {
-                self.model.submit(*id, *account, job);
+                self.model.submit(*id, (*account, now), job);
                 if job.refuse_if_busy {
                     self.model.pass_pool(job.pool.get() as usize, now);
                     if self.model.tasks.get(id).is_none_or(|task| task.places.is_none()) {
@@ -133,7 +133,7 @@ impl Pair {
             }
             (Request::SubmitJob { account, job }, Err(Denied::Busy(_))) => {
                 let id = self.grid.state().next.job;
-                self.model.submit(id, *account, job);
+                self.model.submit(id, (*account, now), job);
                 self.model.pass_pool(job.pool.get() as usize, now);
                 let refused = self.model.tasks.remove(&id);
                 if refused.is_some_and(|task| task.places.is_some()) {

@@ -13,7 +13,8 @@ fn known(mut case: Case) -> Case {
     let rules = &mut case.config.rules;
     rules.fair_share.half_life = Span::new(u64::MAX / 4);
     (rules.preemption.grace, rules.offering.kill) = (Span::ZERO, Span::ZERO);
-    if matches!(rules.scheduling.strategy, Strategy::Random | Strategy::Fgd) {
+    let unknown = [Strategy::Random, Strategy::Fgd, Strategy::Headroom];
+    if unknown.contains(&rules.scheduling.strategy) {
         rules.scheduling.strategy = Strategy::BestFit;
     }
     for node in &mut case.config.nodes {

@@ -18,7 +18,9 @@ pub use health::Health;
 pub use offering::{Gates, Hours, Lend, Offering, Watch};
 pub use preemption::Preemption;
 pub use rebalance::{Mode, Rebalance};
-pub use scheduling::{Backfill, BackfillOrder, Karma, Order, Scheduling, Strategy, TaskClass};
+pub use scheduling::{
+    Backfill, BackfillOrder, FGD_CLASSES_MAX, Karma, Order, Scheduling, Strategy, TaskClass,
+};
 pub use validate::{ConfigError, is_name};
 
 use crate::bundle::Bundle;
@@ -41,8 +43,6 @@ pub const JOBS_MAX: usize = 4_000_000;
 pub const MEMBERS_MAX: u16 = 1_024;
 /// Most credit that may ever be minted: no sum of balances can pass 64 bits.
 pub const MINTED_MAX: MicroAtp = MicroAtp::new(1 << 63);
-/// Most task classes of the `fgd` strategy.
-pub const FGD_CLASSES_MAX: usize = 64;
 
 /// A cluster and the rules it runs by.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,6 +5,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
+/// Most task classes of the strategies `fgd` and `headroom`.
+pub const FGD_CLASSES_MAX: usize = 64;
+
 /// Block `scheduling`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scheduling {
@@ -26,7 +29,7 @@ pub struct Scheduling {
     pub seed: u64,
     /// What the order `karma` counts by.
     pub karma: Karma,
-    /// Task classes of the strategy `fgd`, at most [`super::FGD_CLASSES_MAX`].
+    /// Task classes of the strategies `fgd` and `headroom`, at most [`FGD_CLASSES_MAX`].
     pub fgd_classes: Vec<TaskClass>,
 }
 
@@ -54,7 +57,7 @@ impl Default for Scheduling {
     }
 }
 
-/// A class of tasks that fragmentation is measured against (FGD, USENIX ATC 2023).
+/// A class of tasks that fragmentation and headroom are measured against (FGD, USENIX ATC 2023).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TaskClass {
     /// Compute a task asks for.
@@ -91,6 +94,8 @@ pub enum Strategy {
     /// The node nearest to a job's data in the network (the same, then the same zone), then the
     /// least left over.
     NearData,
+    /// The node whose room for further tasks of all classes shrinks least.
+    Headroom,
 }
 
 /// Who goes next (RULES.md section 5).
@@ -108,6 +113,18 @@ pub enum Order {
     /// only where jobs are of one unit and ask for one resource; who has no credits left still
     /// takes what nobody else wants, and owes it.
     Karma,
+    /// Class, then when the job would have ended at the latest had it not waited: its submission
+    /// plus its limit (earliest due date first; Jackson, UCLA 1955). Short work passes long work,
+    /// but none that was submitted later than after its limit. What has no limit comes last.
+    EarliestDue,
+}
+
+impl Order {
+    /// Returns whether what accounts use or have used ranks their jobs.
+    #[must_use]
+    pub const fn follows_use(self) -> bool {
+        matches!(self, Self::Fair | Self::Drf | Self::Karma)
+    }
 }
 
 /// Block `scheduling.karma`: what the order `karma` counts by.
@@ -167,4 +184,6 @@ pub enum BackfillOrder {
     /// The shortest limit first, then that of the queue (SJBF; Tsafrir, Etsion and Feitelson, IEEE
     /// TPDS 18(6), 2007).
     Shortest,
+    /// The smallest area first, limit times dominant share of the cluster, then that of the queue.
+    Smallest,
 }

@@ -253,7 +253,7 @@ impl Config {
         let milli = node.capacity.gpu.get();
         range("nodes.gpus", milli, milli == gpus as u64 * 1_000, "1,000 thousandths per device")?;
         let cpu = node.capacity.cpu.get();
-        range("nodes.cores", cpu, cpu <= 4_096_000, "at most 4,096 cores")?;
+        range("nodes.cores", cpu, cpu <= 16_384_000, "at most 16,384 cores")?;
         let memory = node.capacity.memory.get();
         range("nodes.memory_gb", memory, memory <= 64 << 40, "at most 64 TiB")?;
         let storage = node.capacity.storage.get();

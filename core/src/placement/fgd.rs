@@ -9,6 +9,7 @@
 use crate::bundle::{GPUS_MAX, Needs};
 use crate::config::TaskClass;
 use crate::nodes::Node;
+use crate::units::PerMille;
 use alloc::vec::Vec;
 
 /// ceil(1000 ln(k/(100-k)) 2^20) for k = 1 to 99: a difference of at least the k-th scores k.
@@ -131,13 +132,16 @@ struct Class {
     count: i128,
 }
 
-/// What a node has free, as fragmentation sees it.
+/// What a node has free, as scores by task classes see it.
 #[derive(Clone)]
-struct Room {
-    cpu: u64,
-    gpus: [u16; GPUS_MAX],
-    len: usize,
-    runnable: u64,
+pub(super) struct Room {
+    /// Compute, in thousandths of a core.
+    pub(super) cpu: u64,
+    /// Devices, in thousandths each; those from `len` on are none.
+    pub(super) gpus: [u16; GPUS_MAX],
+    pub(super) len: usize,
+    /// Which classes its GPU model lets run, one bit each.
+    pub(super) runnable: u64,
 }
 
 impl Fragmentation {
@@ -175,19 +179,13 @@ impl Fragmentation {
         room.cpu = room.cpu.saturating_sub(needs.cpu.get());
         if needs.gpus.count == 0 || needs.gpus.is_exclusive() || needs.gpus.count > 1 {
             let devices = super::tightest(node, needs.gpus);
-            for (i, free) in room.gpus.iter_mut().enumerate().take(room.len) {
-                if devices & 1 << i != 0 {
-                    *free = free.saturating_sub(needs.gpus.share.get());
-                }
-            }
+            room.take(devices, needs.gpus.share);
             return (self.score(before - self.fragmentation(&room)), devices);
         }
         let mut best: Option<(i128, usize)> = None;
         for i in (0..room.len).filter(|i| node.gpu_fits(*i, needs.gpus)) {
             let mut after = room.clone();
-            if let Some(free) = after.gpus.get_mut(i) {
-                *free = free.saturating_sub(needs.gpus.share.get());
-            }
+            after.take(1 << i, needs.gpus.share);
             let gain = before - self.fragmentation(&after);
             if best.is_none_or(|(most, _)| gain > most) {
                 best = Some((gain, i));
@@ -227,11 +225,21 @@ impl Fragmentation {
 }
 
 impl Room {
-    fn of(node: &Node, runnable: u64) -> Self {
+    /// Returns what is free of a node.
+    pub(super) fn of(node: &Node, runnable: u64) -> Self {
         let mut gpus = [0; GPUS_MAX];
         for (i, slot) in gpus.iter_mut().enumerate().take(node.gpus.len()) {
             *slot = node.gpu_free(i).0.get();
         }
         Self { cpu: node.free().cpu.get(), gpus, len: node.gpus.len(), runnable }
+    }
+
+    /// Takes a share of some devices, one bit each.
+    pub(super) fn take(&mut self, devices: u64, share: PerMille) {
+        for (i, free) in self.gpus.iter_mut().enumerate().take(self.len) {
+            if devices & 1 << i != 0 {
+                *free = free.saturating_sub(share.get());
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! and small on purpose: the tie rule is part of every strategy. Nothing here changes anything.
 
 pub mod fgd;
+pub mod headroom;
 
 use crate::bundle::GpuNeed;
 use crate::command::Near;
@@ -17,6 +18,7 @@ use crate::units::Bytes;
 use alloc::string::String;
 use alloc::vec::Vec;
 use fgd::Fragmentation;
+use headroom::Headroom;
 
 /// Added to the score of a preferred node, and a tenth of it to a borrower's own node.
 const PREFERRED: i64 = 1_000_000;
@@ -29,6 +31,7 @@ pub struct Scorer {
     cpu_max: u64,
     gpu_max: u64,
     fragmentation: Fragmentation,
+    headroom: Headroom,
     /// Which task classes each node may run.
     runnable: Vec<u64>,
     /// The zone of each node, under the strategy `near_data`.
@@ -53,6 +56,7 @@ impl Scorer {
             } else {
                 Vec::new()
             },
+            headroom: Headroom::new(&scheduling.fgd_classes),
         }
     }
 
@@ -72,7 +76,7 @@ impl Scorer {
             Strategy::Pack => pack(node, shape.needs.gpus),
             Strategy::DotProduct => self.dot_product(node, shape),
             Strategy::GpuClustering => clustering(node, shape.needs.gpus),
-            Strategy::Fgd => self.place_by_fragmentation(node, id, shape).0,
+            Strategy::Fgd | Strategy::Headroom => self.place_by_classes(node, id, shape).0,
             Strategy::LocalFirst => {
                 let own = shape.home == Some(node.spec.owner);
                 self.left_over_score(node, shape) + if own { PREFERRED / 10 } else { 0 }
@@ -90,7 +94,7 @@ impl Scorer {
     #[must_use]
     pub fn devices(&self, node: &Node, id: crate::ids::NodeId, shape: &Shape, draw: u64) -> u64 {
         match self.strategy {
-            Strategy::Fgd => self.place_by_fragmentation(node, id, shape).1,
+            Strategy::Fgd | Strategy::Headroom => self.place_by_classes(node, id, shape).1,
             Strategy::Random => drawn(node, shape.needs.gpus, draw),
             Strategy::FirstFit
             | Strategy::BestFit
@@ -116,14 +120,12 @@ impl Scorer {
         if same { 1 } else { 2 }
     }
 
-    fn place_by_fragmentation(
-        &self,
-        node: &Node,
-        id: crate::ids::NodeId,
-        shape: &Shape,
-    ) -> (i64, u64) {
+    fn place_by_classes(&self, node: &Node, id: crate::ids::NodeId, shape: &Shape) -> (i64, u64) {
         let index = usize::try_from(id.get()).unwrap_or(usize::MAX);
         let runnable = self.runnable.get(index).copied().unwrap_or(0);
+        if self.strategy == Strategy::Headroom {
+            return self.headroom.place(node, runnable, &shape.needs);
+        }
         self.fragmentation.place(node, runnable, &shape.needs)
     }
 
@@ -144,8 +146,8 @@ impl Scorer {
         let (cpu_unit, gpu_unit) = (square(self.cpu_max), square(self.gpu_max));
         let cpu = u128::from(free.cpu.get()) * u128::from(need.cpu.get());
         let gpu = u128::from(free.gpu.get()) * u128::from(need.gpu.get());
-        // floor(100 - x) = 100 - ceil(x); with 4,096 cores and 64 GPUs the products stay below
-        // 2^82.
+        // floor(100 - x) = 100 - ceil(x); with 16,384 cores and 64 GPUs the products stay
+        // below 2^86.
         let used = (50 * (cpu * gpu_unit + gpu * cpu_unit)).div_ceil(cpu_unit * gpu_unit);
         100 - i64::try_from(used).unwrap_or(100)
     }

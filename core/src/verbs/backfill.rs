@@ -8,20 +8,21 @@
 use super::Work;
 use super::grant::Refusal;
 use crate::charges::{is_refused, is_urgent, over_quota};
-use crate::config::{Backfill, BackfillOrder, Order};
+use crate::config::{Backfill, BackfillOrder};
 use crate::ids::{JobId, LeaseId, PoolId, ShapeId};
 use crate::jobs::{Ahead, JobState, Places, STARVING};
 use crate::leases::Member;
 use crate::placement::tightest;
 use crate::queue::{LineKey, Rank};
 use crate::shadow::{Shadow, end_of};
+use crate::tariff::dominant;
 use crate::units::{Span, Time};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
-/// Jobs that may be asked, the first first: under [`BackfillOrder::Shortest`] by limit within a
-/// class.
-type Fronts = BTreeSet<(u8, Span, Rank)>;
+/// Jobs that may be asked, the first first: within a class by limit under
+/// [`BackfillOrder::Shortest`], by area under [`BackfillOrder::Smallest`].
+type Fronts = BTreeSet<(u8, u128, Rank)>;
 
 /// How far jobs were asked in the order of the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +55,7 @@ impl Work<'_> {
             Served::Enough => self.serve_behind(pool, &mut shadow, &mut poor),
             Served::All => false,
         };
-        let moves = ages || self.state.rules.scheduling.order != Order::Fifo;
+        let moves = ages || self.state.rules.scheduling.order.follows_use();
         again || (moves && self.state.next.lease != started)
     }
 
@@ -124,7 +125,7 @@ impl Work<'_> {
             if poor.contains(&rank.line) || shadow.holds(rank.head) {
                 continue;
             }
-            let usage = self.state.rank_usage(rank.line.account);
+            let usage = self.state.rank_usage(rank.line);
             if rank.is_stale(usage) || self.state.queue.is_demoted(&rank) {
                 later.insert(self.state.queue.rank_of(rank.line, rank.head, usage));
                 continue;
@@ -154,7 +155,7 @@ impl Work<'_> {
                 poor.insert(rank.line);
             } else if granted.is_err() || from_queue.is_none() {
                 let next = self.state.queue.jobs_after(rank.line, rank.head).next();
-                let usage = self.state.rank_usage(rank.line.account);
+                let usage = self.state.rank_usage(rank.line);
                 later.extend(next.map(|job| self.state.queue.rank_of(rank.line, job, usage)));
             }
         }
@@ -230,7 +231,7 @@ impl Work<'_> {
             if poor.contains(&rank.line) {
                 continue;
             }
-            let usage = self.state.rank_usage(rank.line.account);
+            let usage = self.state.rank_usage(rank.line);
             if rank.is_stale(usage) || self.state.queue.is_demoted(&rank) {
                 let rank = self.state.queue.rank_of(rank.line, rank.head, usage);
                 fronts.insert((class.max(100 - rank.class()), key, rank));
@@ -255,8 +256,8 @@ impl Work<'_> {
         false
     }
 
-    /// Adds the jobs of a line that end within a window: the first, or all where the shortest goes
-    /// first.
+    /// Adds the jobs of a line that end within a window: the first, or all where the shortest or
+    /// smallest goes first.
     fn line_up(
         &self,
         jobs: impl Iterator<Item = JobId>,
@@ -269,17 +270,19 @@ impl Work<'_> {
         let ends =
             |job: &JobId| window == Time::MAX || end_of(self.state, now, limit(job)) <= window;
         let mut fit = jobs.filter(|job| ends(job) && !shadow.holds(*job));
-        let usage = self.state.rank_usage(rank.line.account);
-        let key = |job: JobId, span: Span| {
+        let usage = self.state.rank_usage(rank.line);
+        let key = |job: JobId, size: u128| {
             let rank = self.state.queue.rank_of(rank.line, job, usage);
-            (100 - rank.class(), span, rank)
+            (100 - rank.class(), size, rank)
         };
+        let span = |job: JobId| u128::from(limit(&job).unwrap_or(Span::MAX).get());
         match self.state.rules.scheduling.backfill_order {
-            BackfillOrder::Queue => {
-                fronts.extend(fit.next().map(|job| key(job, Span::ZERO)));
-            }
-            BackfillOrder::Shortest => {
-                fronts.extend(fit.map(|job| key(job, limit(&job).unwrap_or(Span::MAX))));
+            BackfillOrder::Queue => fronts.extend(fit.next().map(|job| key(job, 0))),
+            BackfillOrder::Shortest => fronts.extend(fit.map(|job| key(job, span(job)))),
+            BackfillOrder::Smallest => {
+                let total = self.state.shapes[rank.line.shape].total();
+                let share = u128::from(dominant(&total, &self.state.capacity, [1; 3]));
+                fronts.extend(fit.map(|job| key(job, span(job) * share)));
             }
         }
     }

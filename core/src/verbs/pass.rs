@@ -10,7 +10,7 @@ use super::release::begin_release;
 use super::waiting::dequeue;
 use crate::canary::{Canary, planted};
 use crate::charges::{priced_loss, standing};
-use crate::config::{Backfill, Order};
+use crate::config::Backfill;
 use crate::due::Due;
 use crate::effect::EvictionReason;
 use crate::ids::{AccountId, HoldId, JobId, LeaseId, PoolId, ShapeId};
@@ -50,7 +50,7 @@ impl Work<'_> {
         }
         self.index.refused_at = None;
         // What an account uses in one pool may put another line first in a pool before.
-        let by_use = self.state.rules.scheduling.order != Order::Fifo;
+        let by_use = self.state.rules.scheduling.order.follows_use();
         let again = by_use && self.state.pools.len() > 1;
         let mut started = self.state.next.lease;
         let mut done = self.pass_pools();
@@ -114,7 +114,7 @@ impl Work<'_> {
         while let Some(rank) = next(&mut fronts) {
             let shape = rank.line.shape;
             let current = self.state.queue.jobs(rank.line).next() == Some(rank.head)
-                && !rank.is_stale(self.state.rank_usage(rank.line.account))
+                && !rank.is_stale(self.state.rank_usage(rank.line))
                 && !self.state.queue.is_demoted(&rank);
             if !current {
                 fronts.extend(self.state.queue.next(shape, Some(rank)));

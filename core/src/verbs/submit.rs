@@ -6,7 +6,7 @@ use super::release::begin_release;
 use super::waiting::{dequeue, enqueue};
 use crate::canary::{Canary, planted};
 use crate::command::{Command, JobSpec, Reply, Report};
-use crate::config::{Rules, Strategy};
+use crate::config::{Order, Rules, Strategy};
 use crate::deny::Denied;
 use crate::due::Due;
 use crate::effect::{Effect, EvictionReason, FinalState, JobEnd};
@@ -263,20 +263,23 @@ impl Work<'_> {
             self.state.tie_rank = permutation(rules.scheduling.seed, len);
         }
         let ran_in_terms = self.state.runs_in_terms();
-        let ages = |rules: &Rules| (rules.scheduling.ageing, rules.scheduling.starvation_after);
-        let other = ages(&rules) != ages(&self.state.rules);
+        let queue = |rules: &Rules| {
+            let rules = &rules.scheduling;
+            (rules.ageing, rules.starvation_after, rules.order == Order::EarliestDue)
+        };
+        let other = queue(&rules) != queue(&self.state.rules);
+        let waiting = if other { self.dequeue_all() } else { Vec::new() };
         self.state.rules = rules;
         self.adopt_karma();
-        if other {
-            self.adopt_ageing();
-        }
+        waiting.into_iter().for_each(|id| enqueue(self.state, id));
         self.adopt_rules(ran_in_terms);
         *self.index = Index::new(self.state);
         self.state.changed.stir();
-        let accounts = self.state.ledger.accounts.ids();
-        for account in accounts {
-            let usage = self.state.rank_usage(account);
-            self.state.queue.rerank(account, usage);
+        if self.state.rules.scheduling.order != Order::EarliestDue {
+            for account in self.state.ledger.accounts.ids() {
+                let usage = self.state.usage_of(account);
+                self.state.queue.rerank(account, usage);
+            }
         }
         self.adopt_gates();
         Ok(Reply::Done)

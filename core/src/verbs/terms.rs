@@ -4,7 +4,7 @@ use super::Work;
 use super::grant::set_timer;
 use super::release::begin_release;
 use crate::charges::{payments, term, term_cost};
-use crate::config::{Backfill, Exhaustion, Order};
+use crate::config::{Backfill, Exhaustion};
 use crate::due::Due;
 use crate::effect::EvictionReason;
 use crate::ids::{AccountId, LeaseId};
@@ -192,11 +192,13 @@ impl Work<'_> {
 
     /// Ranks an account's lines by its present use.
     pub fn rerank(&mut self, account: AccountId) {
-        let usage = self.state.rank_usage(account);
+        if !self.state.rules.scheduling.order.follows_use() {
+            return;
+        }
+        let usage = self.state.usage_of(account);
         let other_first = self.state.queue.rerank(account, usage);
-        let scheduling = &self.state.rules.scheduling;
         // Where places are kept, the order of all decides whose.
-        let keeps = scheduling.backfill != Backfill::Greedy && scheduling.order != Order::Fifo;
+        let keeps = self.state.rules.scheduling.backfill != Backfill::Greedy;
         if other_first || keeps {
             self.state.changed.stir();
         }

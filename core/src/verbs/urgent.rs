@@ -17,7 +17,7 @@ impl Work<'_> {
         for line in lines {
             let Some(head) = self.state.queue.jobs(line).next() else { continue };
             let high = !is_urgent(standing(self.state, self.state.job(head)));
-            let usage = self.state.rank_usage(line.account);
+            let usage = self.state.rank_usage(line);
             self.state.queue.demote(line, high, usage);
             waits |= high;
         }
@@ -60,6 +60,8 @@ impl Work<'_> {
             let shape = &self.state.shapes[lease.shape];
             let (pool, amounts, now) = (shape.pool, shape.total(), self.state.now);
             self.state.pools[pool].urgent.book(Part { amounts: &amounts, from, to }, now);
+            // Who waits may count as less now.
+            self.state.changed.stir();
         }
     }
 
@@ -68,6 +70,8 @@ impl Work<'_> {
         if let Some((pool, amounts, from, to)) = self.next_urgent(id) {
             let now = self.state.now;
             self.state.pools[pool].urgent.book(Part { amounts: &amounts, from, to }, now);
+            // Who waits may count as less now.
+            self.state.changed.stir();
         }
     }
 
@@ -75,6 +79,7 @@ impl Work<'_> {
     pub(super) fn unbook_next_urgent(&mut self, id: LeaseId) {
         if let Some((pool, amounts, from, to)) = self.next_urgent(id) {
             self.state.pools[pool].urgent.unbook(Part { amounts: &amounts, from, to });
+            self.state.changed.stir();
         }
     }
 
@@ -95,6 +100,7 @@ impl Work<'_> {
             let shape = &self.state.shapes[lease.shape];
             let (pool, amounts) = (shape.pool, shape.total());
             self.state.pools[pool].urgent.unbook(Part { amounts: &amounts, from, to });
+            self.state.changed.stir();
         }
     }
 }

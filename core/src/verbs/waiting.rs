@@ -18,7 +18,7 @@ pub fn enqueue(state: &mut State, id: JobId) {
     }
     let (now, job) = (state.now, state.job(id));
     let (key, pool) = (state.line_of(job), state.shapes[job.shape].pool);
-    let usage = state.rank_usage(job.account);
+    let usage = state.rank_usage(key);
     let class = job.class_after(job.waited, &state.rules.scheduling);
     state.queue.age(id, class, key, usage);
     state.queue.enter(id, key, pool, usage);
@@ -62,7 +62,8 @@ impl Work<'_> {
             wait.saturating_sub(rules.ageing.map_or(since, |step| step.min(since)))
         } else {
             let class = job.class_after(wait, rules);
-            let (key, usage) = (state.line_of(job), state.rank_usage(job.account));
+            let key = state.line_of(job);
+            let usage = state.rank_usage(key);
             state.queue.age(id, class, key, usage);
             state.changed.stir();
             wait
@@ -85,15 +86,13 @@ impl Work<'_> {
         }
     }
 
-    /// Lets waiting jobs age by other rules.
-    pub fn adopt_ageing(&mut self) {
+    /// Takes all that waits out of the queue, in the order of submission: it goes in again where
+    /// its lines or classes are those of other rules.
+    pub fn dequeue_all(&mut self) -> Vec<JobId> {
         let waits = |(id, job): (JobId, &Job)| (job.state == JobState::Pending).then_some(id);
         let waiting: Vec<JobId> = self.state.jobs.iter().filter_map(waits).collect();
-        for id in waiting {
-            // Out and in again: its class is that of the new rules.
-            dequeue(self.state, id);
-            enqueue(self.state, id);
-        }
+        waiting.iter().for_each(|id| dequeue(self.state, *id));
+        waiting
     }
 }
 
@@ -101,7 +100,7 @@ impl Work<'_> {
 pub fn dequeue(state: &mut State, id: JobId) {
     let job = state.job(id);
     let (key, pool) = (state.line_of(job), state.shapes[job.shape].pool);
-    let usage = state.rank_usage(job.account);
+    let usage = state.rank_usage(key);
     state.queue.leave(id, key, pool, usage);
     stop_ageing(state, id);
     let now = state.now;
@@ -109,4 +108,58 @@ pub fn dequeue(state: &mut State, id: JobId) {
     job.waited = job.waited(now);
     job.waits_since = None;
     state.changed.stir();
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::bundle::{Bundle, Needs};
+    use crate::command::{Command, Entry, JobSpec, Request};
+    use crate::config::{AccountSpec, Config, NodeSpec, Order, PoolSpec};
+    use crate::grid::Grid;
+    use crate::ids::{AccountId, PoolId, Seq};
+    use crate::units::{MicroAtp, MilliCores, Span, Time};
+    use alloc::boxed::Box;
+    use alloc::string::String;
+    use alloc::vec::Vec;
+
+    fn request(grid: &mut Grid, seconds: u64, request: Request) {
+        let seq = Seq::new(grid.state().seq.get() + 1);
+        let at = Time::from_ms(seconds * 1_000);
+        let entry = Entry { seq, at, command: Command::Request(request) };
+        assert!(grid.apply(&entry, &mut Vec::new()).is_ok());
+    }
+
+    fn heads(grid: &Grid) -> Vec<u64> {
+        grid.state().queue.ranks(PoolId::new(0)).map(|rank| rank.head.get()).collect()
+    }
+
+    #[test]
+    fn earliest_due_ranks_each_job_by_submission_plus_limit_as_long_as_it_is_the_order() {
+        let mut config = Config::default();
+        config.pools.push(PoolSpec { name: String::from("main"), quota: None });
+        config.accounts.push(AccountSpec::new("lab", MicroAtp::ZERO));
+        config.nodes.push(NodeSpec::dedicated("n", Bundle::cpu(MilliCores::whole(1))));
+        config.rules.atp.enabled = false;
+        config.rules.scheduling.order = Order::EarliestDue;
+        let mut rules = config.rules.clone();
+        let mut grid = Grid::new(config, Time::ZERO).unwrap();
+        // The first one takes the machine.
+        for (at, limit) in
+            [(0, Some(1_000)), (1, Some(100)), (2, None), (3, Some(10)), (92, Some(10))]
+        {
+            let needs = Needs { cpu: MilliCores::whole(1), ..Needs::default() };
+            let job = JobSpec { needs, limit: limit.map(Span::seconds), ..JobSpec::default() };
+            let job = Box::new(job);
+            request(&mut grid, at, Request::SubmitJob { account: AccountId::new(0), job });
+        }
+        // Due at 13, 101 and 102 s: the last came later than after the limit of the one before it.
+        assert_eq!(heads(&grid), [4, 2, 5, 3]);
+        rules.scheduling.order = Order::Fifo;
+        request(&mut grid, 93, Request::Configure(Box::new(rules.clone())));
+        assert_eq!(heads(&grid), [2]);
+        rules.scheduling.order = Order::EarliestDue;
+        request(&mut grid, 94, Request::Configure(Box::new(rules)));
+        assert_eq!(heads(&grid), [4, 2, 5, 3]);
+        assert_eq!(crate::invariants::check(grid.state()), []);
+    }
 }

@@ -198,6 +198,7 @@ pub enum StrategyName {
     Fgd,
     LocalFirst,
     NearData,
+    Headroom,
 }
 
 /// The orders of the queue.
@@ -209,6 +210,7 @@ pub enum OrderName {
     Drf,
     Karma,
     Fifo,
+    EarliestDue,
 }
 
 /// What happens behind a blocked job.
@@ -229,6 +231,7 @@ pub enum BackfillName {
 pub enum BackfillOrderName {
     Queue,
     Shortest,
+    Smallest,
 }
 
 /// By what the end of a job is foreseen. Only a simulation can see the future.

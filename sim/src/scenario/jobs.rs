@@ -91,7 +91,7 @@ fn traced_jobs(
         file::TraceFormat::Openb => {
             let path = trace_file(loaded, trace, "tasks")?;
             let tasks = openb::tasks(&path, &openb::QosPriorities::default())?.workload;
-            if config.rules.scheduling.strategy == Strategy::Fgd {
+            if matches!(config.rules.scheduling.strategy, Strategy::Fgd | Strategy::Headroom) {
                 config.rules.scheduling.fgd_classes = task_classes(&tasks.jobs);
             }
             let Some(expand) = &trace.expand else { return Ok(tasks) };

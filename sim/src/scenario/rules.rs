@@ -244,6 +244,7 @@ pub const fn strategy(name: file::StrategyName) -> Strategy {
         file::StrategyName::Fgd => Strategy::Fgd,
         file::StrategyName::LocalFirst => Strategy::LocalFirst,
         file::StrategyName::NearData => Strategy::NearData,
+        file::StrategyName::Headroom => Strategy::Headroom,
     }
 }
 
@@ -254,6 +255,7 @@ fn scheduling(rules: &mut Scheduling, said: &file::Scheduling, seed: u64) -> Res
         file::OrderName::Drf => Order::Drf,
         file::OrderName::Karma => Order::Karma,
         file::OrderName::Fifo => Order::Fifo,
+        file::OrderName::EarliestDue => Order::EarliestDue,
     });
     set(&mut rules.order, order);
     let backfill = said.backfill.map(|backfill| match backfill {
@@ -266,6 +268,7 @@ fn scheduling(rules: &mut Scheduling, said: &file::Scheduling, seed: u64) -> Res
     let order = said.backfill_order.map(|order| match order {
         file::BackfillOrderName::Queue => BackfillOrder::Queue,
         file::BackfillOrderName::Shortest => BackfillOrder::Shortest,
+        file::BackfillOrderName::Smallest => BackfillOrder::Smallest,
     });
     set(&mut rules.backfill_order, order);
     set(&mut rules.ageing, said.ageing.map(|step| step.map(|s| s.0)));

@@ -36,14 +36,20 @@ fn places() -> impl Strategy<Value = Place> {
         Just(Place::Fgd),
         Just(Place::LocalFirst),
         Just(Place::NearData),
+        Just(Place::Headroom),
     ]
 }
 
 /// Generates the rules.
 pub fn rules(profile: Profile) -> impl Strategy<Value = Rules> {
     let most = if profile.reserves { 4_u8 } else { 2 };
-    let order =
-        prop_oneof![Just(Order::Fair), Just(Order::Fifo), Just(Order::Drf), Just(Order::Karma)];
+    let order = prop_oneof![
+        Just(Order::Fair),
+        Just(Order::Fifo),
+        Just(Order::Drf),
+        Just(Order::Karma),
+        Just(Order::EarliestDue),
+    ];
     let scheduling = (places(), order, 0..most, 0..1_000_u64);
     let money = (any::<bool>(), any::<bool>(), 0..3_u32, 10..300_u64);
     let leave = (0..4_u8, any::<bool>(), 0..3_u64, prop_oneof![Just(0), 5..90_u64]);
@@ -69,9 +75,11 @@ pub fn rules(profile: Profile) -> impl Strategy<Value = Rules> {
         (rules.scheduling.ageing, rules.scheduling.starvation_after) =
             if profile.reserves { ages(scheduling.3) } else { (None, None) };
         rules.preemption.boost_after = (scheduling.3 % 3 > 0).then_some(1);
-        if scheduling.3 % 3 == 0 {
-            rules.scheduling.backfill_order = BackfillOrder::Shortest;
-        }
+        rules.scheduling.backfill_order = match scheduling.3 % 3 {
+            0 => BackfillOrder::Shortest,
+            1 => BackfillOrder::Smallest,
+            _ => BackfillOrder::Queue,
+        };
         let cap = u32::try_from(scheduling.3 * 100).ok().filter(|_| profile.reserves);
         rules.caps.urgent_share = cap.map(Ppm::new);
         rules.scheduling.fgd_classes = classes();

@@ -51,6 +51,8 @@ pub struct Task {
     /// The running term: its beginning, its end, and what is set aside for it and the next.
     term: (u64, u64, u64, u64),
     limit_at: Option<u64>,
+    /// When it would have ended at the latest had it not waited.
+    due: u64,
     charged: u64,
     booked: u128,
     /// Why it was told to end, if it was.
@@ -145,8 +147,8 @@ impl Model {
     }
 
     /// Adds a waiting job.
-    pub fn submit(&mut self, id: JobId, account: AccountId, spec: &JobSpec) {
-        let (spec, places) = (spec.clone(), None);
+    pub fn submit(&mut self, id: JobId, (account, now): (AccountId, Time), spec: &JobSpec) {
+        let (spec, places, limit) = (spec.clone(), None, spec.limit);
         let (term, limit_at, held, charged, booked) = ((0, 0, 0, 0), None, false, 0, 0);
         let (leaving, order, renewed) = (None, 0, false);
         let vain = |on: &JobId| self.tasks.get(on).is_some_and(|task| task.in_vain);
@@ -159,6 +161,7 @@ impl Model {
             held,
             term,
             limit_at,
+            due: limit.map_or(u64::MAX, |limit| now.after(limit).ms()),
             charged,
             booked,
             leaving,
@@ -331,8 +334,8 @@ impl Model {
     /// One scheduling pass over all pools.
     pub fn pass(&mut self, now: Time) {
         // A start is use, which may put another job first in a pool passed before.
-        let again =
-            self.config.rules.scheduling.order != Order::Fifo && self.config.pools.len() > 1;
+        let again = matches!(self.config.rules.scheduling.order, Order::Fair | Order::Drf)
+            && self.config.pools.len() > 1;
         let mut before = None;
         while before.is_none() || again && before != Some(self.starts) {
             before = Some(self.starts);
@@ -346,6 +349,7 @@ impl Model {
     pub fn pass_pool(&mut self, pool: usize, now: Time) {
         let scheduling = self.config.rules.scheduling.clone();
         let mut tried: BTreeSet<JobId> = BTreeSet::new();
+        let alone = scheduling.order == Order::EarliestDue;
         // Who cannot pay keeps the equal jobs of its account behind it.
         let mut poor: Vec<Task> = Vec::new();
         loop {
@@ -356,7 +360,7 @@ impl Model {
                     && task.after.is_empty()
                     && !task.in_vain
                     && !tried.contains(id)
-                    && !poor.iter().any(|other| same_line(other, task))
+                    && !poor.iter().any(|other| !alone && same_line(other, task))
             });
             let key = |(id, task): &(&JobId, &Task)| {
                 let usage = match scheduling.order {
@@ -364,6 +368,7 @@ impl Model {
                     Order::Drf => self.dominant_now(task.account),
                     Order::Karma => self.credit_rank(task.account),
                     Order::Fifo => 0,
+                    Order::EarliestDue => u128::from(task.due),
                 };
                 (100 - class(task.spec.priority), usage, **id)
             };

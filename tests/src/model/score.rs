@@ -113,7 +113,7 @@ impl Model {
         let tight = left(free_cpu - needs.cpu.get(), free_gpu - needs.gpu.get());
         let own = self.config.nodes[node.get() as usize].owner == task.account;
         let score = match self.config.rules.scheduling.strategy {
-            Strategy::FirstFit | Strategy::Random | Strategy::Fgd => 0,
+            Strategy::FirstFit | Strategy::Random | Strategy::Fgd | Strategy::Headroom => 0,
             Strategy::BestFit => tight,
             Strategy::WorstFit => -tight,
             Strategy::LocalFirst => tight + if own { 100_000 } else { 0 },
