@@ -215,7 +215,8 @@ fn ahead(state: &State, job: &Job) -> Option<JobId> {
     let mine = state.line_of(job);
     let backfill = state.rules.scheduling.backfill;
     let starves = usize::from(backfill != Backfill::Strict && state.queue.starves(pool));
-    if backfill.reservations() + starves > 0 || state.reserved.contains_key(&pool) {
+    let (strict, reserved) = (backfill == Backfill::Strict, state.reserved.contains_key(&pool));
+    if backfill.reservations() + starves > 0 || (reserved && !strict) {
         let first = state.queue.jobs(mine).next().filter(|first| *first < job.id);
         return delayed(state, job, pool, backfill.reservations() + starves).or(first);
     }
@@ -224,10 +225,10 @@ fn ahead(state: &State, job: &Job) -> Option<JobId> {
         let ranks = || state.queue.ranks(pool);
         let here = ranks().find(|rank| rank.line == mine);
         let best = ranks().min().filter(|best| here.is_some_and(|here| *best < here));
-        let strict = state.rules.scheduling.backfill == Backfill::Strict;
         best.filter(|_| strict).map(|rank| rank.head)
     };
-    first.or_else(any)
+    let kept = || delayed(state, job, pool, 0).filter(|_| reserved);
+    first.or_else(any).or_else(kept)
 }
 
 /// Returns the first job with a place that this one would delay wherever it fits now, if it would.

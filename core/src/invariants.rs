@@ -313,7 +313,7 @@ fn check_order(before: &State, after: &State, out: &mut Breaches) {
                 format!("{} goes before {} of a higher class", lease.job, rank.head)
             });
         }
-        if after.rules.scheduling.backfill == Backfill::Strict && !keeps {
+        if after.rules.scheduling.backfill == Backfill::Strict {
             let ahead = after.queue.ranks(pool).filter(|r| r.class() > class);
             let ahead: Vec<JobId> = ahead.map(|r| r.head).collect();
             let poor = |id: &JobId| !can_pay(after, *id);
@@ -427,35 +427,35 @@ fn check_moves(before: &State, after: &State, out: &mut Breaches) {
         let last = before.job(lease.job).moved_at;
         let rested = last.is_none_or(|at| after.now.since(at) >= rules.rebalance.job_cooldown);
         out.need(37, rested, || format!("{} moves again too soon", lease.job));
-        let fresh =
-            |node: &NodeId| after.nodes[*node].leases.iter().any(|id| *id >= before.next.lease);
+        let fresh = |node: &NodeId| {
+            let begun = after.nodes[*node].leases.iter().any(|id| *id >= before.next.lease);
+            let told = after.nodes[*node].leases.iter().map(|id| after.lease(*id));
+            let told =
+                told.filter(|other| other.id != lease.id && other.noticed == Some(after.now));
+            let mut claims = after.claims.iter().filter(|(id, _)| !before.claims.contains_key(id));
+            let claimed = claims.any(|(id, claim)| {
+                *id != lease.job && claim.members.iter().any(|m| m.node == *node)
+            });
+            begun || told.count() > 0 || claimed
+        };
         if fresh(&from.node) || fresh(&to) {
             // What has started since would count, too.
             continue;
         }
         let need = lease.needs.bundle();
         let load = |id: NodeId, leased: Bundle| {
-            let node = crate::nodes::Node { leased, ..after.nodes[id].clone() };
-            crate::rebalance::load(&node, after.now, &rules.balance)
+            crate::rebalance::load(&after.nodes[id], &leased, after.now, &rules.balance)
         };
-        let (source, target) = (leased_on(after, from.node), leased_on(after, to));
-        let (full, left) = (load(from.node, source), load(from.node, source.saturating_sub(&need)));
-        let (room, filled) = (load(to, target), load(to, target.zip(&need, u64::saturating_add)));
+        // The lease is leaving, and its next place is claimed.
+        let source = crate::rebalance::heading(after, from.node);
+        let target = crate::rebalance::heading(after, to);
+        let (full, left) =
+            (load(from.node, source.zip(&need, u64::saturating_add)), load(from.node, source));
+        let (room, filled) = (load(to, target.saturating_sub(&need)), load(to, target));
         let square = |load: u64| u128::from(load) * u128::from(load);
         let (was, is) = (square(full) + square(room), square(left) + square(filled));
         out.need(36, is < was, || format!("{} moves and levels nothing", lease.id));
         let high: u64 = rules.balance.high.iter().map(|limit| u64::from(limit.get()) * 100).sum();
         out.need(38, filled <= high / 3, || format!("{} makes {to} high", lease.id));
     }
-}
-
-/// Returns what leases hold on a node, by walking them.
-fn leased_on(state: &State, id: NodeId) -> Bundle {
-    let mut sum = Bundle::ZERO;
-    for lease in state.nodes[id].leases.iter().map(|lease| state.lease(*lease)) {
-        for _ in lease.members.iter().filter(|member| member.node == id) {
-            sum.add(&lease.needs.bundle());
-        }
-    }
-    sum
 }

@@ -54,6 +54,8 @@ pub struct Lease {
     pub next_priority: Priority,
     /// Since when it has counted as urgent without a break.
     pub urgent_since: Option<Time>,
+    /// What of its pool's time is booked as urgent for it last: from when, until when.
+    pub urgent_booked: Option<(Time, Time)>,
     /// Where.
     pub members: Vec<Member>,
     /// Where it stands.

@@ -8,7 +8,7 @@
 //! as the pressure has been high already: what comes for a minute moves nobody.
 
 use crate::bundle::{Bundle, Needs};
-use crate::charges::is_refused;
+use crate::charges::first_hold;
 use crate::config::{Balance, Policy};
 use crate::ids::{LeaseId, NodeId, PoolId};
 use crate::jobs::Job;
@@ -19,12 +19,15 @@ use crate::preempt::is_at_home;
 use crate::pressure::{Level, weights};
 use crate::shadow::{Shadow, end_behind};
 use crate::state::State;
-use crate::units::{BasisPoints, Span, Time};
+use crate::units::{BasisPoints, MicroAtp, Span, Time};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 /// Millionths in a whole.
 const WHOLE: u64 = 1_000_000;
+/// So many donors, the fullest, are tried at one look, and so many receivers, the emptiest.
+const DONORS_MAX: usize = 16;
+const RECEIVERS_MAX: usize = 64;
 /// A move pays only for a job that goes on for so many times its cost.
 const WORTH: u64 = 3;
 
@@ -92,10 +95,25 @@ fn load_of(node: &Node, uses: Uses) -> u64 {
     sum / 100
 }
 
-/// Returns the load of a node as it is, in millionths.
+/// Returns the load of a node with so much of it leased, in millionths.
 #[must_use]
-pub fn load(node: &Node, now: Time, balance: &Balance) -> u64 {
-    load_of(node, uses_with(node, &node.leased, now, balance))
+pub fn load(node: &Node, leased: &Bundle, now: Time, balance: &Balance) -> u64 {
+    load_of(node, uses_with(node, leased, now, balance))
+}
+
+/// Returns what of a node is going to be leased once what leaves has left, and what makes way for
+/// others or moves here has come.
+#[must_use]
+pub fn heading(state: &State, id: NodeId) -> Bundle {
+    let node = &state.nodes[id];
+    let mut leased = node.leased.zip(&node.claimed, u64::saturating_add);
+    let leases = node.leases.iter().map(|id| state.lease(*id));
+    for lease in leases.filter(|lease| lease.state == LeaseState::Releasing) {
+        for _ in lease.members.iter().filter(|member| member.node == id) {
+            leased = leased.saturating_sub(&lease.needs.bundle());
+        }
+    }
+    leased
 }
 
 /// Returns whether a node is heard and known.
@@ -147,7 +165,7 @@ pub fn moves(state: &State, pool: PoolId) -> Vec<Move> {
     let mut receivers: Vec<Receiver> = Vec::new();
     let margin = u64::from(rules.margin.get()) * 100;
     for (id, node) in nodes().filter(|(_, node)| is_known(node) && rested(node)) {
-        let load = load(node, now, balance);
+        let load = load(node, &heading(state, id), now, balance);
         if is_donor(node, now, balance) {
             donors.push((load, id));
         } else if node.takes_work(now) && load.saturating_add(margin) < high(balance) {
@@ -156,6 +174,9 @@ pub fn moves(state: &State, pool: PoolId) -> Vec<Move> {
     }
     // The fullest first; of equal ones the first in the order of nodes.
     donors.sort_unstable_by_key(|(load, id)| (core::cmp::Reverse(*load), state.tie(*id), *id));
+    donors.truncate(DONORS_MAX);
+    receivers.sort_unstable_by_key(|to| (to.load, state.tie(to.id), to.id));
+    receivers.truncate(RECEIVERS_MAX);
     let leases = nodes().map(|(_, node)| node.leases.len() as u64).sum();
     let most = rules.moves_max.of_floor(leases).max(1);
     let kept = Shadow::of_reservations(state, pool, None);
@@ -210,8 +231,18 @@ fn may_move(state: &State, lease: &Lease) -> bool {
     let alone = lease.members.len() == 1 && lease.state == LeaseState::Active;
     let still = lease.paused.is_none() && lease.suspended.is_none();
     let able = job.movable || job.checkpoint.is_some();
-    let pays = || !is_refused(state, job, &state.shapes[lease.shape]);
+    let pays = || pays_on(state, lease, job);
     alone && still && able && rested && !job.cancelled && !is_at_home(state, lease) && pays()
+}
+
+/// Returns whether an account and a job's own budget can pay a first term elsewhere when the
+/// running one is paid.
+fn pays_on(state: &State, lease: &Lease, job: &Job) -> bool {
+    let needed = first_hold(state, job, &state.shapes[lease.shape]);
+    let hold = lease.hold.and_then(|id| state.ledger.holds.get(&id));
+    let running = hold.map_or(MicroAtp::ZERO, |hold| hold.amount);
+    let all = job.charged.saturating_add(running).saturating_add(needed);
+    state.ledger.available(job.account) >= needed && job.budget.is_none_or(|most| all <= most)
 }
 
 /// Returns by how much a move lowers the sum of the squares of all loads, if it is worth it and
@@ -226,9 +257,11 @@ fn gain(
     let margin = u64::from(state.rules.rebalance.margin.get()) * 100;
     let (source, target) = (&state.nodes[from], &state.nodes[to.id]);
     let need = lease.needs.bundle();
-    let without = uses_with(source, &source.leased.saturating_sub(&need), now, balance);
+    let without = heading(state, from).saturating_sub(&need);
+    let without = uses_with(source, &without, now, balance);
     let left = load_of(source, without);
-    let with = uses_with(target, &target.leased.checked_add(&need)?, now, balance);
+    let with = heading(state, to.id).checked_add(&need)?;
+    let with = uses_with(target, &with, now, balance);
     let filled = load_of(target, with);
     let (share_from, share_to) = (load_from.saturating_sub(left), filled.saturating_sub(to.load));
     let below = |(u, limit): (&u64, u64)| u.saturating_add(margin) <= limit;

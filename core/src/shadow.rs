@@ -39,10 +39,10 @@ fn leaving(state: &State) -> Span {
     state.rules.preemption.grace.saturating_add(state.rules.offering.kill)
 }
 
-/// Returns when a job has left at the latest that starts when others have left for it.
+/// Returns when a job has left at the latest that starts on a claim made now.
 #[must_use]
 pub fn end_behind(state: &State, limit: Option<Span>) -> Time {
-    end_of(state, state.now.after(leaving(state)), limit)
+    end_of(state, state.now.after(state.rules.preemption.hold), limit)
 }
 
 /// Returns when a job that starts at a time has left at the latest, by its limit.
@@ -188,6 +188,7 @@ struct Kept {
     until: Time,
     needs: Needs,
     count: u32,
+    tags: Vec<String>,
     avoids: Vec<String>,
 }
 
@@ -263,8 +264,8 @@ impl Shadow {
         let shape = &state.shapes[job.shape];
         let (id, needs, until) = (job.id, shape.needs, end_of(state, from, job.limit));
         for (node, count) in places.iter().copied() {
-            let avoids = shape.anti_affinity.clone();
-            self.keep_part(state, Kept { job: id, node, from, until, needs, count, avoids });
+            let (tags, avoids) = (shape.tags.clone(), shape.anti_affinity.clone());
+            self.keep_part(state, Kept { job: id, node, from, until, needs, count, tags, avoids });
         }
     }
 
@@ -363,7 +364,9 @@ impl Shadow {
             return Vec::new();
         }
         let ends = endings(state, node);
-        let mut times: Vec<Time> = ends.iter().map(|(at, _)| *at).collect();
+        // What should have ended by now may have by the next instant.
+        let next = state.now.after(Span::new(1));
+        let mut times: Vec<Time> = ends.iter().map(|(at, _)| (*at).max(next)).collect();
         times.push(begin);
         times.extend(self.kept.iter().filter(|kept| kept.node == id).map(|kept| kept.until));
         times.retain(|at| *at >= begin);
@@ -392,6 +395,9 @@ impl Shadow {
         let need = shape.needs.bundle();
         let later = self.slots.iter().filter(|s| s.node == id && s.at > from && s.at < to);
         later.fold(fit, |fit, slot| {
+            if meet(&slot.avoids, &shape.tags) {
+                return 0;
+            }
             let fits = |count: &u32| {
                 let all = need.zip(&Bundle::ZERO, |n, _| n.saturating_mul(u64::from(*count)));
                 all.fits_in(&slot.room)
@@ -404,18 +410,21 @@ impl Shadow {
     fn use_at(&self, state: &State, id: NodeId, at: Time, ends: &[(Time, LeaseId)]) -> Use {
         let node = &state.nodes[id];
         let mut used = Use::of(node, true, true);
-        for (_, lease) in ends.iter().filter(|(end, _)| *end <= at) {
+        // What is there now is there, whatever was to have ended.
+        let over = |end: Time| end <= at && at > state.now;
+        for (_, lease) in ends.iter().filter(|(end, _)| over(*end)) {
             used.end(state, state.lease(*lease), id, true);
         }
-        // Whoever has a claim starts on it, and has left by its limit.
+        // Whoever has a claim starts on it before it is given up, and has left by its limit.
         for (job, claim) in &state.claims {
-            if end_behind(state, state.job(*job).limit) <= at {
+            if over(end_of(state, claim.ends, state.job(*job).limit)) {
                 used.end_claim(claim, id);
             }
         }
         let now = |kept: &&Kept| kept.node == id && kept.from <= at && at < kept.until;
         for kept in self.kept.iter().filter(now) {
             used.place_many(node, &kept.needs, kept.count);
+            used.tags.enter(&kept.tags);
         }
         used
     }

@@ -44,6 +44,12 @@ impl Tags {
         }
     }
 
+    /// Returns how many members run that carry a tag.
+    #[must_use]
+    pub fn count(&self, tag: &str) -> u64 {
+        self.0.get(tag).copied().unwrap_or(0)
+    }
+
     /// Returns whether any member runs that carries a tag.
     #[must_use]
     pub fn has(&self, tag: &str) -> bool {

@@ -163,7 +163,7 @@ fn a_higher_sample_never_gives_a_larger_offer() {
             world.run_to(world.now);
             let row = &world.grid.state().nodes[node];
             let rules = &world.grid.state().rules;
-            let lendable = row.lendable(world.now, &rules);
+            let lendable = row.lendable(world.now, rules);
             (lendable.bundle, row.offer.as_ref().map_or_else(Default::default, |o| o.total))
         };
         let (less, more) = (lent(high), lent(low));

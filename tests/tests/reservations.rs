@@ -78,9 +78,8 @@ fn what_is_reserved_starts_at_its_time() {
         }
         world.run_to(Time::from_ms(20_000_000));
         for (id, begin) in promised {
-            let starts = |(at, effect): &(Time, Effect)| match effect {
-                Effect::Granted { job, .. } if *job == id => Some(*at),
-                _ => None,
+            let starts = |(at, effect): &(Time, Effect)| {
+                matches!(effect, Effect::Granted { job, .. } if *job == id).then_some(*at)
             };
             let first = world.effects.iter().find_map(starts);
             assert_eq!(first, Some(begin), "seed {seed}: {id} was promised {begin}");

@@ -80,7 +80,8 @@ fn fill(dice: &mut Dice<'_>) -> World {
 
 /// Returns the sum of the squares of all loads.
 fn squares(state: &State) -> u128 {
-    let loads = state.nodes.iter().map(|(_, n)| load(n, state.now, &state.rules.balance));
+    let loads =
+        state.nodes.iter().map(|(_, n)| load(n, &n.leased, state.now, &state.rules.balance));
     loads.map(|load| u128::from(load) * u128::from(load)).sum()
 }
 
@@ -95,7 +96,8 @@ fn naive_settles(state: &State) -> bool {
         if !seen.insert(on.clone()) {
             return false;
         }
-        let loads = nodes.iter().enumerate().map(|(i, n)| (load(n, state.now, balance), i));
+        let loads =
+            nodes.iter().enumerate().map(|(i, n)| (load(n, &n.leased, state.now, balance), i));
         let loads: Vec<(u64, usize)> = loads.collect();
         let (Some((most, from)), Some((_, to))) = (loads.iter().max(), loads.iter().min()) else {
             return true;

@@ -12,7 +12,7 @@ use crate::config::{Backfill, BackfillOrder};
 use crate::ids::{JobId, LeaseId, PoolId, ShapeId};
 use crate::jobs::{Ahead, JobState, Places, STARVING};
 use crate::leases::Member;
-use crate::placement::tightest;
+use crate::placement::{bears, tightest};
 use crate::queue::{LineKey, Rank};
 use crate::shadow::{Shadow, end_of};
 use crate::tariff::dominant;
@@ -64,46 +64,45 @@ impl Work<'_> {
     fn serve_reserved(&mut self, pool: PoolId, shadow: &mut Shadow) -> bool {
         let promised: Vec<(JobId, Ahead)> =
             self.state.reserved(pool).map(|(id, ahead)| (id, ahead.clone())).collect();
-        let mut due: Vec<(JobId, Places)> = Vec::new();
+        let (now, mut due): (Time, Vec<(JobId, Places)>) = (self.state.now, Vec::new());
         for (id, mut ahead) in promised {
-            let Some((from, places)) = shadow.keep_ahead(self.state, self.state.job(id), &ahead)
-            else {
-                continue;
-            };
-            let waits = self.state.job(id).state == JobState::Pending;
-            if waits && from <= self.state.now {
-                due.push((id, places.clone()));
-            }
-            if from == ahead.begin.max(self.state.now) && places != ahead.places {
+            let found = shadow.keep_ahead(self.state, self.state.job(id), &ahead);
+            let Some((from, places)) = found else { continue };
+            if self.state.job(id).state == JobState::Pending && from <= now {
+                due.push((id, places));
+            } else if from == ahead.begin && from > now && places != ahead.places {
                 ahead.places = places;
                 self.state.reserved.entry(pool).or_default().insert(id, ahead);
             }
         }
-        for (id, places) in &due {
-            self.start_reserved(*id, places);
-        }
-        !due.is_empty()
+        due.iter().fold(false, |any, (id, places)| self.start_reserved(*id, places) || any)
     }
 
-    /// Starts a job on its places; who cannot pay keeps nobody waiting.
-    fn start_reserved(&mut self, id: JobId, places: &Places) {
-        let shape = &self.state.shapes[self.state.job(id).shape];
-        let (needs, full) = (shape.needs, over_quota(self.state, shape).is_some());
-        let mut members: Vec<Member> = Vec::new();
-        for (node, count) in places {
-            for _ in 0..*count {
-                let devices = tightest(&self.state.nodes[*node], needs.gpus);
-                self.state.nodes[*node].claim(&needs, devices);
-                members.push(Member { node: *node, devices });
-            }
+    /// Starts a job on its places, if all of it fits there now; who cannot pay keeps nobody
+    /// waiting. Returns whether it is promised nothing any more.
+    fn start_reserved(&mut self, id: JobId, places: &Places) -> bool {
+        let shape = self.state.shapes[self.state.job(id).shape].clone();
+        let (needs, bundle) = (shape.needs, shape.needs.bundle());
+        let (mut members, mut fits): (Vec<Member>, bool) = (Vec::new(), true);
+        for node in places.iter().flat_map(|(node, n)| core::iter::repeat_n(*node, *n as usize)) {
+            let row = &self.state.nodes[node];
+            fits &= row.takes_work(self.state.now) && row.fits(&needs, &bundle);
+            fits &= bears(self.state, &shape, node);
+            let devices = tightest(&self.state.nodes[node], needs.gpus);
+            self.state.nodes[node].claim(&needs, devices);
+            members.push(Member { node, devices });
         }
         for member in &members {
             self.state.nodes[member.node].unclaim(&needs, member.devices);
         }
-        if full || self.grant_on(id, members).is_err() {
+        if !fits {
+            return false;
+        }
+        if over_quota(self.state, &shape).is_some() || self.grant_on(id, members).is_err() {
             self.state.release_place(id);
         }
         self.index.read_changes(self.state);
+        true
     }
 
     /// Asks jobs in the order of the queue until so many have a place that could not start.
@@ -116,13 +115,19 @@ impl Work<'_> {
     ) -> Served {
         // First jobs of lines come from the queue, later ones of a line from here.
         let greedy = self.state.rules.scheduling.backfill == Backfill::Greedy;
+        // Under `strict` the first that does not fit keeps all others back.
+        let strict = self.state.rules.scheduling.backfill == Backfill::Strict;
         let (mut cursor, mut later): (Option<Rank>, BTreeSet<Rank>) = (None, BTreeSet::new());
-        while shadow.len() < reservations {
+        while strict || shadow.len() < reservations {
             let first = self.state.queue.next_of(pool, cursor);
             let from_queue = first.filter(|first| later.first().is_none_or(|other| first < other));
             let Some(rank) = from_queue.or_else(|| later.pop_first()) else { return Served::All };
             cursor = from_queue.or(cursor);
-            if poor.contains(&rank.line) || shadow.holds(rank.head) {
+            if shadow.holds(rank.head) {
+                later.extend(self.behind(rank));
+                continue;
+            }
+            if poor.contains(&rank.line) {
                 continue;
             }
             let usage = self.state.rank_usage(rank.line);
@@ -137,6 +142,9 @@ impl Work<'_> {
             let granted = self.ask_under(rank.head, shadow);
             if granted.is_ok_and(|lease| self.lets_others_start(lease)) {
                 return Served::Again;
+            }
+            if granted == Err(Refusal::Room) && strict {
+                return Served::All;
             }
             let only = reservations == 1 && shadow.is_empty();
             if granted == Err(Refusal::Room) && only && !self.any_fits(pool) {
@@ -154,12 +162,17 @@ impl Work<'_> {
                 // Who cannot pay, or has nowhere to wait for, keeps the rest of its line back.
                 poor.insert(rank.line);
             } else if granted.is_err() || from_queue.is_none() {
-                let next = self.state.queue.jobs_after(rank.line, rank.head).next();
-                let usage = self.state.rank_usage(rank.line);
-                later.extend(next.map(|job| self.state.queue.rank_of(rank.line, job, usage)));
+                later.extend(self.behind(rank));
             }
         }
         Served::Enough
+    }
+
+    /// Returns the rank of the job that stands behind the first of a line.
+    fn behind(&self, rank: Rank) -> Option<Rank> {
+        let next = self.state.queue.jobs_after(rank.line, rank.head).next();
+        let usage = self.state.rank_usage(rank.line);
+        next.map(|job| self.state.queue.rank_of(rank.line, job, usage))
     }
 
     /// Returns whether any shape that waits in a pool fits somewhere now.

@@ -2,13 +2,14 @@
 
 use crate::bundle::{Bundle, GPUS_MAX};
 use crate::command::{JobSpec, Near};
-use crate::config::{JOBS_MAX, MEMBERS_MAX};
+use crate::config::{Backfill, JOBS_MAX, MEMBERS_MAX};
 use crate::deny::{Denied, first_short};
 use crate::ids::AccountId;
 use crate::jobs::Shape;
 use crate::placement::{members_on, suits};
 use crate::state::State;
 use crate::tags::TAGS_MAX;
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 
 /// Most jobs that one may wait for.
@@ -33,55 +34,15 @@ pub(super) fn check_spec(state: &State, account: AccountId, spec: &JobSpec) -> R
     if spec.needs.is_zero() {
         return Err(Denied::Empty);
     }
-    let gpus = spec.needs.gpus;
-    let words = spec.labels.iter().map(|need| need.any_of.len()).max().unwrap_or(0);
-    let texts = spec.labels.iter().flat_map(|need| need.any_of.iter().chain([&need.key]));
-    let longest = texts.map(String::len).max().unwrap_or(0);
     if let Some(gone) = spec.after.iter().find(|on| state.jobs.get(on).is_none()) {
         return Err(Denied::NoJob(*gone));
     }
-    let after = spec.after.len();
-    let bounds: [(&'static str, u64, bool, &'static str); 12] = [
-        ("gpus", u64::from(gpus.count), usize::from(gpus.count) <= GPUS_MAX, "at most 64"),
-        (
-            "gpu_share",
-            u64::from(gpus.share.get()),
-            gpus.share <= crate::units::PerMille::WHOLE
-                && (gpus.count == 0) == gpus.share.is_zero(),
-            "1 to 1,000 thousandths with a GPU, else 0",
-        ),
-        (
-            "members",
-            u64::from(spec.members),
-            (1..=MEMBERS_MAX).contains(&spec.members),
-            "1 to 1,024",
-        ),
-        ("limit", 0, spec.limit.is_none_or(|limit| !limit.is_zero()), "above 0"),
-        ("labels", spec.labels.len() as u64, spec.labels.len() <= 64, "at most 64"),
-        ("label values", words as u64, words <= 64, "at most 64"),
-        ("label length", longest as u64, longest <= 253, "at most 253"),
-        ("after", after as u64, after <= AFTER_MAX, "at most 1,024 jobs"),
-        (
-            "after",
-            after as u64,
-            after == 0 || !(spec.refuse_if_busy || spec.reserve),
-            "empty where a job is refused when it cannot start at once, or where a place is kept",
-        ),
-        (
-            "begin",
-            spec.begin.unwrap_or_default().ms(),
-            spec.begin.is_none() || !spec.refuse_if_busy,
-            "left out where a job is refused when it cannot start at once",
-        ),
-        (
-            "reserve",
-            1,
-            !spec.reserve || (spec.begin.is_some_and(|at| at > state.now) && spec.limit.is_some()),
-            "of a job that begins later and has a limit",
-        ),
-        ("preferred nodes", spec.preferred.len() as u64, spec.preferred.len() <= 64, "at most 64"),
-    ];
-    for (what, value, ok, range) in bounds {
+    let promised = state.reserved.get(&spec.pool).map_or(0, BTreeMap::len);
+    if spec.reserve && promised >= Backfill::RESERVATIONS_MAX {
+        let max = Backfill::RESERVATIONS_MAX as u64;
+        return Err(Denied::Full { what: "the list of reservations".into(), max });
+    }
+    for (what, value, ok, range) in bounds(state, spec) {
         if !ok {
             return Err(Denied::Range { what: what.into(), value, range: range.into() });
         }
@@ -146,4 +107,56 @@ pub(super) fn check_room(state: &State, shape: &Shape) -> Result<(), Denied> {
         .or_else(|| first_short(&need, &Bundle::ZERO))
         .unwrap_or((crate::bundle::Dimension::Cpu, 0, 0));
     Err(Denied::NoMatchingNode { pool: shape.pool, dimension, most, needed })
+}
+
+/// A number of a job: its name, its value, whether it is in its range, and that in words.
+type Bound = (&'static str, u64, bool, &'static str);
+
+/// Returns the numbers of a job and their ranges.
+fn bounds(state: &State, spec: &JobSpec) -> [Bound; 12] {
+    let gpus = spec.needs.gpus;
+    let words = spec.labels.iter().map(|need| need.any_of.len()).max().unwrap_or(0);
+    let texts = spec.labels.iter().flat_map(|need| need.any_of.iter().chain([&need.key]));
+    let longest = texts.map(String::len).max().unwrap_or(0);
+    let after = spec.after.len();
+    [
+        ("gpus", u64::from(gpus.count), usize::from(gpus.count) <= GPUS_MAX, "at most 64"),
+        (
+            "gpu_share",
+            u64::from(gpus.share.get()),
+            gpus.share <= crate::units::PerMille::WHOLE
+                && (gpus.count == 0) == gpus.share.is_zero(),
+            "1 to 1,000 thousandths with a GPU, else 0",
+        ),
+        (
+            "members",
+            u64::from(spec.members),
+            (1..=MEMBERS_MAX).contains(&spec.members),
+            "1 to 1,024",
+        ),
+        ("limit", 0, spec.limit.is_none_or(|limit| !limit.is_zero()), "above 0"),
+        ("labels", spec.labels.len() as u64, spec.labels.len() <= 64, "at most 64"),
+        ("label values", words as u64, words <= 64, "at most 64"),
+        ("label length", longest as u64, longest <= 253, "at most 253"),
+        ("after", after as u64, after <= AFTER_MAX, "at most 1,024 jobs"),
+        (
+            "after",
+            after as u64,
+            after == 0 || !(spec.refuse_if_busy || spec.reserve),
+            "empty where a job is refused when it cannot start at once, or where a place is kept",
+        ),
+        (
+            "begin",
+            spec.begin.unwrap_or_default().ms(),
+            spec.begin.is_none() || !spec.refuse_if_busy,
+            "left out where a job is refused when it cannot start at once",
+        ),
+        (
+            "reserve",
+            1,
+            !spec.reserve || (spec.begin.is_some_and(|at| at > state.now) && spec.limit.is_some()),
+            "of a job that begins later and has a limit",
+        ),
+        ("preferred nodes", spec.preferred.len() as u64, spec.preferred.len() <= 64, "at most 64"),
+    ]
 }

@@ -312,6 +312,7 @@ fn new_lease(state: &State, id: JobId, members: Vec<Member>, standing: Priority)
         priority: standing,
         next_priority: standing,
         urgent_since: is_urgent(standing).then_some(now),
+        urgent_booked: None,
         members,
         state: LeaseState::Active,
         granted: now,

@@ -22,6 +22,7 @@ use crate::queue::Rank;
 use crate::tags::meet;
 use crate::units::{MicroAtp, Priority, Span, Time};
 use alloc::collections::BTreeSet;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 /// How many plans one pass may try without success.
@@ -148,9 +149,16 @@ impl Work<'_> {
     /// Returns whether a lease that has just been granted is what somebody who waits must be near:
     /// then all must be asked again, as nothing else that starts makes a place for others.
     pub fn lets_others_start(&self, lease: LeaseId) -> bool {
-        let shape = &self.state.shapes[self.state.lease(lease).shape];
+        let lease = self.state.lease(lease);
+        let shape = &self.state.shapes[lease.shape];
+        let fresh = |tag: &String| {
+            // Where one such runs already, others could start before.
+            let members = lease.members.iter();
+            let mut counts = members.map(|m| self.state.nodes[m.node].tags.count(tag));
+            counts.any(|count| count <= u64::from(shape.members))
+        };
         let wants = |id: ShapeId| meet(&self.state.shapes[id].affinity, &shape.tags);
-        !shape.tags.is_empty() && self.state.queue.shapes(shape.pool).any(wants)
+        shape.tags.iter().any(fresh) && self.state.queue.shapes(shape.pool).any(wants)
     }
 
     /// Lets the first waiting job of a higher class take the place of lower ones, or one within its
@@ -307,6 +315,8 @@ impl Work<'_> {
         let (account, needs) = (job.account, self.state.shapes[job.shape].needs);
         dequeue(self.state, id);
         self.state.job_mut(id).state = JobState::Nominated;
+        // Its claim keeps its place from now on.
+        self.state.release_place(id);
         for member in &plan.members {
             self.state.nodes[member.node].claim(&needs, member.devices);
             self.state.changed.note(member.node);

@@ -168,7 +168,7 @@ fn settle_all(work: &mut Work<'_>, id: LeaseId, until: Time, lost: Span, evicted
     let lease = state.lease_mut(id);
     (lease.cover, lease.next_hold) = (None, None);
     work.settle_term(id, until, lost);
-    if moved {
+    if moved && !work.state.job(job).cancelled {
         let state = &mut *work.state;
         let refund = state.ledger.compensate((id, account), loss, now, work.effects);
         let job = state.job_mut(job);

@@ -157,6 +157,9 @@ impl Work<'_> {
             dequeue(self.state, id);
         }
         self.state.job_mut(id).state = JobState::Held;
+        if self.state.job(id).begin.is_none() {
+            self.state.release_place(id);
+        }
         Ok(Reply::Done)
     }
 

@@ -72,7 +72,8 @@ impl Work<'_> {
 
     /// Gives back what was set aside for the next term.
     fn take_back(&mut self, id: LeaseId) {
-        self.unbook_next_urgent(id);
+        let ends = self.state.lease(id).term_ends;
+        self.unbook_urgent(id, ends);
         let lease = self.state.lease_mut(id);
         lease.next_span = None;
         let Some(next) = lease.next_hold.take() else { return };

@@ -2,26 +2,31 @@
 //! preemption (RULES.md section 5). What it counts as is fixed for a term.
 
 use super::Work;
-use crate::charges::{is_urgent, may_be_urgent, standing};
-use crate::ids::{LeaseId, PoolId};
+use crate::charges::{is_urgent, may_be_urgent, standing, term};
+use crate::ids::{LeaseId, PoolId, ShapeId};
 use crate::queue::LineKey;
 use crate::units::{Priority, Span, Time};
 use crate::urgent::{Part, next_minute};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 impl Work<'_> {
     /// Lets urgent jobs that wait in a pool count as what they would start with.
     pub(super) fn judge_urgent(&mut self, pool: PoolId) {
         let lines: Vec<LineKey> = self.state.queue.urgent_lines(pool).collect();
-        let mut waits = false;
+        // Jobs of one shape and term count alike.
+        let mut known: BTreeMap<(ShapeId, Span), bool> = BTreeMap::new();
         for line in lines {
             let Some(head) = self.state.queue.jobs(line).next() else { continue };
-            let high = !is_urgent(standing(self.state, self.state.job(head)));
+            let job = self.state.job(head);
+            let key = (job.shape, term(self.state, job.limit));
+            let high = known.get(&key).copied();
+            let high = high.unwrap_or_else(|| !is_urgent(standing(self.state, job)));
+            known.insert(key, high);
             let usage = self.state.rank_usage(line);
             self.state.queue.demote(line, high, usage);
-            waits |= high;
         }
-        if waits {
+        if known.values().any(|high| *high) {
             let at = next_minute(self.state.now);
             self.retry_later(pool, at);
         }
@@ -53,54 +58,47 @@ impl Work<'_> {
         }
     }
 
-    /// Books what an urgent lease is going to have.
+    /// Books a part of its pool's time for an urgent lease, where leases run in terms.
+    fn book_urgent_part(&mut self, id: LeaseId, from: Time, to: Time) {
+        if !self.state.runs_in_terms() {
+            return;
+        }
+        let now = self.state.now;
+        let lease = self.state.lease_mut(id);
+        let before = lease.urgent_booked.filter(|(_, end)| *end == from);
+        lease.urgent_booked = Some((before.map_or(from, |(begin, _)| begin), to));
+        let shape = &self.state.shapes[self.state.lease(id).shape];
+        let (pool, amounts) = (shape.pool, shape.total());
+        self.state.pools[pool].urgent.book(Part { amounts: &amounts, from, to }, now);
+        // Who waits may count as less now.
+        self.state.changed.stir();
+    }
+
+    /// Books what an urgent lease is going to have in its first term.
     pub(super) fn book_urgent(&mut self, id: LeaseId, from: Time, to: Time) {
-        let lease = self.state.lease(id);
-        if is_urgent(lease.priority) && to < Time::MAX {
-            let shape = &self.state.shapes[lease.shape];
-            let (pool, amounts, now) = (shape.pool, shape.total(), self.state.now);
-            self.state.pools[pool].urgent.book(Part { amounts: &amounts, from, to }, now);
-            // Who waits may count as less now.
-            self.state.changed.stir();
+        if is_urgent(self.state.lease(id).priority) {
+            self.book_urgent_part(id, from, to);
         }
     }
 
     /// Books the next term of a lease that is urgent in it.
     pub(super) fn book_next_urgent(&mut self, id: LeaseId) {
-        if let Some((pool, amounts, from, to)) = self.next_urgent(id) {
-            let now = self.state.now;
-            self.state.pools[pool].urgent.book(Part { amounts: &amounts, from, to }, now);
-            // Who waits may count as less now.
-            self.state.changed.stir();
-        }
-    }
-
-    /// Takes back what was booked for the next term.
-    pub(super) fn unbook_next_urgent(&mut self, id: LeaseId) {
-        if let Some((pool, amounts, from, to)) = self.next_urgent(id) {
-            self.state.pools[pool].urgent.unbook(Part { amounts: &amounts, from, to });
-            self.state.changed.stir();
-        }
-    }
-
-    /// Returns what an urgent next term of a lease has of which pool, from when until when.
-    fn next_urgent(&self, id: LeaseId) -> Option<(PoolId, crate::bundle::Bundle, Time, Time)> {
         let lease = self.state.lease(id);
-        let span = lease.next_span.filter(|_| is_urgent(lease.next_priority))?;
-        let shape = &self.state.shapes[lease.shape];
-        Some((shape.pool, shape.total(), lease.term_ends, lease.term_ends.after(span)))
+        let (from, urgent) = (lease.term_ends, is_urgent(lease.next_priority));
+        if let Some(span) = lease.next_span.filter(|_| urgent) {
+            self.book_urgent_part(id, from, from.after(span));
+        }
     }
 
-    /// Takes back what was booked for an urgent lease after `until`, its next term included.
+    /// Takes back what was booked for a lease after a time.
     pub(super) fn unbook_urgent(&mut self, id: LeaseId, until: Time) {
-        self.unbook_next_urgent(id);
         let lease = self.state.lease(id);
-        if is_urgent(lease.priority) && lease.term_ends < Time::MAX {
-            let (from, to) = (until.max(lease.term_began), lease.term_ends);
-            let shape = &self.state.shapes[lease.shape];
-            let (pool, amounts) = (shape.pool, shape.total());
-            self.state.pools[pool].urgent.unbook(Part { amounts: &amounts, from, to });
-            self.state.changed.stir();
-        }
+        let Some((begin, to)) = lease.urgent_booked.filter(|(_, end)| *end > until) else { return };
+        let from = until.max(begin);
+        let shape = &self.state.shapes[lease.shape];
+        let (pool, amounts) = (shape.pool, shape.total());
+        self.state.pools[pool].urgent.unbook(Part { amounts: &amounts, from, to });
+        self.state.lease_mut(id).urgent_booked = (from > begin).then_some((begin, from));
+        self.state.changed.stir();
     }
 }

@@ -81,6 +81,11 @@ impl Work<'_> {
             return;
         }
         job.begin = None;
+        if job.state == JobState::Held {
+            // Whoever holds it keeps nobody else waiting.
+            self.state.release_place(id);
+            return;
+        }
         if job.state == JobState::Dependent && !job.depends() {
             enqueue(self.state, id);
         }
