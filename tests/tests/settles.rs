@@ -1,7 +1,7 @@
 //! Rebalancing settles: random overloaded clusters whose use stays as it is, through the real core,
 //! and beside each what a rule without a guard does there (RULES.md section 7, invariant 39).
 //!
-//! More: `GRID_CLUSTERS=10000 cargo nextest run --release -p gridtests settles --no-capture`.
+//! More: `GRID_CLUSTERS=10000 cargo nextest run -p gridtests settles --no-capture`.
 
 use gridcore::command::{Report, Sample};
 use gridcore::config::{AccountSpec, Config, Mode, NodeSpec, Policy, PoolSpec, Rules, Strategy};
