@@ -373,7 +373,10 @@ fn what_is_reserved_begins_at_its_time_and_can_be_given_up() {
         text(&cluster, &words).trim().parse::<u64>().unwrap()
     };
     let (soon, later) = (reserve("6s"), reserve("2h"));
-    let listed = cluster.ask(&["reserve", "list"]).unwrap();
+    let list = || -> serde_json::Value {
+        serde_json::from_str(&text(&cluster, &["reserve", "list", "--json"])).unwrap()
+    };
+    let listed = list();
     let rows = listed["reservations"].as_array().unwrap();
     let jobs: Vec<u64> = rows.iter().filter_map(|row| row["job"].as_u64()).collect();
     assert_eq!(jobs, [soon, later], "{listed}");
@@ -381,6 +384,8 @@ fn what_is_reserved_begins_at_its_time_and_can_be_given_up() {
     let begins = rows[1]["begins_in_s"].as_f64().unwrap();
     assert!((7_100.0..=7_200.0).contains(&begins), "{listed}");
     // What would still be there then waits for it.
+    let why = text(&cluster, &["explain", &later.to_string()]);
+    assert!(why.contains("s from now"), "{why}");
     let other = cluster.submit(&["-c", "1"], "sleep 600");
     let why = text(&cluster, &["explain", &other.to_string()]);
     assert!(why.contains("when the reservation"), "{why}");
@@ -395,6 +400,5 @@ fn what_is_reserved_begins_at_its_time_and_can_be_given_up() {
     }
     cluster.until_state(other, "running");
     text(&cluster, &["cancel", &other.to_string()]);
-    let listed = cluster.ask(&["reserve", "list"]).unwrap();
-    assert_eq!(listed["reservations"], json!([]));
+    assert_eq!(list()["reservations"], json!([]));
 }

@@ -70,6 +70,10 @@ pub fn why(state: &State, job: JobId) -> Vec<String> {
 
 /// Returns one reason in words, with names and units where the core has numbers.
 fn said(state: &State, blocker: &Blocker) -> String {
+    if let Blocker::BeginTime { at } = blocker {
+        let seconds = at.since(state.now).get().div_ceil(1_000);
+        return format!("it is not to start before {seconds} s from now");
+    }
     let Blocker::Resources { short, nearest } = blocker else { return blocker.to_string() };
     let on = |(dimension, nodes): &(Dimension, u32)| {
         let s = if *nodes == 1 { "" } else { "s" };

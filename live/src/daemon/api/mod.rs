@@ -74,7 +74,16 @@ impl From<Refusal> for Wrong {
             Refusal::Busy | Refusal::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
         };
-        Self(status, refusal.to_string())
+        let what = match &refusal {
+            // The core's times are none of people's.
+            Refusal::Denied(Denied::NoPlaceThen { .. }) => {
+                "no place is free from then on: ask for less, or for later".to_owned()
+            }
+            Refusal::Denied(_) | Refusal::Busy | Refusal::Stopping | Refusal::DiskFull => {
+                refusal.to_string()
+            }
+        };
+        Self(status, what)
     }
 }
 
