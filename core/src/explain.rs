@@ -200,7 +200,7 @@ fn protected(state: &State, job: &Job, shape: &Shape) -> u32 {
         return 0;
     }
     let loans = Loans::of(state, shape.pool);
-    let rights = [(true, Right::Class), (recalls, Right::Quota)];
+    let rights = [(true, Right::Class(class)), (recalls, Right::Quota)];
     let young = |lease: &&crate::leases::Lease| {
         let mut rights = rights.iter().filter(|(may, _)| *may);
         lease.ran(state.now) < rules.runtime_min

@@ -6,7 +6,6 @@
 
 use crate::bundle::{Bundle, Dimension, Needs};
 use crate::canary::{Canary, planted};
-use crate::charges::standing;
 use crate::effect::EvictionReason;
 use crate::ids::{AccountId, JobId, LeaseId, NodeId, PoolId};
 use crate::index::Index;
@@ -36,8 +35,8 @@ type NodePlan = ((u8, u64, usize), (i32, u32), NodeId, Vec<LeaseId>);
 /// By what right others make way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Right {
-    /// The job is of a higher class.
-    Class,
+    /// The job is of a higher class than others: of this one.
+    Class(u8),
     /// The job is within its account's quota, and what makes way is on loan to others.
     Quota,
 }
@@ -47,7 +46,7 @@ impl Right {
     #[must_use]
     pub const fn reason(self) -> EvictionReason {
         match self {
-            Self::Class => EvictionReason::PriorityPreemption,
+            Self::Class(_) => EvictionReason::PriorityPreemption,
             Self::Quota => EvictionReason::QuotaReclaim,
         }
     }
@@ -58,8 +57,8 @@ impl Right {
         let rules = &state.rules.preemption;
         let other = lease.account != job.account;
         let may = match self {
-            Self::Class => {
-                let gap = standing(state, job).class().checked_sub(lease.priority.class());
+            Self::Class(class) => {
+                let gap = class.checked_sub(lease.priority.class());
                 let boosted = state.job(lease.job).is_boosted(lease.ran(state.now), rules);
                 let guarded = other && loans.spare(state, lease);
                 gap.is_some_and(|gap| gap >= rules.gap_min) && !boosted && !guarded
@@ -80,7 +79,7 @@ impl Right {
     fn order(self, state: &State, lease: &Lease) -> VictimOrder {
         let youngest = (core::cmp::Reverse(lease.granted.ms()), lease.id);
         match self {
-            Self::Class => {
+            Self::Class(_) => {
                 let lost = state.job(lease.job).lost_after(lease.worked(state.now));
                 (lease.priority.class(), lost, youngest)
             }

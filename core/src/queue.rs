@@ -54,12 +54,6 @@ impl Rank {
     pub fn is_stale(&self, usage: u128) -> bool {
         self.usage != usage && self.class() != STARVING
     }
-
-    /// Returns the use of its account that it was made with.
-    #[must_use]
-    pub fn usage(&self) -> u128 {
-        self.usage
-    }
 }
 
 /// Jobs that wait, of one account, shape and priority.
@@ -139,13 +133,12 @@ impl Queue {
         }
     }
 
-    /// Lets an urgent line count as high, or as urgent again; returns whether it did not before.
-    pub fn demote(&mut self, key: LineKey, high: bool, usage: u128) -> bool {
+    /// Lets an urgent line count as high, or as urgent again.
+    pub fn demote(&mut self, key: LineKey, high: bool, usage: u128) {
         let changes = if high { self.demoted.insert(key) } else { self.demoted.remove(&key) };
         if changes {
             self.rank(key, usage);
         }
-        changes
     }
 
     /// Returns whether a rank is of before its line was demoted.

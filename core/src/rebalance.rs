@@ -7,7 +7,7 @@
 //! and moving back needs the use to change first. What a move costs must be made up for in as long
 //! as the pressure has been high already: what comes for a minute moves nobody.
 
-use crate::bundle::{Bundle, Needs};
+use crate::bundle::Bundle;
 use crate::charges::first_hold;
 use crate::config::{Balance, Policy};
 use crate::ids::{LeaseId, NodeId, PoolId};
@@ -292,13 +292,6 @@ fn is_worth(state: &State, lease: &Lease, lower: u64, lasts: Span) -> bool {
 
 /// Returns whether a lease fits on a node now, by hardware, labels and what is free.
 fn fits(state: &State, lease: &Lease, id: NodeId) -> bool {
-    let (node, needs): (&Node, &Needs) = (&state.nodes[id], &lease.needs);
-    let shape = &state.shapes[lease.shape];
+    let (node, needs, shape) = (&state.nodes[id], &lease.needs, &state.shapes[lease.shape]);
     suits(state, shape, id) && bears(state, shape, id) && node.fits(needs, &needs.bundle())
-}
-
-/// Returns whether a job is on its way from one node to another: it runs and keeps its next place.
-#[must_use]
-pub fn is_moving(state: &State, job: &Job) -> bool {
-    state.claims.contains_key(&job.id) && job.state.is_running()
 }

@@ -11,11 +11,9 @@ use super::waiting::dequeue;
 use crate::canary::{Canary, planted};
 use crate::charges::{priced_loss, standing};
 use crate::config::Backfill;
-use crate::due::Due;
 use crate::effect::EvictionReason;
 use crate::ids::{AccountId, HoldId, JobId, LeaseId, PoolId, ShapeId};
 use crate::jobs::JobState;
-use crate::leases::Claim;
 use crate::ledger::Hold;
 use crate::preempt::{Loans, Plan, Right, is_within_quota, plan};
 use crate::queue::Rank;
@@ -223,10 +221,12 @@ impl Work<'_> {
             return false;
         }
         self.index.refresh(self.state, shape_id);
-        let rights = [(higher, Right::Class), (self.may_recall(id), Right::Quota)];
+        let class = standing(self.state, self.state.job(id)).class();
+        let rights = [(higher, Right::Class(class)), (self.may_recall(id), Right::Quota)];
         for (_, right) in rights.into_iter().filter(|(may, _)| *may) {
             let Some(plan) = plan(self.state, self.index, id, (right, loans)) else { continue };
-            if right == Right::Class && !self.may_preempt(account, plan.victims.len()) {
+            let by_class = matches!(right, Right::Class(_));
+            if by_class && !self.may_preempt(account, plan.victims.len()) {
                 continue;
             }
             let Some(covers) = self.hold_covers(account, &plan, can_pay) else { continue };
@@ -317,18 +317,12 @@ impl Work<'_> {
         self.state.job_mut(id).state = JobState::Nominated;
         // Its claim keeps its place from now on.
         self.state.release_place(id);
-        for member in &plan.members {
-            self.state.nodes[member.node].claim(&needs, member.devices);
-            self.state.changed.note(member.node);
-        }
-        let rules = &self.state.rules.preemption;
-        let (grace, ends) = (rules.grace, now.after(rules.hold));
         let mut victims: BTreeSet<LeaseId> = plan.victims.iter().copied().collect();
         if planted(Canary::EvictWithoutPlan) {
             victims.pop_last();
         }
-        self.state.claims.insert(id, Claim { needs, members: plan.members, victims, ends });
-        self.state.timers.set(ends, Due::ClaimEnd(id));
+        self.keep_claim(id, needs, plan.members, victims);
+        let grace = self.state.rules.preemption.grace;
         for (victim, cover) in plan.victims.into_iter().zip(covers) {
             self.state.lease_mut(victim).cover = cover;
             begin_release(self, victim, reason, grace);

@@ -9,7 +9,6 @@ use crate::config::Mode;
 use crate::due::Due;
 use crate::effect::EvictionReason;
 use crate::ids::{NodeId, PoolId};
-use crate::leases::Claim;
 use crate::rebalance::{Move, is_donor, moves};
 use crate::units::Span;
 use alloc::collections::BTreeSet;
@@ -60,19 +59,12 @@ impl Work<'_> {
         let now = self.state.now;
         let lease = self.state.lease(step.lease);
         let (job, needs) = (lease.job, lease.needs);
-        let (grace, ends) = {
-            let rules = &self.state.rules.preemption;
-            (rules.grace, now.after(rules.hold))
-        };
-        self.state.nodes[step.to.node].claim(&needs, step.to.devices);
         for node in [step.from, step.to.node] {
             self.state.nodes[node].moved_at = Some(now);
-            self.state.changed.note(node);
         }
-        let (members, victims) = (Vec::from([step.to]), BTreeSet::from([step.lease]));
-        self.state.claims.insert(job, Claim { needs, members, victims, ends });
-        self.state.timers.set(ends, Due::ClaimEnd(job));
         self.state.job_mut(job).moved_at = Some(now);
+        self.keep_claim(job, needs, Vec::from([step.to]), BTreeSet::from([step.lease]));
+        let grace = self.state.rules.preemption.grace;
         begin_release(self, step.lease, EvictionReason::Rebalance, grace);
     }
 }

@@ -4,6 +4,7 @@ use super::Work;
 use super::grant::clear_timers;
 use super::submit::finish;
 use super::waiting::enqueue;
+use crate::bundle::Needs;
 use crate::canary::{Canary, planted};
 use crate::charges::priced_loss;
 use crate::command::Outcome;
@@ -12,9 +13,10 @@ use crate::due::Due;
 use crate::effect::{Effect, EvictionReason, FinalState, LeaseEnd};
 use crate::ids::{JobId, LeaseId, NodeId};
 use crate::jobs::JobState;
-use crate::leases::{Claim, Lease, LeaseState};
+use crate::leases::{Claim, Lease, LeaseState, Member};
 use crate::units::{MicroAtp, Span, Time};
 use crate::wire::Order;
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 /// Tells a running lease to leave within `notice`, after which its nodes kill it.
@@ -291,6 +293,23 @@ impl Work<'_> {
             self.order(node, Order::Leave { lease: id, epoch, notice, reason });
         }
         victim_left(self, id);
+    }
+
+    /// Keeps places for a job until those that leave them have left.
+    pub fn keep_claim(
+        &mut self,
+        job: JobId,
+        needs: Needs,
+        members: Vec<Member>,
+        victims: BTreeSet<LeaseId>,
+    ) {
+        for member in &members {
+            self.state.nodes[member.node].claim(&needs, member.devices);
+            self.state.changed.note(member.node);
+        }
+        let ends = self.state.now.after(self.state.rules.preemption.hold);
+        self.state.claims.insert(job, Claim { needs, members, victims, ends });
+        self.state.timers.set(ends, Due::ClaimEnd(job));
     }
 
     /// Gives up a claim; its job is then nowhere until the caller says where.
