@@ -11,7 +11,7 @@ use gridcore::grid::Grid;
 use gridcore::ids::{AccountId, Epoch, LeaseId, NodeId, Seq};
 use gridcore::jobs::{Job, JobState};
 use gridcore::units::{Bytes, MicroAtp, MilliCores, Priority, Span, Time};
-use gridcore::wire::{Order, Status};
+use gridcore::wire::{Item, Order, Status};
 use std::hint::black_box;
 
 /// Pairs of an end and a submission per measurement.
@@ -149,7 +149,8 @@ impl Busy {
             applied.push(nanos(|| self.end()));
             while let Some((node, lease, epoch)) = self.leaving.pop() {
                 let status = Status::Ended(Outcome::Stopped, None);
-                let gone = Report::Lease { node, lease, epoch, status };
+                let item = Item { lease, epoch, cpu: MilliCores::ZERO, status };
+                let gone = Report::Lease { node, item };
                 applied.push(nanos(|| self.apply(Command::Report(gone))));
             }
             let priority = match self.dice.below(50) {
@@ -196,7 +197,8 @@ impl Busy {
         }
         let (node, lease, epoch) = self.running.swap_remove(pick);
         let status = Status::Ended(Outcome::Completed, None);
-        self.apply(Command::Report(Report::Lease { node, lease, epoch, status }));
+        let item = Item { lease, epoch, cpu: MilliCores::ZERO, status };
+        self.apply(Command::Report(Report::Lease { node, item }));
     }
 
     fn apply(&mut self, command: Command) {

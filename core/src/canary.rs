@@ -79,6 +79,8 @@ canaries! {
     ForgetCancel,
     /// An offer does not shrink when the owner uses more.
     KeepOffer,
+    /// What a lease has beside its needs is not taken back for who needs it.
+    KeepExtra,
     /// The node starts what it is told although its owner said no.
     IgnoreVeto,
     /// The node follows messages that later ones overtook.

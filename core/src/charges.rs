@@ -7,8 +7,8 @@ use crate::jobs::{Job, Shape};
 use crate::leases::{Lease, Member};
 use crate::ledger::Payment;
 use crate::state::State;
-use crate::tariff::cost;
-use crate::units::{Band, MicroAtp, Priority, Span, Time};
+use crate::tariff::{cost, cost_beside};
+use crate::units::{Band, MicroAtp, MilliCores, Priority, Span, Time};
 use crate::urgent::Part;
 use alloc::vec::Vec;
 
@@ -39,13 +39,13 @@ pub fn term(state: &State, limit_left: Option<Span>) -> Span {
     limit_left.map_or(term, |left| left.min(term))
 }
 
-/// Returns what a term of these members costs a job's account in a band; its own nodes cost it
-/// nothing.
+/// Returns what a term of these members costs a job's account in a band, with CPU beside the needs
+/// of each; its own nodes cost it nothing.
 #[must_use]
 pub fn term_cost(
     state: &State,
     job: &Job,
-    (members, band): (&[Member], Band),
+    (members, extra, band): (&[Member], MilliCores, Band),
     span: Span,
 ) -> MicroAtp {
     if !state.rules.atp.enabled {
@@ -54,8 +54,18 @@ pub fn term_cost(
     let foreign = |m: &&Member| state.nodes[m.node].spec.owner != job.account;
     let count = members.iter().filter(foreign).count() as u64;
     let needs = &state.shapes[job.shape].needs;
-    let one = cost(needs, span, band, &state.rules.atp.rates);
+    let extra = u128::from(extra.get()) * u128::from(span.get());
+    let one = cost_beside((needs, extra), span, band, &state.rules.atp.rates);
     MicroAtp::new(one.get().saturating_mul(count))
+}
+
+/// Returns the CPU that a job's lease has beside its needs if it starts on these members: what is
+/// left over there.
+#[must_use]
+pub fn spare(state: &State, job: &Job, members: &[Member]) -> MilliCores {
+    let [member] = members else { return MilliCores::ZERO };
+    let needs = &state.shapes[job.shape].needs;
+    state.nodes[member.node].spare().saturating_sub(needs.cpu).min(job.extra)
 }
 
 /// Returns the priority that a job starts with now: that of its next attempt, but high where its
@@ -107,11 +117,12 @@ pub fn first_hold(state: &State, job: &Job, shape: &Shape) -> MicroAtp {
 pub fn payments(state: &State, lease: &Lease, until: Time, lost: Span) -> Vec<Payment> {
     let rates = &lease.rates;
     let span = lease.ran_in_term(until);
-    let amount = cost(&lease.needs, span, lease.band(), rates);
+    let extra = lease.extra.metered(span);
+    let amount = cost_beside((&lease.needs, extra), span, lease.band(), rates);
     let owner = |node: NodeId| state.nodes[node].spec.owner;
     let foreign = || lease.members.iter().filter(|m| owner(m.node) != lease.account);
     let mut left = if lease.blame.is_some() {
-        let one = cost(&lease.needs, lost.min(span), lease.band(), rates);
+        let one = priced_work(lease, span, lost.min(span));
         MicroAtp::new(one.get().saturating_mul(foreign().count() as u64))
     } else {
         MicroAtp::ZERO
@@ -126,17 +137,22 @@ pub fn payments(state: &State, lease: &Lease, until: Time, lost: Span) -> Vec<Pa
     out
 }
 
+/// Returns what the last work of a lease costs on each node, after running for `ran` in its term.
+fn priced_work(lease: &Lease, ran: Span, work: Span) -> MicroAtp {
+    let extra = lease.extra.last(ran, work);
+    cost_beside((&lease.needs, extra), work, lease.band(), &lease.rates)
+}
+
 /// Returns the priced work that the running term of a lease would lose by `at`.
 #[must_use]
 pub fn priced_loss(state: &State, lease: &Lease, at: Time) -> MicroAtp {
-    let rates = &lease.rates;
     if lease.hold.is_none() {
         return MicroAtp::ZERO;
     }
     let at = at.min(lease.term_ends);
-    let lost = state.job(lease.job).lost_after(lease.worked(at)).min(lease.ran_in_term(at));
+    let ran = lease.ran_in_term(at);
+    let lost = state.job(lease.job).lost_after(lease.worked(at)).min(ran);
     let owner = |node: NodeId| -> AccountId { state.nodes[node].spec.owner };
     let count = lease.members.iter().filter(|m| owner(m.node) != lease.account).count() as u64;
-    let one = cost(&lease.needs, lost, lease.band(), rates);
-    MicroAtp::new(one.get().saturating_mul(count))
+    MicroAtp::new(priced_work(lease, ran, lost).get().saturating_mul(count))
 }

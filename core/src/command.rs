@@ -2,9 +2,9 @@
 
 use crate::bundle::Needs;
 use crate::config::Rules;
-use crate::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, PoolId, Seq};
-use crate::units::{MicroAtp, Priority, Span, Time};
-use crate::wire::{FromNode, Lending, Status, Task};
+use crate::ids::{AccountId, JobId, NodeId, PoolId, Seq};
+use crate::units::{MicroAtp, MilliCores, Priority, Span, Time};
+use crate::wire::{FromNode, Item, Lending, Task};
 pub use crate::wire::{GpuSample, Outcome, Sample};
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -145,12 +145,8 @@ pub enum Report {
     Lease {
         /// The node.
         node: NodeId,
-        /// The lease.
-        lease: LeaseId,
-        /// Its epoch; another one is stale.
-        epoch: Epoch,
-        /// What has become of it.
-        status: Status,
+        /// What it states; another epoch is stale.
+        item: Item,
     },
     /// A message of a node has arrived over the network.
     Message(Box<FromNode>),
@@ -176,6 +172,9 @@ pub struct JobSpec {
     pub priority: Priority,
     /// What each member needs.
     pub needs: Needs,
+    /// CPU that it can use beside that where nobody else needs it: it is given and taken back while
+    /// the job runs. Nothing for a gang.
+    pub extra: MilliCores,
     /// How many members start together, 1 to 1,024.
     pub members: u16,
     /// Whether no two members may share a node.
@@ -229,6 +228,7 @@ impl Default for JobSpec {
             pool: PoolId::new(0),
             priority: Priority::MEDIUM,
             needs: Needs::default(),
+            extra: MilliCores::ZERO,
             members: 1,
             spread: false,
             labels: Vec::new(),

@@ -27,6 +27,8 @@ pub enum Due {
     OfferEnd(NodeId),
     /// Nothing is left to lend of an offer: it is taken back.
     Withdraw(NodeId),
+    /// A node lends less than it did: what leases have beside their needs may be too much.
+    Squeeze(NodeId),
     /// A node may not have been heard for three intervals.
     Silent(NodeId),
     /// Nothing of a lease can be left on nodes that are not heard.

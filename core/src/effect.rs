@@ -4,7 +4,7 @@
 //! others are the core's log: a driver keeps them or not.
 
 use crate::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, OfferId, TransferId};
-use crate::units::{MicroAtp, Span, Time};
+use crate::units::{MicroAtp, MilliCores, Span, Time};
 pub use crate::wire::EvictionReason;
 use crate::wire::{Order, ToNode};
 use alloc::boxed::Box;
@@ -35,6 +35,13 @@ pub enum Effect {
         epoch: Epoch,
         /// The job.
         job: JobId,
+    },
+    /// A lease has more or less CPU from now on.
+    Resized {
+        /// The lease.
+        lease: LeaseId,
+        /// All the CPU that it has.
+        cpu: MilliCores,
     },
     /// A lease was told to leave, by the coordinator or by its node.
     Evicted {

@@ -126,6 +126,7 @@ fn run_due(work: &mut Work<'_>) {
             Due::Check(node) => work.check_offer(node),
             Due::OfferEnd(node) => work.offer_end(node),
             Due::Withdraw(node) => work.withdraw_empty(node),
+            Due::Squeeze(node) => work.squeeze(node),
             Due::Silent(node) => work.silent(node),
             Due::Lost(lease) => work.lost(lease),
             Due::Ask(node) => work.state.changed.note(node),
@@ -173,9 +174,7 @@ fn run_report(work: &mut Work<'_>, report: &Report) -> Reply {
         Report::Sample { node, sample } => work.sample(*node, sample),
         Report::NodeDown { node } => work.node_down(*node),
         Report::NodeUp { node } => work.node_up(*node),
-        Report::Lease { node, lease, epoch, status } => {
-            return work.status(*node, *lease, *epoch, *status);
-        }
+        Report::Lease { node, item } => return work.status(*node, *item),
         Report::Message(message) => work.message(message),
         Report::Restarted => work.restarted(),
         Report::Stopping => work.stopping(),

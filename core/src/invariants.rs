@@ -84,8 +84,8 @@ pub fn check(state: &State) -> Vec<Breach> {
     }
     let strays = state.strays();
     out.need(29, strays.is_empty(), || format!("jobs that are nowhere: {strays:?}"));
-    // A lease has at most three timers, a node four, a claim one; a pool one per waiting retry.
-    let most = 3 * state.leases.len() + 4 * state.nodes.len() + state.claims.len();
+    // A lease has at most three timers, a node five, a claim one; a pool one per waiting retry.
+    let most = 3 * state.leases.len() + 5 * state.nodes.len() + state.claims.len();
     let most = most + 16 * state.pools.len() + 4 * state.jobs.len() + 1;
     out.need(48, state.timers.len() <= most, || format!("{} timers", state.timers.len()));
     out.0
@@ -153,6 +153,15 @@ fn check_counts(state: &State, id: NodeId, out: &mut Breaches) {
     }
     out.need(20, leased == node.leased, || {
         format!("{id}: {leased:?} leased, {:?} counted", node.leased)
+    });
+    let here = |l: &&Lease| l.state != LeaseState::Released && l.places().contains(&id);
+    let extra = state.leases.values().filter(here).map(|lease| lease.extra.cpu.get()).sum();
+    out.need(20, node.extra.get() == extra, || {
+        format!("{id}: {extra} beside needs, {} counted", node.extra)
+    });
+    let due = state.timers.first().is_some_and(|(at, _)| at <= state.now);
+    out.need(18, node.extra <= node.free().cpu || due, || {
+        format!("{id}: {} beside needs, {} free", node.extra, node.free().cpu)
     });
     out.need(20, tags == node.tags, || format!("{id}: {tags:?} run, {:?} counted", node.tags));
     out.need(20, claimed == node.claimed, || format!("{id}: claims differ"));

@@ -9,7 +9,7 @@ use crate::command::{JobSpec, LabelNeed, Near};
 use crate::config::{Preemption, Scheduling};
 use crate::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, PoolId, ShapeId, Table};
 use crate::tags::Tags;
-use crate::units::{MicroAtp, Priority, Span, Time};
+use crate::units::{MicroAtp, MilliCores, Priority, Span, Time};
 use crate::wire::Task;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -247,6 +247,8 @@ pub struct Job {
     pub shape: ShapeId,
     /// How much it matters.
     pub priority: Priority,
+    /// CPU that it can use beside its needs.
+    pub extra: MilliCores,
     /// Longest run of one attempt.
     pub limit: Option<Span>,
     /// Work between two checkpoints.
@@ -308,6 +310,7 @@ impl Job {
             account,
             shape,
             priority: spec.priority,
+            extra: spec.extra,
             limit: spec.limit,
             checkpoint: spec.checkpoint,
             restart: spec.restart,

@@ -7,7 +7,7 @@ use crate::bundle::{DIMENSIONS, Needs};
 use crate::command::Outcome;
 use crate::effect::EvictionReason;
 use crate::ids::{AccountId, Epoch, HoldId, JobId, LeaseId, NodeId, ShapeId};
-use crate::units::{Band, MicroAtp, Priority, Span, Time};
+use crate::units::{Band, MicroAtp, MilliCores, Priority, Span, Time};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,8 @@ pub struct Lease {
     pub epoch: Epoch,
     /// What each member holds.
     pub needs: Needs,
+    /// The CPU that it has beside that.
+    pub extra: Extra,
     /// The shape the needs come from.
     pub shape: ShapeId,
     /// What its job counts as in the running term; its band sets the price.
@@ -125,7 +127,67 @@ pub struct Lease {
     pub settled: MicroAtp,
 }
 
+/// The CPU that a lease has beside its needs: what is left over on its node. It grows when a term
+/// begins, and falls at any time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extra {
+    /// What it has now.
+    pub cpu: MilliCores,
+    /// What it had when the running term began.
+    first: MilliCores,
+    /// Millicore-milliseconds that it had in the running term before the last change.
+    metered: u128,
+    /// How long it had run in the running term when that was.
+    since: Span,
+}
+
+impl Extra {
+    /// Makes the extra of a lease that is granted now.
+    #[must_use]
+    pub fn new(cpu: MilliCores) -> Self {
+        Self { cpu, first: cpu, ..Self::default() }
+    }
+
+    /// Begins a term.
+    pub fn begin_term(&mut self) {
+        *self = Self::new(self.cpu);
+    }
+
+    /// Sets what it has after running for `ran` in the running term; it only falls there.
+    pub fn set(&mut self, cpu: MilliCores, ran: Span) {
+        self.metered = self.metered(ran);
+        (self.cpu, self.since) = (cpu, ran.max(self.since));
+    }
+
+    /// Returns the millicore-milliseconds that it had in the running term after running for `ran`;
+    /// where that lies before the last change, at most what it had at first.
+    #[must_use]
+    pub fn metered(&self, ran: Span) -> u128 {
+        let integral = |cpu: MilliCores, span: Span| u128::from(cpu.get()) * u128::from(span.get());
+        let sum = self.metered + integral(self.cpu, ran.saturating_sub(self.since));
+        sum.min(integral(self.first, ran))
+    }
+
+    /// Returns the millicore-milliseconds of the last `work` of what it has run in the term.
+    #[must_use]
+    pub fn last(&self, ran: Span, work: Span) -> u128 {
+        self.metered(ran).saturating_sub(self.metered(ran.saturating_sub(work)))
+    }
+}
+
 impl Lease {
+    /// Returns all the CPU that a lease of one member has.
+    #[must_use]
+    pub fn cpu(&self) -> MilliCores {
+        self.needs.cpu.saturating_add(self.extra.cpu)
+    }
+
+    /// Returns whether it has more CPU than so much, beside its needs.
+    #[must_use]
+    pub fn has_more_than(&self, cpu: MilliCores) -> bool {
+        !self.extra.cpu.is_zero() && cpu < self.cpu()
+    }
+
     /// Returns the price band.
     #[must_use]
     pub fn band(&self) -> Band {

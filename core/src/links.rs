@@ -71,9 +71,10 @@ impl Link {
         match (self.outbox.get_mut(&lease), &order) {
             (
                 Some(Pending { order: Order::Start(start), first }),
-                Order::Extend { suspended, .. },
+                Order::Extend { suspended, cpu, .. },
             ) => {
                 (start.suspended, *first) = (*suspended, 0);
+                start.needs.cpu = cpu.unwrap_or(start.needs.cpu);
             }
             (Some(pending), Order::Kill(..) | Order::Forget(..)) if pending.order == order => {}
             (_, _) => {

@@ -74,6 +74,8 @@ pub struct Node {
     pub leased: Bundle,
     /// What is claimed for jobs whose victims are leaving.
     pub claimed: Bundle,
+    /// CPU that leases have beside their needs: free all the same, for whoever needs it.
+    pub extra: MilliCores,
     /// Its open offer.
     pub offer: Option<Offer>,
     /// The leases on it.
@@ -120,6 +122,7 @@ impl Node {
             gpus,
             leased: Bundle::ZERO,
             claimed: Bundle::ZERO,
+            extra: MilliCores::ZERO,
             offer: None,
             leases: BTreeSet::new(),
             tags: Tags::default(),
@@ -163,6 +166,12 @@ impl Node {
     pub fn free(&self) -> Bundle {
         let Some(offer) = &self.offer else { return Bundle::ZERO };
         offer.total.saturating_sub(&self.leased).saturating_sub(&self.claimed)
+    }
+
+    /// Returns the CPU that nobody has: free, and not given to a lease beside its needs.
+    #[must_use]
+    pub fn spare(&self) -> MilliCores {
+        self.free().cpu.saturating_sub(self.extra)
     }
 
     /// Returns what one device has free for leases: its share and its video memory.

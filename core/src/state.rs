@@ -19,7 +19,7 @@ use crate::queue::{LineKey, Queue};
 use crate::rows::Rows;
 use crate::tags::Tags;
 use crate::tariff::dominant;
-use crate::units::Time;
+use crate::units::{MilliCores, Time};
 use crate::urgent::Urgent;
 use crate::usage::Inflation;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -305,6 +305,13 @@ impl State {
             Some(lease) => lease,
             None => panic!("lease {id} is open"),
         }
+    }
+
+    /// Returns all the CPU that a lease has, where that may change.
+    #[must_use]
+    pub fn cpu_of(&self, id: LeaseId) -> Option<MilliCores> {
+        let lease = self.lease(id);
+        (!self.job(lease.job).extra.is_zero()).then(|| lease.cpu())
     }
 
     /// Returns an account.

@@ -11,13 +11,26 @@ use crate::units::{Band, MicroAtp, Span, scale_ceil};
 /// does not fit 64 bits is more than any account may have, and stays at the largest that fits.
 #[must_use]
 pub fn cost(needs: &Needs, span: Span, band: Band, rates: &[u64; DIMENSIONS]) -> MicroAtp {
+    cost_beside((needs, 0), span, band, rates)
+}
+
+/// Returns the cost of holding `needs` on one node for `span`, and of CPU beside them in
+/// millicore-milliseconds.
+#[must_use]
+pub fn cost_beside(
+    (needs, extra): (&Needs, u128),
+    span: Span,
+    band: Band,
+    rates: &[u64; DIMENSIONS],
+) -> MicroAtp {
     let factor = u64::from(band.price_factor().get());
-    let mut total = 0_u64;
+    let (mut total, mut extra) = (0_u64, extra);
     for (amount, rate) in needs.bundle().amounts().into_iter().zip(*rates) {
-        if amount == 0 || rate == 0 {
+        // CPU is the first of the amounts.
+        let integral = u128::from(amount) * u128::from(span.get()) + core::mem::take(&mut extra);
+        if integral == 0 || rate == 0 {
             continue;
         }
-        let integral = u128::from(amount) * u128::from(span.get());
         total = total.saturating_add(scale_ceil(integral, factor, rate));
     }
     MicroAtp::new(total)

@@ -9,7 +9,7 @@
 use crate::bundle::Bundle;
 use crate::config::Watch;
 use crate::ids::{Epoch, JobId, LeaseId, NodeId};
-use crate::units::{BasisPoints, Bytes, Span};
+use crate::units::{BasisPoints, Bytes, MilliCores, Span};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -198,6 +198,8 @@ pub struct Start {
     pub task: Task,
     /// What it holds on this node.
     pub needs: Bundle,
+    /// The least CPU that it can do with, where it can do with less than it has been given.
+    pub least: Option<MilliCores>,
     /// Its devices, one bit each.
     pub devices: u64,
     /// The job's class: who leaves first when the owner returns.
@@ -230,6 +232,8 @@ pub enum Order {
         epoch: Epoch,
         /// Whether its account has it suspended.
         suspended: bool,
+        /// The CPU that it has from now on, where that may change.
+        cpu: Option<MilliCores>,
     },
     /// End it within a notice.
     Leave {
@@ -266,13 +270,15 @@ pub enum Status {
     Ended(Outcome, Option<EvictionReason>),
 }
 
-/// One lease in a node's inventory.
+/// What a node states of a lease: one line of its inventory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
     /// The lease.
     pub lease: LeaseId,
     /// Its epoch.
     pub epoch: Epoch,
+    /// The CPU that it has.
+    pub cpu: MilliCores,
     /// What has become of it.
     pub status: Status,
 }

@@ -83,6 +83,14 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     put(path, bytes, true)
 }
 
+/// Writes bytes as [`write_whole`] does, for as long as the machine runs.
+///
+/// # Errors
+/// When the disk does not take it.
+pub fn write_unsynced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    put(path, bytes, false)
+}
+
 fn put(path: &Path, bytes: &[u8], synced: bool) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let name = path.file_name().unwrap_or_default().to_string_lossy();

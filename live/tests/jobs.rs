@@ -243,3 +243,27 @@ fn up_waits_for_the_nodes_and_says_what_is_wrong() {
     let said = String::from_utf8_lossy(&wrong.stderr);
     assert!(!wrong.status.success() && said.contains("daemon.log"), "{said}");
 }
+
+#[test]
+fn an_elastic_job_has_what_is_left_over_and_gives_it_back() {
+    let cluster = Cluster::begin(1, "lease: { term_seconds: 10 }");
+    let script = "while :; do echo $(nproc) $(tr , '\\n' < $GRID_CPU_LIST_FILE | wc -l); \
+                  sleep .1; done";
+    let job = cluster.submit(&["-c", "2", "--min-cpus", "1"], script);
+    let says = |cores: u8| cluster.output(job).lines().last() == Some(&format!("{cores} {cores}"));
+    until("it has both cores", || says(2));
+    assert_eq!(cluster.job(job)["extra_cpus"]["now"], 1.0);
+    let other = cluster.submit(&["-c", "1"], "nproc; sleep 3");
+    until("it gives one back", || says(1));
+    assert_eq!(cluster.job(job)["extra_cpus"]["now"], 0.0);
+    cluster.until_state(other, "completed");
+    assert_eq!(cluster.output(other), "1\n");
+    until("it has both again with its next term", || says(2));
+    assert!(cluster.run(&["cancel", &job.to_string()]).status.success());
+    cluster.until_state(job, "cancelled");
+    for wrong in [&["-c", "2", "--min-cpus", "3"][..], &["--min-cpus", "0"], &["--min-cpus", "x"]] {
+        let refused = cluster.run(&[&["submit"], wrong, &["--", "true"]].concat());
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains("min.cpu_cores"), "{said}");
+    }
+}

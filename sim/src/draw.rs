@@ -243,6 +243,11 @@ pub fn job(dice: &mut Dice<'_>, config: &Config) -> JobRecord {
         extra: Some(Box::new(JobExtra {
             vacate: dice.one_in(2).then(|| dice.seconds(0, 120)),
             movable: run.get().is_multiple_of(2),
+            elastic: if members == 1 && run.get().is_multiple_of(5) {
+                cpu
+            } else {
+                MilliCores::ZERO
+            },
             begin: late.then(|| submit.after(Span::new(run.get() % 900_000))),
             reserve: late && run.get().is_multiple_of(3),
             spread: members > 1 && dice.one_in(2),

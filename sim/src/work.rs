@@ -6,7 +6,7 @@
 use gridcore::bundle::Needs;
 use gridcore::command::{JobSpec, LabelNeed, Near};
 use gridcore::ids::{NodeId, PoolId};
-use gridcore::units::{BasisPoints, MicroAtp, Priority, Span, Time};
+use gridcore::units::{BasisPoints, MicroAtp, MilliCores, Priority, Span, Time};
 
 /// One job of a workload, before the core has seen it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,6 +81,7 @@ impl JobRecord {
             spec.spread = extra.spread;
             spec.budget = extra.budget;
             spec.vacate = extra.vacate;
+            spec.extra = extra.elastic;
             (spec.restart, spec.movable) = (extra.restart, extra.movable);
             (spec.begin, spec.reserve) = (extra.begin, extra.reserve);
         }
@@ -106,6 +107,8 @@ pub struct JobExtra {
     pub anti_affinity: Vec<String>,
     /// The node where its data lies, or the zone.
     pub near: Option<String>,
+    /// CPU that it can use beside its needs; it runs for so long as it was said with all of it.
+    pub elastic: MilliCores,
     /// Whether no two members may share a node.
     pub spread: bool,
     /// Most credit it may cost.

@@ -7,6 +7,7 @@ use gridcore::deny::Denied;
 use gridcore::grid::Grid;
 use gridcore::ids::{AccountId, JobId, NodeId};
 use gridcore::jobs::JobState;
+use gridcore::leases::Lease;
 use gridcore::state::State;
 use gridcore::units::Time;
 use gridcore::wire::Status;
@@ -80,12 +81,12 @@ impl Pair {
 
     fn meaning(&self, command: &Command) -> Meaning {
         match command {
-            Command::Report(Report::Lease { node, lease, epoch, status }) => {
-                let open = self.grid.state().leases.get(lease);
-                let open = open.filter(|open| open.epoch == *epoch && open.places().contains(node));
-                match (open, status) {
+            Command::Report(Report::Lease { node, item }) => {
+                let open = self.grid.state().leases.get(&item.lease);
+                let same = |open: &&Lease| open.epoch == item.epoch && open.places().contains(node);
+                match (open.filter(same), item.status) {
                     (Some(open), Status::Ended(outcome, _)) => {
-                        Meaning::Ended(open.job, *node, *outcome)
+                        Meaning::Ended(open.job, *node, outcome)
                     }
                     (_, _) => Meaning::Nothing,
                 }

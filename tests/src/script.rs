@@ -17,7 +17,7 @@ use gridcore::station::ladder::OwnerSays;
 use gridcore::units::{
     BasisPoints, Bytes, MicroAtp, MilliCores, MilliGpus, PerMille, Ppm, Priority, Span, Time,
 };
-use gridcore::wire::Status;
+use gridcore::wire::{Item, Status};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -376,6 +376,8 @@ impl Play {
         spec.vacate = line.span("vacate")?;
         spec.restart = line.span("restart")?.unwrap_or_default();
         spec.movable = line.has("movable");
+        let most = MilliCores::whole(line.small("up_to", 0)?);
+        spec.extra = most.saturating_sub(spec.needs.cpu);
         spec.begin = line.span("begin")?.map(|at| Time::ZERO.after(at));
         spec.reserve = line.has("reserve");
         spec.budget = line.number("budget")?.map(MicroAtp::whole);
@@ -415,9 +417,12 @@ impl Play {
             "up" => Report::NodeUp { node: self.node(line.word(2)?)? },
             "ended" => Report::Lease {
                 node: line.values.get("on").map_or(Ok(NodeId::new(0)), |name| self.node(name))?,
-                lease: LeaseId::new(number(line.word(2)?.trim_start_matches('l'))?),
-                epoch: Epoch::new(line.small("epoch", 1)?),
-                status: Status::Ended(Outcome::Completed, None),
+                item: Item {
+                    lease: LeaseId::new(number(line.word(2)?.trim_start_matches('l'))?),
+                    epoch: Epoch::new(line.small("epoch", 1)?),
+                    cpu: MilliCores::ZERO,
+                    status: Status::Ended(Outcome::Completed, None),
+                },
             },
             _ => {
                 let node = self.node(line.word(2)?)?;

@@ -62,6 +62,7 @@ pub fn effect(state: &State, effect: &Effect) -> Option<String> {
             let places = places.unwrap_or_default();
             format!("start {job} as {lease} {epoch} on {places}")
         }
+        Effect::Resized { lease, cpu } => format!("{lease} has {}m of CPU", cpu.get()),
         Effect::Evicted { lease, kill_at, reason, .. } => {
             format!("evict {lease}, {}, kill at {}", reason.name(), time(*kill_at))
         }

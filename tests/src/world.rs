@@ -357,6 +357,7 @@ impl World {
             Effect::Finished(end) => drop(self.jobs.remove(&end.job)),
             Effect::Send { .. }
             | Effect::Granted { .. }
+            | Effect::Resized { .. }
             | Effect::Evicted { .. }
             | Effect::Closed(_)
             | Effect::Drained { .. }
@@ -377,6 +378,7 @@ impl World {
                 self.say(format!("resume {lease}"));
                 self.go_on((node, lease));
             }
+            Action::Resize(lease, _, cpu) => self.say(format!("resize {lease} to {}m", cpu.get())),
             Action::Terminate(lease, ..) => self.notice((node, lease)),
             Action::Kill(lease, _) => {
                 let place = (node, lease);
@@ -384,9 +386,7 @@ impl World {
                 let dies = self.jobs.get(&process.job).map_or(Span::ZERO, |(work, _)| work.dies);
                 self.stop_after(place, dies);
             }
-            Action::Tell(lease, epoch, status) => {
-                self.told.push_back(Report::Lease { node, lease, epoch, status });
-            }
+            Action::Tell(item) => self.told.push_back(Report::Lease { node, item }),
             Action::Lend(lending) => self.told.push_back(Report::Lending { node, lending }),
             Action::Save(_) | Action::Erase(_) | Action::Extend(..) | Action::Send(_) => {
                 panic!("halves that are joined directly need no {action:?}")

@@ -9,6 +9,7 @@ use gridcore::ids::{Epoch, LeaseId, NodeId};
 use gridcore::jobs::JobState;
 use gridcore::links::ANSWERS_MAX;
 use gridcore::station::held::Phase;
+use gridcore::units::MilliCores;
 use gridcore::wire::{Envelope, FromBody, FromNode, Item, Lending, Order, Status};
 use gridtests::fuzz::ground;
 use gridtests::fuzz::mutate::mutate;
@@ -198,7 +199,8 @@ fn an_inventory_of_strangers_cannot_fill_an_outbox() {
     for round in 1..=4_u64 {
         let status =
             if round % 2 == 0 { Status::Running } else { Status::Ended(Outcome::Failed, None) };
-        let item = |id| Item { lease: LeaseId::new(id), epoch: Epoch::new(1), status };
+        let cpu = MilliCores::ZERO;
+        let item = |id| Item { lease: LeaseId::new(id), epoch: Epoch::new(1), cpu, status };
         let message = FromNode {
             envelope: Envelope { cluster: 7, node, session, number: beat + round },
             // It never says that it has heard.

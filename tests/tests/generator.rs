@@ -33,7 +33,7 @@ fn command(command: &Command) -> &'static str {
         Command::Report(Report::Sample { .. }) => "sample",
         Command::Report(Report::NodeDown { .. }) => "node down",
         Command::Report(Report::NodeUp { .. }) => "node up",
-        Command::Report(Report::Lease { status, .. }) => match status {
+        Command::Report(Report::Lease { item, .. }) => match item.status {
             Status::Running => "goes on",
             Status::Paused => "paused",
             Status::Leaving(..) => "leaving",
@@ -90,6 +90,7 @@ fn denial(denied: &Denied) -> String {
 fn effect(effect: &Effect) -> Vec<String> {
     match effect {
         Effect::Granted { .. } => vec![String::from("granted")],
+        Effect::Resized { .. } => vec![String::from("resized")],
         Effect::Evicted { .. } => vec![String::from("evicted")],
         Effect::Order { order, .. } => vec![String::from(match order {
             Order::Start(_) => "order start",
@@ -153,6 +154,7 @@ fn expected() -> Vec<String> {
         "goes on",
         "lending",
         "granted",
+        "resized",
         "evicted",
         "order start",
         "order leave",

@@ -36,6 +36,9 @@ pub fn check(station: &Station) -> Vec<Breach> {
         return out;
     }
     // Invariant 18: what stands in the owner's way is on its way out.
+    let Station { machine, watch, leases, ladder, now, .. } = station;
+    let shrinks = ladder.shrinks(machine, watch, leases, *now);
+    need(18, shrinks.is_empty(), &|| format!("the ladder has not shrunk {shrinks:?}"));
     let steps =
         station.ladder.steps(&station.machine, &station.watch, &station.leases, station.now);
     need(18, steps.is_empty(), &|| format!("the ladder has stopped before {steps:?}"));

@@ -2,7 +2,7 @@
 
 use crate::canary::{Canary, planted};
 use crate::ids::{Epoch, LeaseId};
-use crate::units::{Span, Time};
+use crate::units::{MilliCores, Span, Time};
 use crate::wire::{EvictionReason, Item, Outcome, Start, Status};
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +79,13 @@ impl Held {
         matches!(self.phase, Phase::Running | Phase::Paused(_))
     }
 
+    /// Returns the CPU that it can do without.
+    #[must_use]
+    pub fn spare(&self) -> MilliCores {
+        let least = self.start.least.unwrap_or(self.start.needs.cpu);
+        self.start.needs.cpu.saturating_sub(least)
+    }
+
     /// Returns whether it was killed and something of it is still there.
     #[must_use]
     pub fn is_killed(&self) -> bool {
@@ -141,7 +148,7 @@ impl Held {
     #[must_use]
     pub fn item(&self, now: Time, kill: Span) -> Item {
         let (lease, epoch) = self.name();
-        Item { lease, epoch, status: self.status(now, kill) }
+        Item { lease, epoch, cpu: self.start.needs.cpu, status: self.status(now, kill) }
     }
 
     /// Returns its lease and epoch.

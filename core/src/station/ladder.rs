@@ -228,7 +228,33 @@ impl Ladder {
         true
     }
 
-    /// Returns what is to be done now, at most one step for each lease.
+    /// Returns whose CPU is to be brought down to the least that it can do with: the first thing
+    /// that an owner who lacks some gets.
+    #[must_use]
+    pub fn shrinks(
+        &self,
+        machine: &Machine,
+        watch: &Watch,
+        leases: &BTreeMap<LeaseId, Held>,
+        now: Time,
+    ) -> Vec<LeaseId> {
+        let running = || leases.values().filter(|held| held.phase == Phase::Running);
+        let mut elastic: Vec<&Held> = running().filter(|held| !held.spare().is_zero()).collect();
+        if machine.dedicated || elastic.is_empty() {
+            return Vec::new();
+        }
+        elastic.sort_by_cached_key(|held| held.victim_order(now));
+        let all = Demand::of(leases.values().filter(|held| held.is_staying()));
+        let enough = |shrunk: &[&Held]| {
+            let spare = shrunk.iter().map(|held| held.spare().get());
+            let cpu = all.cpu.saturating_sub(spare.fold(0, u64::saturating_add));
+            self.shortage(machine, watch, Demand { cpu, ..all }).cpu == 0
+        };
+        fewest(elastic.into_iter(), enough).iter().map(|held| held.start.lease).collect()
+    }
+
+    /// Returns what is to be done now that what can shrink has shrunk, at most one step for each
+    /// lease.
     #[must_use]
     pub fn steps(
         &self,

@@ -17,8 +17,8 @@ use crate::canary::{Canary, planted};
 use crate::command::Entry;
 use crate::config::{NodeSpec, Watch};
 use crate::ids::{Epoch, LeaseId, Seq};
-use crate::units::Time;
-use crate::wire::{EvictionReason, FromNode, Lending, Order, Outcome, Sample, Status, ToNode};
+use crate::units::{MilliCores, Time};
+use crate::wire::{EvictionReason, FromNode, Item, Lending, Order, Outcome, Sample, ToNode};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -61,6 +61,8 @@ pub enum Action {
     Spawn(LeaseId, Epoch, Time),
     /// Its processes may run until then.
     Extend(LeaseId, Epoch, Time),
+    /// Give its processes so much CPU from now on.
+    Resize(LeaseId, Epoch, MilliCores),
     /// Stop its processes for a while.
     Pause(LeaseId, Epoch),
     /// Let them go on.
@@ -71,7 +73,7 @@ pub enum Action {
     /// Kill its process tree, and say when it is empty.
     Kill(LeaseId, Epoch),
     /// The coordinator is to know this; the halves are joined directly.
-    Tell(LeaseId, Epoch, Status),
+    Tell(Item),
     /// The coordinator is to know what the node lends; the halves are joined directly.
     Lend(Lending),
     /// Send this to the coordinator.
@@ -145,6 +147,9 @@ impl Station {
             let held = Held { start, began, until, phase, suspended, due: Time::MAX };
             let epoch = held.start.epoch;
             // The last station may have died between the disk and its processes.
+            if held.is_alive() && held.start.least.is_some() && !planted(Canary::TrustProcesses) {
+                actions.push(Action::Resize(id, epoch, held.start.needs.cpu));
+            }
             match held.phase {
                 _ if planted(Canary::TrustProcesses) => {}
                 Phase::Running => {

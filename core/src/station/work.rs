@@ -3,10 +3,11 @@
 use super::held::{Held, Phase};
 use super::ladder::{Shortage, Step};
 use super::{Action, Station};
+use crate::bundle::Bundle;
 use crate::canary::{Canary, planted};
 use crate::config::Watch;
 use crate::ids::{Epoch, LeaseId};
-use crate::units::{Span, Time};
+use crate::units::{MilliCores, Span, Time};
 use crate::wire::{
     EvictionReason, FromBody, FromNode, Order, Outcome, Permission, Sample, Start, ToBody, ToNode,
 };
@@ -88,6 +89,11 @@ impl Work<'_> {
         if leases.is_empty() {
             return;
         }
+        for id in ladder.shrinks(machine, watch, leases, *now) {
+            self.shrink(id);
+            self.tell(id);
+        }
+        let Station { machine, watch, leases, ladder, now, .. } = &*self.station;
         for step in ladder.steps(machine, watch, leases, *now) {
             match step {
                 Step::Pause(id) => self.set_paused(id, true),
@@ -97,8 +103,56 @@ impl Work<'_> {
         }
     }
 
+    /// Brings a lease's CPU down to the least that it can do with.
+    fn shrink(&mut self, id: LeaseId) {
+        let Some(held) = self.station.leases.get_mut(&id) else { return };
+        let ((lease, epoch), spare) = (held.name(), held.spare());
+        if spare.is_zero() {
+            return;
+        }
+        let cpu = &mut held.start.needs.cpu;
+        *cpu = cpu.saturating_sub(spare);
+        let cpu = *cpu;
+        self.save(id);
+        self.actions.push(Action::Resize(lease, epoch, cpu));
+    }
+
+    /// Gives a lease the CPU that the coordinator wants it to have; no more than its owner leaves,
+    /// and who leaves or stands still gets no more.
+    fn resize(&mut self, id: LeaseId, epoch: Epoch, cpu: Option<MilliCores>) {
+        let Station { machine, watch, ladder, leases, .. } = &mut *self.station;
+        let whole = leases.values().filter(|held| held.is_alive()).map(|held| held.start.needs);
+        let whole = whole.fold(Bundle::ZERO, |sum, needs| sum.zip(&needs, u64::saturating_add));
+        let Some(held) = leases.get_mut(&id).filter(|held| held.start.epoch == epoch) else {
+            return;
+        };
+        let (Some(cpu), Some(least)) = (cpu, held.start.least) else { return };
+        let (old, cpu) = (held.start.needs.cpu, cpu.max(least));
+        if !held.is_staying() || cpu == old {
+            return;
+        }
+        held.start.needs.cpu = cpu;
+        let grows = cpu > old;
+        let runs = held.phase == Phase::Running;
+        let sum = whole.cpu.saturating_sub(old).saturating_add(cpu);
+        let room = sum <= machine.capacity.cpu && runs;
+        let lacks = !machine.dedicated && ladder.lacks(machine, watch, leases).is_any();
+        if grows && (!room || lacks || !ladder.lending.open) {
+            if let Some(held) = leases.get_mut(&id) {
+                held.start.needs.cpu = old;
+            }
+            self.tell(id);
+            return;
+        }
+        self.save(id);
+        self.actions.push(Action::Resize(id, epoch, cpu));
+    }
+
     /// Stops a lease's processes, or lets them go on.
     fn set_paused(&mut self, id: LeaseId, pause: bool) {
+        if pause {
+            self.shrink(id);
+        }
         let now = self.station.now;
         let Some(held) = self.station.leases.get_mut(&id) else { return };
         let (lease, epoch) = held.name();
@@ -129,6 +183,7 @@ impl Work<'_> {
             self.kill(id, reason);
             return;
         }
+        self.shrink(id);
         self.save(id);
         let Some(held) = self.station.leases.get(&id) else { return };
         let (lease, epoch) = held.name();
@@ -182,9 +237,10 @@ impl Work<'_> {
     pub(super) fn order(&mut self, order: &Order, permission: Option<Permission>) {
         match order {
             Order::Start(start) => self.start(start, permission),
-            Order::Extend { lease, epoch, suspended } => {
+            Order::Extend { lease, epoch, suspended, cpu } => {
                 self.extend(*lease, *epoch, permission);
                 self.suspend(*lease, *epoch, *suspended);
+                self.resize(*lease, *epoch, *cpu);
             }
             Order::Leave { lease, epoch, notice, reason } => {
                 if self.knows(*lease, *epoch) {
@@ -234,6 +290,7 @@ impl Work<'_> {
             // Said again, because its permission is new.
             self.extend(id, start.epoch, permission);
             self.suspend(id, start.epoch, start.suspended);
+            self.resize(id, start.epoch, start.least.map(|_| start.needs.cpu));
             return;
         }
         let Station { machine, watch, ladder, link, now, leases, .. } = &mut *self.station;
@@ -336,9 +393,8 @@ impl Work<'_> {
         if self.station.link.is_none()
             && let Some(held) = self.station.leases.get(&id)
         {
-            let (lease, epoch) = held.name();
-            let status = held.status(self.station.now, self.station.watch.offering.kill);
-            self.actions.push(Action::Tell(lease, epoch, status));
+            let item = held.item(self.station.now, self.station.watch.offering.kill);
+            self.actions.push(Action::Tell(item));
         }
     }
 

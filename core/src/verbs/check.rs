@@ -113,7 +113,7 @@ pub(super) fn check_room(state: &State, shape: &Shape) -> Result<(), Denied> {
 type Bound = (&'static str, u64, bool, &'static str);
 
 /// Returns the numbers of a job and their ranges.
-fn bounds(state: &State, spec: &JobSpec) -> [Bound; 12] {
+fn bounds(state: &State, spec: &JobSpec) -> [Bound; 13] {
     let gpus = spec.needs.gpus;
     let words = spec.labels.iter().map(|need| need.any_of.len()).max().unwrap_or(0);
     let texts = spec.labels.iter().flat_map(|need| need.any_of.iter().chain([&need.key]));
@@ -133,6 +133,12 @@ fn bounds(state: &State, spec: &JobSpec) -> [Bound; 12] {
             u64::from(spec.members),
             (1..=MEMBERS_MAX).contains(&spec.members),
             "1 to 1,024",
+        ),
+        (
+            "min",
+            spec.extra.get(),
+            spec.extra.is_zero() || (spec.members == 1 && !spec.needs.cpu.is_zero()),
+            "above 0 cores, and left out of a gang: its members cannot run with less",
         ),
         ("limit", 0, spec.limit.is_none_or(|limit| !limit.is_zero()), "above 0"),
         ("labels", spec.labels.len() as u64, spec.labels.len() <= 64, "at most 64"),

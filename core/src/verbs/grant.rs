@@ -4,17 +4,17 @@ use super::Work;
 use super::waiting::{dequeue, enqueue};
 use crate::bundle::Bundle;
 use crate::canary::{Canary, planted};
-use crate::charges::{is_urgent, over_quota, standing, term, term_cost};
+use crate::charges::{is_urgent, over_quota, spare, standing, term, term_cost};
 use crate::due::Due;
 use crate::effect::{Effect, OfferFate};
 use crate::ids::{AccountId, JobId, LeaseId, NodeId, ShapeId};
 use crate::jobs::{Job, JobState};
-use crate::leases::{Lease, LeaseState, Member};
+use crate::leases::{Extra, Lease, LeaseState, Member};
 use crate::ledger::Hold;
 use crate::placement::bears;
 use crate::state::{State, mix};
 use crate::tariff::dominant;
-use crate::units::{MicroAtp, Priority, Span, Time};
+use crate::units::{MicroAtp, MilliCores, Priority, Span, Time};
 use crate::wire::{Order, Start};
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
@@ -153,11 +153,18 @@ impl Work<'_> {
         let job = state.job(id);
         let span = term(state, job.limit);
         let standing = standing(state, job);
-        let amount = term_cost(state, job, (&members, standing.band()), span);
-        if job.budget.is_some_and(|budget| job.charged.saturating_add(amount) > budget) {
+        let account = job.account;
+        let cost = |extra| term_cost(state, job, (&members, extra, standing.band()), span);
+        let is_over =
+            |amount| job.budget.is_some_and(|budget| job.charged.saturating_add(amount) > budget);
+        let mut extra = spare(state, job, &members);
+        if is_over(cost(extra)) || cost(extra) > state.ledger.available(account) {
+            extra = MilliCores::ZERO;
+        }
+        let amount = cost(extra);
+        if is_over(amount) {
             return Err(Refusal::Account);
         }
-        let account = job.account;
         let hold = if amount.is_zero() {
             None
         } else {
@@ -169,6 +176,7 @@ impl Work<'_> {
         dequeue(state, id);
         state.release_place(id);
         let mut lease = new_lease(state, id, members, standing);
+        lease.extra = Extra::new(extra);
         lease.hold = hold;
         lease.held = amount;
         let tags = &state.shapes[lease.shape].tags;
@@ -176,6 +184,7 @@ impl Work<'_> {
         for member in &lease.members {
             let node = &mut state.nodes[member.node];
             node.take(lease_id, (&lease.needs, tags), member.devices);
+            node.extra = node.extra.saturating_add(extra);
             state.pools[pool].tags.enter(tags);
             state.changed.note(member.node);
             if let Some(offer) = &mut node.offer
@@ -205,6 +214,9 @@ impl Work<'_> {
         self.permit(lease_id, ends);
         self.book_term(lease_id);
         self.book_urgent(lease_id, now, ends);
+        for node in self.state.lease(lease_id).places() {
+            self.squeeze(node);
+        }
         self.order_starts(lease_id);
         Ok(())
     }
@@ -222,6 +234,7 @@ impl Work<'_> {
             job: lease.job,
             task: job.task,
             needs: lease.needs.bundle(),
+            least: (!job.extra.is_zero()).then_some(lease.needs.cpu),
             devices: 0,
             class: lease.priority.class(),
             own: false,
@@ -232,7 +245,7 @@ impl Work<'_> {
             lending: 0,
         };
         let (members, account) = (lease.members.clone(), lease.account);
-        let mut at: usize = 0;
+        let (extra, mut at) = (lease.extra.cpu, 0_usize);
         while let Some(member) = members.get(at) {
             let node = member.node;
             let mut start = first.clone();
@@ -247,6 +260,7 @@ impl Work<'_> {
                 start.needs.add(&first.needs);
                 start.devices |= member.devices;
             }
+            start.needs.cpu = start.needs.cpu.saturating_add(extra);
             let row = &self.state.nodes[node];
             (start.own, start.lending) = (row.spec.owner == account, row.lending.version);
             self.order(node, Order::Start(Box::new(start)));
@@ -308,6 +322,7 @@ fn new_lease(state: &State, id: JobId, members: Vec<Member>, standing: Priority)
         account: job.account,
         epoch: job.epoch.next(),
         needs: shape.needs,
+        extra: Extra::default(),
         shape: job.shape,
         priority: standing,
         next_priority: standing,

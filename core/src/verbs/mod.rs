@@ -5,6 +5,7 @@
 
 mod backfill;
 mod check;
+mod elastic;
 pub mod grant;
 mod health;
 pub mod offering;

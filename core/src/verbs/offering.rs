@@ -50,6 +50,7 @@ impl Work<'_> {
     fn shrink_offer(&mut self, id: NodeId, lendable: &Lendable) {
         if !planted(Canary::KeepOffer) && shrink(&mut self.state.nodes[id], lendable) {
             self.state.changed.note(id);
+            self.squeeze_later(id);
             if self.state.nodes[id].offer.as_ref().is_some_and(|offer| offer.total.is_zero()) {
                 self.state.timers.set(self.state.now, Due::Withdraw(id));
             }
@@ -171,6 +172,7 @@ impl Work<'_> {
             // A shorter expiry holds for new offers; this one was promised until its end.
             ends = ends.max(offer.ends);
             offer.renew(total, ends);
+            self.squeeze_later(id);
         } else {
             let offer = self.state.next.offer;
             self.state.next.offer = offer.next();
@@ -207,6 +209,7 @@ impl Work<'_> {
         self.state.fates.count(fate);
         self.effects.push(Effect::Offer { offer: offer.id, node: id, fate });
         self.state.changed.note(id);
+        self.squeeze_later(id);
     }
 
     /// Takes an offer of nothing back, unless there is something to lend again.

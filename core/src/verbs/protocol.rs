@@ -33,6 +33,7 @@ impl Work<'_> {
         };
         row.lending != message.lending
             || message.inventory.iter().any(|item| match (known(item), item.status) {
+                (Some(open), _) if open.has_more_than(item.cpu) => true,
                 (Some(open), Status::Running) => open.paused.is_some(),
                 (Some(open), Status::Paused) => open.paused.is_none(),
                 (Some(open), Status::Leaving(..) | Status::Stuck(_)) => {
@@ -153,7 +154,8 @@ impl Work<'_> {
     /// node should have and has not is lost.
     fn reconcile(&mut self, node: NodeId, message: &FromNode, anew: bool) {
         let mut listed: BTreeSet<LeaseId> = BTreeSet::new();
-        for Item { lease, epoch, status } in message.inventory.iter().copied() {
+        for item in message.inventory.iter().copied() {
+            let Item { lease, epoch, status, .. } = item;
             let early = self.state.links[node].is_starting(lease);
             if early && !planted(Canary::BelieveTooEarly) {
                 // The node says to have what it cannot have heard of.
@@ -161,7 +163,7 @@ impl Work<'_> {
             }
             if self.is_on(node, lease, epoch) {
                 listed.insert(lease);
-                self.status(node, lease, epoch, status);
+                self.status(node, item);
             }
             if !self.state.links[node].has_room(lease) {
                 continue;
@@ -211,7 +213,8 @@ impl Work<'_> {
         let suspended = lease.suspended.is_some() && !planted(Canary::ForgetSuspension);
         let (kill_at, reason) = (lease.kill_at, lease.reason);
         if anew && active {
-            self.order(node, Order::Extend { lease: id, epoch, suspended });
+            let cpu = self.state.cpu_of(id);
+            self.order(node, Order::Extend { lease: id, epoch, suspended, cpu });
         } else if anew {
             let notice = kill_at.map_or(Span::ZERO, |at| at.since(now));
             let reason = reason.unwrap_or(EvictionReason::GangEnded);
@@ -395,8 +398,9 @@ impl Work<'_> {
     pub fn order_to_go_on(&mut self, id: LeaseId) {
         let lease = self.state.lease(id);
         let (epoch, suspended) = (lease.epoch, lease.suspended.is_some());
+        let cpu = self.state.cpu_of(id);
         for node in lease.places() {
-            self.order(node, Order::Extend { lease: id, epoch, suspended });
+            self.order(node, Order::Extend { lease: id, epoch, suspended, cpu });
         }
     }
 }

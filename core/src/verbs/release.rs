@@ -14,7 +14,7 @@ use crate::effect::{Effect, EvictionReason, FinalState, LeaseEnd};
 use crate::ids::{JobId, LeaseId, NodeId};
 use crate::jobs::JobState;
 use crate::leases::{Claim, Lease, LeaseState, Member};
-use crate::units::{MicroAtp, Span, Time};
+use crate::units::{MicroAtp, MilliCores, Span, Time};
 use crate::wire::Order;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -41,6 +41,9 @@ pub fn told_to_leave(
     let lease = work.state.lease_mut(id);
     lease.end_pause(now);
     lease.state = LeaseState::Releasing;
+    // Who leaves keeps no more than it needs; its node knows that.
+    work.set_extra(id, MilliCores::ZERO);
+    let lease = work.state.lease_mut(id);
     lease.reason = Some(reason);
     lease.noticed = Some(now);
     let (epoch, kill_at) = (lease.epoch, now.after(notice));
@@ -189,7 +192,10 @@ fn return_capacity(work: &mut Work<'_>, id: LeaseId, node: NodeId) {
         at += 1;
         if member.node == node {
             let tags = &work.state.shapes[shape].tags;
-            work.state.nodes[node].give_back(id, (&needs, tags), member.devices);
+            let extra = work.state.lease(id).extra.cpu;
+            let row = &mut work.state.nodes[node];
+            row.give_back(id, (&needs, tags), member.devices);
+            row.extra = row.extra.saturating_sub(extra);
             work.state.pools[pool].tags.leave(tags);
             work.state.pools[pool].leased.take(&needs.bundle());
             work.state.ledger.accounts[account].using.take(&needs.bundle());
@@ -306,6 +312,7 @@ impl Work<'_> {
         for member in &members {
             self.state.nodes[member.node].claim(&needs, member.devices);
             self.state.changed.note(member.node);
+            self.squeeze(member.node);
         }
         let ends = self.state.now.after(self.state.rules.preemption.hold);
         self.state.claims.insert(job, Claim { needs, members, victims, ends });

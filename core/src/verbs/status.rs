@@ -6,18 +6,20 @@ use super::release::{end_on, told_to_leave};
 use crate::command::{Outcome, Reply};
 use crate::due::Due;
 use crate::effect::EvictionReason;
-use crate::ids::{Epoch, LeaseId, NodeId};
+use crate::ids::{LeaseId, NodeId};
 use crate::leases::LeaseState;
 use crate::units::Span;
-use crate::wire::Status;
+use crate::wire::{Item, Status};
 
 impl Work<'_> {
     /// Applies what a node states of a lease; what it has stated before changes nothing.
-    pub fn status(&mut self, node: NodeId, id: LeaseId, epoch: Epoch, status: Status) -> Reply {
+    pub fn status(&mut self, node: NodeId, item: Item) -> Reply {
+        let Item { lease: id, epoch, status, .. } = item;
         if !self.is_on(node, id, epoch) {
             self.state.stale_reports += 1;
             return Reply::Stale;
         }
+        self.heard_size(node, item);
         match status {
             Status::Running => self.resume(id),
             Status::Paused => self.pause(id),

@@ -17,7 +17,7 @@ use crate::jobs::{Ahead, Job, JobState, Shape};
 use crate::leases::LeaseState;
 use crate::shadow::Shadow;
 use crate::state::{State, permutation};
-use crate::wire::Status;
+use crate::wire::{Item, Status};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
@@ -72,7 +72,8 @@ impl Work<'_> {
         if !reserves || self.state.released == 0 {
             return false;
         }
-        if let Command::Report(Report::Lease { status: Status::Ended(..), .. }) = command {
+        let ends = |item: &Item| matches!(item.status, Status::Ended(..));
+        if matches!(command, Command::Report(Report::Lease { item, .. }) if ends(item)) {
             return false;
         }
         let Ok(Reply::Submitted(id)) = reply else { return true };

@@ -36,12 +36,13 @@ impl Work<'_> {
     }
 
     /// Sets the credit of a next term of some length aside, if it is there.
-    fn set_aside(&mut self, id: LeaseId, span: Span) {
+    pub(super) fn set_aside(&mut self, id: LeaseId, span: Span) {
         let lease = self.state.lease(id);
         let ends = lease.term_ends;
         let job = self.state.job(lease.job);
         let standing = self.next_standing(id, span);
-        let amount = term_cost(self.state, job, (&lease.members, standing.band()), span);
+        let members = (lease.members.as_slice(), lease.extra.cpu, standing.band());
+        let amount = term_cost(self.state, job, members, span);
         if amount.is_zero() {
             let lease = self.state.lease_mut(id);
             (lease.next_span, lease.next_priority) = (Some(span), standing);
@@ -71,7 +72,7 @@ impl Work<'_> {
     }
 
     /// Gives back what was set aside for the next term.
-    fn take_back(&mut self, id: LeaseId) {
+    pub(super) fn take_back(&mut self, id: LeaseId) {
         let ends = self.state.lease(id).term_ends;
         self.unbook_urgent(id, ends);
         let lease = self.state.lease_mut(id);
@@ -129,11 +130,13 @@ impl Work<'_> {
             self.unbook_term(id, ends);
         }
         self.stand_anew(id, ends);
+        let span = self.grow(id).unwrap_or(span);
         let rates = self.state.rules.atp.rates;
         let lease = self.state.lease_mut(id);
         (lease.rested, lease.next_span) = (Span::ZERO, None);
         lease.hold = lease.next_hold.take();
         lease.rates = rates;
+        lease.extra.begin_term();
         lease.term_began = ends;
         lease.term_ends = ends.after(span);
         set_timer(self.state, id);

@@ -7,7 +7,7 @@ use crate::frame::{DATA_MAX, Exit, Membership, Up};
 use crate::program::note;
 use gridcore::ids::{Epoch, JobId, LeaseId};
 use gridcore::station::{Event, Station};
-use gridcore::units::{Span, Time};
+use gridcore::units::{MilliCores, Span, Time};
 use gridcore::wire::{Outcome, Start};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +27,7 @@ impl Agent {
         let start = held.map(|held| held.start.clone()).unwrap_or_default();
         let program = self.programs.get(&start.task.program).cloned();
         let program = program.ok_or_else(|| io::Error::other("its program never came"))?;
-        let processors = self.choose_processors(&start);
+        let processors = self.choose_processors(lease, start.needs.cpu);
         let folder = LeaseFolder::of(&self.root, lease);
         let gpus = self.gpus.names(start.devices);
         let gpus = gpus.ok_or_else(|| io::Error::other("one of its GPUs is not there"))?;
@@ -45,6 +45,7 @@ impl Agent {
         }
         // After a power failure there is no shim that could read it.
         note(&folder.file("order"), &order)?;
+        folder.set_processors(&order.processors)?;
         let mut shim = Command::new("/proc/self/exe");
         shim.arg("shim").arg(&self.root).arg(folder.path()).env_clear();
         shim.envs(std::env::vars_os().filter(|(key, _)| key != "GRID_LEASE"));
@@ -54,21 +55,38 @@ impl Agent {
         Ok(())
     }
 
-    /// Chooses the processors of a lease: those that the fewest others have, lowest first.
-    fn choose_processors(&self, start: &Start) -> Vec<u32> {
-        let count = start.needs.cpu.get().div_ceil(1_000);
+    /// Gives the processes of a lease so much CPU from now on.
+    pub(super) fn resize(&mut self, lease: LeaseId, cpu: MilliCores) {
+        let processors = self.choose_processors(lease, cpu);
+        // What the disk does not take is said again with the next change.
+        let noted = LeaseFolder::of(&self.root, lease).set_processors(&processors);
+        self.processors.insert(lease, processors);
+        if noted.is_ok() {
+            self.tell(lease, Told::Resized);
+        }
+    }
+
+    /// Chooses the processors of a lease: those that the fewest others have, its own before others,
+    /// lowest first.
+    fn choose_processors(&self, lease: LeaseId, cpu: MilliCores) -> Vec<u32> {
+        let count = cpu.get().div_ceil(1_000);
         let cores = hardware().cores;
         if count == 0 || count >= u64::from(cores) {
             return (0..cores).collect();
         }
         let mut used: BTreeMap<u32, u32> = (0..cores).map(|core| (core, 0)).collect();
-        for core in self.processors.values().flatten() {
-            *used.entry(*core).or_insert(0) += 1;
+        for (_, processors) in self.processors.iter().filter(|(other, _)| **other != lease) {
+            for core in processors {
+                *used.entry(*core).or_insert(0) += 1;
+            }
         }
-        let mut order: Vec<(u32, u32)> = used.into_iter().map(|(core, n)| (n, core)).collect();
+        let own = self.processors.get(&lease);
+        let moves = |core: u32| own.is_some_and(|own| !own.contains(&core));
+        let mut order: Vec<(u32, bool, u32)> =
+            used.into_iter().map(|(core, n)| (n, moves(core), core)).collect();
         order.sort_unstable();
         let count = usize::try_from(count).unwrap_or(usize::MAX);
-        let chosen: BTreeSet<u32> = order.into_iter().take(count).map(|(_, core)| core).collect();
+        let chosen: BTreeSet<u32> = order.into_iter().take(count).map(|(.., core)| core).collect();
         chosen.into_iter().collect()
     }
 
@@ -111,6 +129,9 @@ impl Agent {
         let held = self.station.as_ref().and_then(|station| station.leases.get(&lease));
         let Some(held) = held else { return };
         self.tell(lease, Told::Until(held.until, self.watch.offering.kill));
+        if held.start.least.is_some() {
+            self.tell(lease, Told::Resized);
+        }
         match held.phase {
             Phase::Paused(_) => self.tell(lease, Told::Pause),
             Phase::Leaving(at, _) => self.tell(lease, Told::Terminate(at)),
@@ -267,7 +288,6 @@ fn environment(
     folder: &LeaseFolder,
     until: Time,
 ) -> Vec<(String, String)> {
-    let list: Vec<String> = processors.iter().map(u32::to_string).collect();
     let expires = crate::clock::wall_seconds() + until.since(since_boot()).get() / 1_000;
     let pairs = [
         ("GRID_JOB_ID", start.job.get().to_string()),
@@ -275,7 +295,8 @@ fn environment(
         ("GRID_ARRAY_INDEX", start.task.index.to_string()),
         ("GRID_NODE", member.name.clone()),
         ("GRID_CPUS", start.needs.cpu.get().div_ceil(1_000).to_string()),
-        ("GRID_CPU_LIST", list.join(",")),
+        ("GRID_CPU_LIST", order::list(processors)),
+        ("GRID_CPU_LIST_FILE", folder.file("processors").to_string_lossy().into_owned()),
         ("GRID_MEM_BYTES", start.needs.memory.get().to_string()),
         ("GRID_GPUS", gpus.len().to_string()),
         ("GRID_LEASE_EXPIRES_AT", expires.to_string()),

@@ -67,15 +67,21 @@ pub fn enter(root: &Path, lease: LeaseId) -> io::Result<Infallible> {
     Err(io::Error::new(error.kind(), format!("{shell}: {error}")))
 }
 
-/// Takes the processors and the folder of an attempt, and returns a program with its environment.
-fn with_all_of(root: &Path, order: &Order, program: &str, more: &[&str]) -> io::Result<Command> {
+/// Returns a set of processors as the kernel takes it.
+pub(super) fn set_of(processors: &[u32]) -> CpuSet {
     let mut set = CpuSet::new();
-    for processor in &order.processors {
+    for processor in processors {
         let index = usize::try_from(*processor).unwrap_or(usize::MAX);
         if index < CpuSet::MAX_CPU {
             set.set(index);
         }
     }
+    set
+}
+
+/// Takes the processors and the folder of an attempt, and returns a program with its environment.
+fn with_all_of(root: &Path, order: &Order, program: &str, more: &[&str]) -> io::Result<Command> {
+    let set = set_of(&order.processors);
     if set.count() > 0 {
         // Where an administrator has set others apart, those stay.
         let _ = sched_setaffinity(None, &set);

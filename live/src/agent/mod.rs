@@ -188,7 +188,8 @@ impl Agent {
             };
             let lease = marker.start.lease;
             if let Ok(order) = folder.order() {
-                self.processors.insert(lease, order.processors);
+                let processors = folder.processors().unwrap_or(order.processors);
+                self.processors.insert(lease, processors);
                 self.used_before.insert(lease, order.used_before);
             }
             let ended = self.find(lease, &folder);
@@ -437,6 +438,7 @@ impl Agent {
                 Action::Extend(lease, _, until) => {
                     self.tell(lease, Told::Until(until, self.watch.offering.kill));
                 }
+                Action::Resize(lease, _, cpu) => self.resize(lease, cpu),
                 Action::Pause(lease, _) => self.tell(lease, Told::Pause),
                 Action::Resume(lease, _) => self.tell(lease, Told::Resume),
                 Action::Terminate(lease, _, at) => self.tell(lease, Told::Terminate(at)),

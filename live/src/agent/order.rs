@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! agent.sock  agent.log  lock  life  member  owner  watch  devices  cgroups
-//! leases/L/   stdin  marker  cgroup  order  shim  exit  lock  ctl  void  notice
+//! leases/L/   stdin  marker  cgroup  order  shim  exit  lock  ctl  void  notice  processors
 //! jobs/J/     E.out  E.err          what an attempt printed
 //! work/J/                           where a job runs that names no folder
 //! ```
@@ -10,7 +10,7 @@
 use super::cgroup::Leaf;
 use super::tree::ProcessId;
 use crate::frame::Exit;
-use crate::program::{Program, load, note, save};
+use crate::program::{Program, load, note, save, write_unsynced};
 use gridcore::ids::{Epoch, JobId, LeaseId};
 use gridcore::units::{Bytes, Span, Time};
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,8 @@ pub struct Order {
 pub enum Told {
     /// It may run until then, and is killed so long after.
     Until(Time, Span),
+    /// It has the processors that its folder names from now on.
+    Resized,
     /// Stop everything for a while.
     Pause,
     /// Go on.
@@ -68,6 +70,13 @@ pub struct End {
     pub exit: Exit,
     /// Whether it had been told to end.
     pub told: bool,
+}
+
+/// Returns processors as a job reads them: numbers with commas.
+#[must_use]
+pub fn list(processors: &[u32]) -> String {
+    let numbers: Vec<String> = processors.iter().map(u32::to_string).collect();
+    numbers.join(",")
 }
 
 /// The folder of one lease.
@@ -127,6 +136,22 @@ impl LeaseFolder {
     /// When it is damaged, or not there.
     pub fn order(&self) -> io::Result<Order> {
         load(&self.file("order"))?.ok_or_else(|| io::Error::other("there is no order"))
+    }
+
+    /// Sets which processors it has, for its shim and its job to read.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn set_processors(&self, processors: &[u32]) -> io::Result<()> {
+        let text = format!("{}\n", list(processors));
+        write_unsynced(&self.file("processors"), text.as_bytes())
+    }
+
+    /// Returns which processors it has, where that has changed since it was ordered.
+    #[must_use]
+    pub fn processors(&self) -> Option<Vec<u32>> {
+        let text = std::fs::read_to_string(self.file("processors")).ok()?;
+        text.trim().split(',').map(|number| number.parse().ok()).collect()
     }
 
     /// Returns the shim that said it is there.

@@ -5,8 +5,9 @@
 //! has no child any more, nothing is left, and only then it says so and ends.
 
 use super::cgroup::Leaf;
+use super::exec::set_of;
 use super::order::{End, LeaseFolder, Order, Told, log_file, make_folder};
-use super::tree::{ProcessId, family, memory_of, signal_all};
+use super::tree::{ProcessId, family, memory_of, signal_all, threads};
 use crate::clock::{since_boot, wait, wall_seconds};
 use crate::frame::Exit;
 use crate::program::note;
@@ -16,6 +17,7 @@ use rustix::fs::Mode;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, set_child_subreaper, setsid, wait as reap,
 };
+use rustix::thread::sched_setaffinity;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -103,6 +105,8 @@ struct Keeper {
     until: Time,
     kill: Span,
     memory: Bytes,
+    /// The processors of what it keeps, where they have changed.
+    processors: Option<Vec<u32>>,
     look_at: Time,
     kill_at: Option<Time>,
     notice: std::path::PathBuf,
@@ -183,6 +187,7 @@ impl Keeper {
             until,
             kill,
             memory: order.memory,
+            processors: None,
             look_at: since_boot().after(LOOK),
             kill_at: None,
             notice,
@@ -230,6 +235,10 @@ impl Keeper {
     fn hear(&mut self, told: Told) {
         match told {
             Told::Until(until, kill) => (self.until, self.kill) = (until, kill),
+            Told::Resized => {
+                self.processors = self.folder.processors();
+                self.confine();
+            }
             Told::Pause => stop_all(),
             Told::Resume => self.signal(Signal::CONT),
             Told::Terminate(at) => self.terminate(at),
@@ -258,6 +267,7 @@ impl Keeper {
             return;
         }
         self.look_at = now.after(LOOK);
+        self.confine();
         let rows = family(i32::try_from(std::process::id()).unwrap_or(0));
         let over = if rows.len() > PROCESSES_MAX {
             format!("it has {} processes, and may have {PROCESSES_MAX}", rows.len())
@@ -275,6 +285,19 @@ impl Keeper {
         let [_, errors] = &mut self.streams;
         let _ = writeln!(errors.file, "[killed by gridlive: {over}]");
         self.signal(Signal::KILL);
+    }
+
+    /// Keeps every thread on its processors where these have changed: one that was being started
+    /// meanwhile, too.
+    fn confine(&self) {
+        if let Some(processors) = &self.processors {
+            let set = set_of(processors);
+            let me = i32::try_from(std::process::id()).unwrap_or(0);
+            for thread in threads(&family(me)) {
+                // It may have ended since.
+                let _ = sched_setaffinity(Some(thread), &set);
+            }
+        }
     }
 
     fn terminate(&mut self, at: Time) {

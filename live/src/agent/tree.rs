@@ -66,6 +66,14 @@ fn parse(line: &str) -> Option<Row> {
     })
 }
 
+/// Walks the threads of processes.
+pub(super) fn threads(rows: &BTreeMap<i32, Row>) -> impl Iterator<Item = Pid> {
+    rows.keys().flat_map(|pid| {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        tasks.filter_map(|task| Pid::from_raw(task.file_name().to_str()?.parse().ok()?))
+    })
+}
+
 /// Reads all processes.
 #[must_use]
 pub(super) fn all() -> BTreeMap<i32, Row> {

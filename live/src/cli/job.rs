@@ -6,7 +6,8 @@ use super::run::{Here, alloc, attached, logs, wait};
 use super::screen;
 use clap::{Args, Subcommand};
 use gridlive::client::types::{
-    CheckpointRequest, GangRequest, JobRequest, NeedsRequest, ResourceRequest, Submission, Word,
+    CheckpointRequest, GangRequest, JobRequest, LeastRequest, NeedsRequest, ResourceRequest,
+    Submission, Word,
 };
 use gridlive::program::Program;
 use std::process::ExitCode;
@@ -21,6 +22,9 @@ pub(super) struct JobArgs {
     /// Cores it needs; fractions are allowed.
     #[arg(long, short = 'c', default_value = "1")]
     cpus: String,
+    /// Cores it can do with: the others are taken from it while somebody needs them.
+    #[arg(long)]
+    min_cpus: Option<String>,
     /// Memory it needs, in GiB.
     #[arg(long, short = 'm', default_value = "0")]
     memory: String,
@@ -321,6 +325,7 @@ impl JobArgs {
                 gpu_share: self.gpu_share.clone(),
                 gpu_memory_gb: self.gpu_memory.clone(),
             },
+            min: self.min_cpus.clone().map(|cpu_cores| LeastRequest { cpu_cores }),
             limit: self.limit.clone(),
             checkpoint: self
                 .checkpoint

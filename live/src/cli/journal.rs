@@ -172,6 +172,7 @@ impl Audit {
             Effect::Order { .. }
             | Effect::Send { .. }
             | Effect::Granted { .. }
+            | Effect::Resized { .. }
             | Effect::Evicted { .. }
             | Effect::Closed(_)
             | Effect::Finished(_)

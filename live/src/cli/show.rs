@@ -195,6 +195,7 @@ const QUEUE: List<'_> = List {
     wide: &[
         "pool",
         "needs",
+        "extra_cpus",
         "members",
         "attempts",
         "waits_s",

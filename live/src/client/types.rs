@@ -39,6 +39,9 @@ pub struct JobRequest {
     pub priority: Option<String>,
     /// What each member needs.
     pub needs: NeedsRequest,
+    /// The least that it can do with while others need the rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min: Option<LeastRequest>,
     /// Custom resources each member needs.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub resources: BTreeMap<String, u64>,
@@ -113,6 +116,13 @@ pub struct NeedsRequest {
     /// Memory on each GPU in GiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_memory_gb: Option<String>,
+}
+
+/// What an elastic job can do with. Only CPU can be taken from what runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct LeastRequest {
+    /// Cores, above 0.
+    pub cpu_cores: String,
 }
 
 /// Capacity of one kind without a command, in the words of the earlier tools.

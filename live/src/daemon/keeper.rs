@@ -347,6 +347,11 @@ impl Keeper {
                 let about = json!({ "job": job.get(), "attempt": epoch, "nodes": nodes });
                 self.tell("started", about);
             }
+            Effect::Resized { lease, cpu } => {
+                let job = self.grid.state().leases.get(&lease).map(|lease| lease.job.get());
+                let cores = super::views::thousandths(cpu.get());
+                self.tell("resized", json!({ "job": job, "cpu_cores": cores }));
+            }
             Effect::Evicted { lease, reason, .. } => {
                 let job = self.grid.state().leases.get(&lease).map(|lease| lease.job.get());
                 self.tell("told to leave", json!({ "job": job, "reason": reason.name() }));

@@ -84,6 +84,7 @@ impl Counters {
             Effect::Order { .. }
             | Effect::Send { .. }
             | Effect::Granted { .. }
+            | Effect::Resized { .. }
             | Effect::Finished(_)
             | Effect::Moved(_)
             | Effect::Offer { .. } => {}

@@ -55,6 +55,7 @@ fn victim(grid: &Grid, effect: &Effect) -> Option<u64> {
         Effect::Order { .. }
         | Effect::Send { .. }
         | Effect::Granted { .. }
+        | Effect::Resized { .. }
         | Effect::Requeued { .. }
         | Effect::Drained { .. }
         | Effect::Closed(_)

@@ -103,6 +103,18 @@ fn amount(state: &State, dimension: Dimension, amount: Option<u64>) -> String {
     amount.map_or_else(|| name.to_owned(), |amount| format!("{} {name}", unit(amount)))
 }
 
+/// Returns how many cores an elastic job has beside its needs, and can have.
+fn has_beside(state: &State, job: &Job) -> Value {
+    if job.extra.is_zero() {
+        return Value::Null;
+    }
+    let mut has = 0;
+    if let JobState::Running(lease) = job.state {
+        has = state.leases.get(&lease).map_or(0, |lease| lease.extra.cpu.get());
+    }
+    json!({"now": thousandths(has), "most": thousandths(job.extra.get())})
+}
+
 /// Returns a job that waits or runs.
 pub(super) fn live_job(state: &State, job: &Job, memory: Option<&Memory>) -> Value {
     let shape = &state.shapes[job.shape];
@@ -131,6 +143,7 @@ pub(super) fn live_job(state: &State, job: &Job, memory: Option<&Memory>) -> Val
         "priority": job.priority.get(),
         "state": status,
         "needs": bundle(&shape.needs.bundle()),
+        "extra_cpus": has_beside(state, job),
         "members": shape.members,
         "attempts": job.epoch.get(),
         "nodes": nodes,

@@ -9,7 +9,7 @@ use crate::trace::{openb, philly, swf, table};
 use crate::work::{JobExtra, JobRecord, NodeRecord};
 use gridcore::bundle::Needs;
 use gridcore::config::{Config, Strategy, TaskClass};
-use gridcore::units::{MicroAtp, Ppm, Span, Time};
+use gridcore::units::{MicroAtp, MilliCores, Ppm, Span, Time};
 use std::collections::BTreeMap;
 
 /// Returns the path of a trace's file.
@@ -206,6 +206,23 @@ fn name_dependencies(list: &[file::Job], jobs: &mut [JobRecord]) -> Result<(), F
     Ok(())
 }
 
+/// Lowers what an elastic job needs to the least that it can do with, and returns the rest.
+fn elastic(key: &str, job: &file::Job, needs: &mut Needs) -> Result<MilliCores, Fault> {
+    let Some(min) = &job.min else { return Ok(MilliCores::ZERO) };
+    let key = format!("{key}.min.cpu_cores");
+    let least = cores(&key, min.cpu_cores)?;
+    if least.is_zero() || least > needs.cpu {
+        let what = format!("must be above 0 and at most the {} it needs", needs.cpu);
+        return Err(at(&key, what));
+    }
+    if job.gang.as_ref().is_some_and(|gang| gang.count > 1) {
+        return Err(at(&key, "the members of a gang cannot run with less: leave it out".into()));
+    }
+    let rest = needs.cpu.saturating_sub(least);
+    needs.cpu = least;
+    Ok(rest)
+}
+
 /// Turns one job of a list into a record; `key` is for messages.
 ///
 /// # Errors
@@ -214,6 +231,7 @@ pub fn listed_job(key: &str, job: &file::Job, resources: &[String]) -> Result<Jo
     let wrong = |e: generate::GenerateError| at(&e.key, e.what.into());
     let mut needs: Needs = job.needs.needs(key).map_err(wrong)?;
     needs.custom = custom(&format!("{key}.resources"), &job.resources, resources)?;
+    let elastic = elastic(key, job, &mut needs)?;
     let budget = job.budget_atp.map(|b| scaled(&format!("{key}.budget_atp"), b, 1_000_000));
     let extra = JobExtra {
         labels: job.labels.clone().into_iter().collect(),
@@ -223,6 +241,7 @@ pub fn listed_job(key: &str, job: &file::Job, resources: &[String]) -> Result<Jo
         affinity: job.affinity.clone(),
         anti_affinity: job.anti_affinity.clone(),
         near: job.near.clone(),
+        elastic,
         spread: job.gang.as_ref().is_some_and(|gang| gang.spread),
         budget: budget.transpose()?.map(MicroAtp::new),
         vacate: job.vacate_seconds.map(|s| s.0),

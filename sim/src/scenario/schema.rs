@@ -354,6 +354,14 @@ pub struct Expand {
     pub shuffle: bool,
 }
 
+/// What an elastic job can do with. Only CPU can be taken from what runs.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Least {
+    /// Cores.
+    pub cpu_cores: Decimal,
+}
+
 /// One job, or several alike.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -370,6 +378,8 @@ pub struct Job {
     pub priority: NamedPriority,
     /// What each member needs.
     pub needs: ClassNeeds,
+    /// The least that it can do with while others need the rest.
+    pub min: Option<Least>,
     /// Custom resources each member needs.
     pub resources: BTreeMap<String, u64>,
     /// When it is submitted.

@@ -13,7 +13,7 @@ use gridcore::ids::{AccountId, Epoch, JobId, LeaseId, NodeId};
 use gridcore::jobs::{Job, JobState};
 use gridcore::station::Event;
 use gridcore::station::ladder::OwnerSays;
-use gridcore::units::{Span, Time};
+use gridcore::units::{MilliCores, Span, Time};
 use gridcore::wire::{FromNode, Item, Status};
 
 /// How long a station's crash waits for what it is aimed at.
@@ -327,7 +327,8 @@ impl World {
             let done = Outcome::Completed;
             let status =
                 if far.dice.below(2) == 0 { Status::Ended(done, None) } else { Status::Running };
-            message.inventory.push(Item { lease, epoch, status });
+            let cpu = open.map_or(MilliCores::ZERO, |open| open.cpu());
+            message.inventory.push(Item { lease, epoch, cpu, status });
             far.count("lie_told");
         }
     }

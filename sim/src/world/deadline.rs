@@ -1,7 +1,7 @@
 //! Deadlines that processes keep without their station, and what must hold between both halves.
 
 use super::World;
-use super::process::{Doing, Process};
+use super::pace::{Doing, Process};
 use crate::kernel::Class;
 use gridcore::canary::{Canary, planted};
 use gridcore::effect::{FinalState, JobEnd};

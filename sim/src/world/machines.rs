@@ -3,7 +3,7 @@
 use super::World;
 use super::disk::Disk;
 use super::network::Todo;
-use super::process::Doing;
+use super::pace::Doing;
 use super::tally::{Which, triple};
 use gridcore::command::Outcome;
 use gridcore::ids::{LeaseId, NodeId};
@@ -32,7 +32,7 @@ pub(super) enum Aim {
     Any,
     /// A start.
     Start,
-    /// A pause, its end, a notice or a kill.
+    /// Another size, a pause, its end, a notice or a kill.
     Stop,
     /// The end of a lease, heard or not.
     End,
@@ -43,9 +43,11 @@ impl Aim {
     fn is_met(self, action: &Action) -> bool {
         match action {
             Action::Spawn(..) => self == Self::Start,
-            Action::Pause(..) | Action::Resume(..) | Action::Terminate(..) | Action::Kill(..) => {
-                self == Self::Stop
-            }
+            Action::Resize(..)
+            | Action::Pause(..)
+            | Action::Resume(..)
+            | Action::Terminate(..)
+            | Action::Kill(..) => self == Self::Stop,
             Action::Erase(_) => self == Self::End,
             Action::Save(marker) => self == Self::End && marker.ended.is_some(),
             Action::Extend(..) | Action::Tell(..) | Action::Lend(_) | Action::Send(_) => false,

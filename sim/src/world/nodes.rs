@@ -55,6 +55,7 @@ impl World {
                 Action::Spawn(..)
                 | Action::Erase(_)
                 | Action::Extend(..)
+                | Action::Resize(..)
                 | Action::Pause(..)
                 | Action::Resume(..)
                 | Action::Terminate(..)
@@ -84,6 +85,7 @@ impl World {
                 self.set_deadline(node, lease, until);
             }
             Action::Extend(lease, _, until) => self.set_deadline(node, lease, until),
+            Action::Resize(lease, _, cpu) => self.resize(node, lease, cpu),
             Action::Resume(lease, _) => self.go_on(node, lease),
             Action::Pause(lease, _) => self.pause(node, lease),
             Action::Terminate(lease, _, kill_at) => {
@@ -97,9 +99,7 @@ impl World {
                 self.decide("kill", lease);
                 self.kill(node, lease);
             }
-            Action::Tell(lease, epoch, status) => {
-                self.told.push_back(Report::Lease { node, lease, epoch, status });
-            }
+            Action::Tell(item) => self.told.push_back(Report::Lease { node, item }),
             Action::Lend(lending) => self.told.push_back(Report::Lending { node, lending }),
             Action::Save(marker) => {
                 self.save(node, *marker);

@@ -2,8 +2,9 @@
 
 use super::World;
 use super::network::Far;
+use super::pace::{Doing, Process, in_all, on_each};
 use crate::kernel::Class;
-use crate::record::{DecisionRow, JobState, LeaseRow};
+use crate::record::{Amounts, DecisionRow, JobState, LeaseRow};
 use crate::work::JobRecord;
 use gridcore::command::Outcome;
 use gridcore::effect::{self, Effect, FinalState, JobEnd, LeaseEnd};
@@ -28,6 +29,10 @@ pub(super) struct JobProgress {
     began: Time,
     /// How long it was paused in the running attempt.
     rested: Span,
+    /// Work that the running attempt has not done because it had less CPU than it can use.
+    pub(super) slowed: Span,
+    /// What its lease holds of each kind.
+    pub(super) holds: Amounts,
     /// Rows of the running attempt's lease, first and count.
     rows: (u32, u32),
     /// Whether it stays until it is killed.
@@ -52,65 +57,6 @@ impl JobProgress {
             (progress.ignores_notice, progress.fails) = (extra.ignores_notice, extra.fails);
         }
         progress
-    }
-}
-
-/// What a process tree does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Doing {
-    /// Nothing yet: its node has not started it.
-    #[default]
-    Nothing,
-    /// It works since then.
-    Working(Time),
-    /// It is stopped for a while.
-    Paused(Time),
-    /// It has ended.
-    Ended,
-}
-
-/// A process tree: one lease's on one node.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Process {
-    pub(super) lease: LeaseId,
-    pub(super) epoch: Epoch,
-    pub(super) node: NodeId,
-    /// The row of its job.
-    pub(super) row: u32,
-    pub(super) doing: Doing,
-    /// Work that was left when it last went on.
-    left: Span,
-    /// When it ends, as things stand.
-    pub(super) ends: Time,
-    /// How it ended, as its machine keeps it.
-    pub(super) outcome: Option<Outcome>,
-    /// Until when it may run, by its machine's clock; where there is a network.
-    pub(super) until: Time,
-    /// How long after that it is killed, by the rules of the day on which it was told.
-    pub(super) kill: Span,
-    /// When it is killed because it was told to leave, by its machine's clock.
-    pub(super) kill_at: Option<Time>,
-    /// Whether it was killed and does not die for now.
-    pub(super) stuck: bool,
-    /// Whether it fails because its machine is broken.
-    broken: bool,
-    /// When it was told to leave for its owner's sake, how long that may take, and whether the
-    /// coordinator could be reached.
-    pub(super) reclaimed: Option<(Time, Span, bool)>,
-}
-
-impl Process {
-    /// Returns whether it was started and has not ended.
-    pub(super) fn is_alive(&self) -> bool {
-        matches!(self.doing, Doing::Working(_) | Doing::Paused(_))
-    }
-
-    /// Returns when its work is done, if it is left alone.
-    fn done(&self) -> Time {
-        match self.doing {
-            Doing::Working(since) => since.after(self.left),
-            Doing::Nothing | Doing::Paused(_) | Doing::Ended => Time::MAX,
-        }
     }
 }
 
@@ -160,6 +106,10 @@ impl World {
                 let moves = *reason == effect::EvictionReason::Rebalance;
                 self.decide(if moves { "move" } else { "evict" }, *lease);
             }
+            Effect::Resized { lease, .. } => {
+                self.resized(*lease);
+                self.decide("resize", *lease);
+            }
             Effect::Closed(end) => self.closed(end),
             Effect::Finished(end) => self.finished(end),
             Effect::Requeued { job, reason, lost } => self.requeued(*job, *reason, *lost),
@@ -191,16 +141,21 @@ impl World {
         let overhead = if row.attempts > 1 { progress.restart } else { Span::ZERO };
         let left = row.work.saturating_sub(progress.saved).saturating_add(overhead);
         (progress.began, progress.rested) = (self.now, Span::ZERO);
+        (progress.slowed, progress.holds) = (Span::ZERO, in_all(granted));
+        let most = granted.needs.cpu.saturating_add(self.grid.state().job(job).extra).get();
+        // Whoever has all and always will does not count.
+        let elastic = most > granted.needs.cpu.get();
+        let speed = if elastic { (granted.cpu().get(), most) } else { (0, 0) };
         let first = u32::try_from(self.record.leases.len()).unwrap_or(u32::MAX);
         progress.rows = (first, u32::try_from(granted.members.len()).unwrap_or(0));
-        let (attempt, band, needs) = (row.attempts, row.band() as usize, row.needs);
+        let (attempt, band, holds) = (row.attempts, row.band() as usize, progress.holds);
         for member in &granted.members {
             self.record.leases.push(LeaseRow {
                 lease: lease.get(),
                 job: index as u64 + 1,
                 attempt,
                 node: member.node.get(),
-                needs: granted.needs.bundle().into(),
+                needs: on_each(granted).into(),
                 gpus: member.devices,
                 granted: self.now,
                 ended: None,
@@ -209,7 +164,7 @@ impl World {
                 settled: granted.settled,
             });
         }
-        self.tally.lend(band, needs, true);
+        self.tally.lend(band, holds, true);
         self.tally.running += 1;
         let row = u32::try_from(index).unwrap_or(u32::MAX);
         debug_assert_eq!(self.first_process.len() as u64, lease.get(), "lease numbers have no gap");
@@ -217,7 +172,7 @@ impl World {
         let mut before: Option<NodeId> = None;
         for node in self.grid.state().lease(lease).places() {
             debug_assert!(before.replace(node) != Some(node), "a lease has one tree per node");
-            let process = Process { lease, epoch, node, row, left, ..Process::default() };
+            let process = Process { lease, epoch, node, row, left, speed, ..Process::default() };
             self.processes.push(process);
         }
         self.wait(row, false);
@@ -287,9 +242,11 @@ impl World {
         let now = self.now;
         let index = self.process_on(node, lease);
         let Some(process) = index.and_then(|i| self.processes.get_mut(i)) else { return };
-        if let Doing::Working(since) = process.doing {
-            process.left = process.left.saturating_sub(now.since(since));
+        if matches!(process.doing, Doing::Working(_)) {
+            let slowed = process.work(now);
             (process.doing, process.ends) = (Doing::Paused(now), Time::MAX);
+            let row = process.row as usize;
+            self.slow(row, slowed);
         }
     }
 
@@ -386,8 +343,7 @@ impl World {
             lease.why = end.reason.map_or("Ended", effect::EvictionReason::name);
             (lease.held, lease.settled) = (end.held, end.settled);
         }
-        let (band, needs) = (row.band() as usize, row.needs);
-        self.tally.lend(band, needs, false);
+        self.tally.lend(row.band() as usize, progress.holds, false);
         self.tally.running -= 1;
         // Over a network the machine's own clock tells how long its owner waited.
         if self.far.is_none()
@@ -416,6 +372,7 @@ impl World {
         let ran = now.since(progress.began).saturating_sub(progress.rested);
         let overhead = if row.attempts > 1 { progress.restart } else { Span::ZERO };
         let kept = ran.saturating_sub(lost).saturating_sub(overhead);
+        let kept = kept.saturating_sub(progress.slowed);
         let kept = if progress.checkpoint.is_some() { kept } else { Span::ZERO };
         progress.saved = progress.saved.saturating_add(kept).min(row.work);
         progress.waits_since = now;

@@ -180,6 +180,7 @@ impl Net {
                     Action::Erase(_)
                     | Action::Spawn(..)
                     | Action::Extend(..)
+                    | Action::Resize(..)
                     | Action::Pause(..)
                     | Action::Resume(..)
                     | Action::Terminate(..)

@@ -112,7 +112,7 @@ pub(super) fn known(node: NodeId) -> Vec<(LeaseId, Epoch)> {
 
 /// Returns a heartbeat that says this of every lease on a node.
 fn beat(node: u32, status: Status) -> FromNode {
-    let item = |(lease, epoch)| Item { lease, epoch, status };
+    let item = |(lease, epoch)| Item { lease, epoch, cpu: MilliCores::whole(1), status };
     FromNode {
         envelope: envelope(node, 1, 1 << 20),
         body: FromBody::Beat { seen: 1 << 20 },
@@ -194,8 +194,8 @@ fn to_node() -> Samples {
         |notice| Order::Leave { lease, epoch, notice, reason: EvictionReason::PriorityPreemption };
     let orders = [
         Order::Start(Box::new(start(999))),
-        Order::Extend { lease, epoch, suspended: false },
-        Order::Extend { lease, epoch, suspended: true },
+        Order::Extend { lease, epoch, suspended: false, cpu: None },
+        Order::Extend { lease, epoch, suspended: true, cpu: Some(MilliCores::whole(3)) },
         leave(Span::seconds(30)),
         Order::Kill(lease, epoch),
         Order::Forget(lease, epoch),

@@ -7,7 +7,7 @@ use gridcore::command::{Command, JobSpec, LabelNeed, Numbered, Outcome, Report, 
 use gridcore::config::{Backfill, Exhaustion, Lend, Policy, Rules, Strategy, TaskClass};
 use gridcore::ids::{JobId, NodeId, PoolId};
 use gridcore::units::{BasisPoints, Bytes, MicroAtp, MilliCores, Span};
-use gridcore::wire::{EvictionReason, Lending, Status};
+use gridcore::wire::{EvictionReason, Item, Lending, Status};
 
 /// Returns every kind of request, and some that ask for what cannot be.
 pub(super) fn requests() -> Vec<(&'static str, Request)> {
@@ -98,12 +98,13 @@ fn reports() -> Vec<(&'static str, Report)> {
     let sample = Sample { cpu: BasisPoints::MAX, ..load(0, 65, 3) };
     let said = NET.up.last().map(|message| Report::Message(Box::new(message.clone())));
     let status = Status::Ended(Outcome::Stopped, Some(EvictionReason::OwnerReturn));
+    let item = |status| Item { lease, epoch, cpu: MilliCores::ZERO, status };
     let mut out = vec![
         Report::Sample { node, sample },
         Report::NodeDown { node },
         Report::NodeUp { node },
-        Report::Lease { node, lease, epoch, status },
-        Report::Lease { node, lease, epoch, status: Status::Paused },
+        Report::Lease { node, item: item(status) },
+        Report::Lease { node, item: item(Status::Paused) },
         Report::Restarted,
         Report::Stopping,
         Report::Lending {

@@ -4,7 +4,7 @@ use crate::cluster::needs_of;
 use crate::world::Work;
 use gridcore::command::{JobSpec, LabelNeed, Near};
 use gridcore::ids::{NodeId, PoolId};
-use gridcore::units::{MicroAtp, Priority, Span, Time};
+use gridcore::units::{MicroAtp, MilliCores, Priority, Span, Time};
 use proptest::option;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 
@@ -52,6 +52,7 @@ pub fn job() -> impl Strategy<Value = JobSpec> {
             vacate: terms.3,
             restart: Span::seconds(u64::from(n % 4) * 20),
             movable: n % 3 == 0,
+            extra: MilliCores::new(if n % 5 == 0 { u64::from(n % 4) * 700 } else { 0 }),
             refuse_if_busy: kind == 1,
             ..JobSpec::default()
         };

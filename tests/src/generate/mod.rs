@@ -17,7 +17,7 @@ use gridcore::config::{AccountSpec, Config, NodeSpec, PoolSpec, Rules};
 use gridcore::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, PoolId};
 use gridcore::station::ladder::OwnerSays;
 use gridcore::units::{BasisPoints, Bytes, MicroAtp, MilliCores, MilliGpus, Span, Time};
-use gridcore::wire::Status;
+use gridcore::wire::{Item, Status};
 use jobs::work;
 use proptest::collection::vec;
 use proptest::option;
@@ -247,7 +247,9 @@ impl Op {
                 let (node, lease, epoch) = pick(*n, living.into_iter()).unwrap_or(nobody);
                 let epoch = Epoch::new(epoch.get() + by);
                 let status = Status::Ended(gridcore::command::Outcome::Completed, None);
-                Ok(world.report(Report::Lease { node, lease, epoch, status }))
+                let cpu = MilliCores::ZERO;
+                let item = Item { lease, epoch, cpu, status };
+                Ok(world.report(Report::Lease { node, item }))
             }
         };
     }
