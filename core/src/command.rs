@@ -124,11 +124,11 @@ pub enum Request {
 /// A fact about a machine or a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
-    /// What the owner of a node uses from now on, until the next sample.
+    /// What the owner of a node, and leases of its GPUs, use from now on, until the next sample.
     Sample {
         /// The node.
         node: NodeId,
-        /// The owner's use.
+        /// What is used.
         sample: Sample,
     },
     /// The node has failed: nothing on it runs any more.

@@ -35,6 +35,8 @@ pub enum Due {
     Lost(LeaseId),
     /// A node that has refused a start may be asked again.
     Ask(NodeId),
+    /// A lease on a node may have left its GPUs idle for too long.
+    Idle(NodeId),
     /// Running work of a pool may move away from its loaded nodes.
     Rebalance(PoolId),
     /// A job may start from now on.

@@ -54,6 +54,8 @@ pub enum Effect {
         /// Why.
         reason: EvictionReason,
     },
+    /// A lease has left its GPUs idle for so long that its account is warned.
+    Idle(Idleness),
     /// A lease is closed and its capacity is free.
     Closed(LeaseEnd),
     /// A job is over and leaves the state.
@@ -83,6 +85,19 @@ pub enum Effect {
         /// What became of it.
         fate: OfferFate,
     },
+}
+
+/// A lease that leaves its GPUs idle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Idleness {
+    /// The lease.
+    pub lease: LeaseId,
+    /// Its job.
+    pub job: JobId,
+    /// Since when.
+    pub since: Time,
+    /// When it is told to leave if it stays so; `None` where that never is.
+    pub reclaim_at: Option<Time>,
 }
 
 /// The end of a lease.
@@ -124,7 +139,7 @@ pub enum FinalState {
     Failed,
     /// It ran into its limit.
     Timeout,
-    /// Its account took it back.
+    /// Its account took it back, or it left its GPUs idle for too long.
     Cancelled,
     /// It was preempted and may not be requeued.
     Preempted,

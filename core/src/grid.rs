@@ -130,6 +130,7 @@ fn run_due(work: &mut Work<'_>) {
             Due::Silent(node) => work.silent(node),
             Due::Lost(lease) => work.lost(lease),
             Due::Ask(node) => work.state.changed.note(node),
+            Due::Idle(node) => work.look_for_idle(node),
             Due::Rebalance(pool) => work.rebalance(pool),
             Due::Begin(job) => work.begin(job),
             Due::Age(job) => work.age(job),

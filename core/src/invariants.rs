@@ -14,7 +14,7 @@ use crate::jobs::JobState;
 use crate::leases::{Lease, LeaseState};
 use crate::state::State;
 use crate::tags::Tags;
-use crate::units::PerMille;
+use crate::units::{PerMille, Time};
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
@@ -241,6 +241,7 @@ pub fn check_step(before: &State, entry: &Entry<Command>, after: &State) -> Vec<
     check_order(before, after, &mut out);
     check_victims(before, after, &mut out);
     check_moves(before, after, &mut out);
+    check_idle(before, after, &mut out);
     out.0
 }
 
@@ -466,5 +467,27 @@ fn check_moves(before: &State, after: &State, out: &mut Breaches) {
         out.need(36, is < was, || format!("{} moves and levels nothing", lease.id));
         let high: u64 = rules.balance.high.iter().map(|limit| u64::from(limit.get()) * 100).sum();
         out.need(38, filled <= high / 3, || format!("{} makes {to} high", lease.id));
+    }
+}
+
+/// Nobody is told to leave for idle GPUs before they have been idle for as long as the rules say,
+/// by what their nodes have told of each of them (invariant 31: nobody leaves too soon).
+fn check_idle(before: &State, after: &State, out: &mut Breaches) {
+    let told = |lease: &&Lease| {
+        lease.reason == Some(EvictionReason::IdleTimeout) && lease.noticed == Some(after.now)
+    };
+    let rules = &before.rules.utilization;
+    for lease in after.leases.values().filter(told) {
+        let long =
+            |since: Time| rules.reclaim_after.is_some_and(|least| after.now.since(since) >= least);
+        let mut idle = long(lease.granted) && lease.needs.gpus.count > 0;
+        for member in &lease.members {
+            let gpus = before.nodes[member.node].gpus.iter().enumerate();
+            for (_, gpu) in gpus.filter(|(i, _)| member.devices & 1 << i != 0) {
+                let unused = gpu.in_use.is_some_and(|part| part < rules.gpu_min);
+                idle &= unused && gpu.idle_since.is_some_and(long);
+            }
+        }
+        out.need(31, idle, || format!("{} is not idle for long enough", lease.id));
     }
 }

@@ -102,6 +102,10 @@ pub struct Lease {
     pub limit_left: Option<Span>,
     /// When it was first told to leave.
     pub noticed: Option<Time>,
+    /// From when on its GPUs may count as idle: its grant, or the end of its last pause.
+    pub idle_from: Time,
+    /// Since when they had been idle when its account was last warned.
+    pub warned: Option<Time>,
     /// When it is killed if it has not left.
     pub kill_at: Option<Time>,
     /// The length of the next term, once it is set aside: a pause moves the limit, not what was
@@ -270,6 +274,7 @@ impl Lease {
             let in_term = now.since(since.max(self.term_began));
             self.rested = self.rested.saturating_add(in_term);
             self.suspended = self.suspended.map(|_| now);
+            self.idle_from = now;
         }
         if let Some(left) = self.limit_left.take() {
             self.limit_at = Some(now.after(left));

@@ -9,7 +9,7 @@
 //! |--:|---|
 //! | 8 | [`grid`] the coordinator's door and match; [`station`] the node's |
 //! | 7 | [`verbs`] every way in which the state changes |
-//! | 6 | [`placement`] [`index`] where a job goes; [`shadow`] where it could go later; [`preempt`] who makes way; [`rebalance`] what moves; [`charges`] what it costs; [`explain`] why it waits; [`invariants`] what must always hold; [`snapshot`] the state as bytes |
+//! | 6 | [`placement`] [`index`] where a job goes; [`shadow`] where it could go later; [`preempt`] who makes way; [`rebalance`] what moves; [`idle`] who leaves GPUs idle; [`charges`] what it costs; [`explain`] why it waits; [`invariants`] what must always hold; [`snapshot`] the state as bytes |
 //! | 5 | [`state`] the tables together |
 //! | 4 | [`nodes`] [`load`] [`offers`] [`jobs`] [`queue`] [`leases`] [`ledger`] [`karma`] [`tariff`] [`due`] [`links`] [`clients`] [`urgent`] |
 //! | 3 | [`config`] [`command`] [`effect`] [`deny`] [`blocker`] [`forecast`] [`pressure`] [`trend`] [`usage`] [`wire`] [`encode`] [`decode`] |
@@ -39,6 +39,7 @@ pub mod encode;
 pub mod explain;
 pub mod forecast;
 pub mod grid;
+pub mod idle;
 pub mod ids;
 pub mod index;
 pub mod invariants;

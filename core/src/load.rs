@@ -10,7 +10,8 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// What is taken for true of a device that a sample says nothing about: its owner uses all of it.
-const UNKNOWN: GpuSample = GpuSample { busy: BasisPoints::ALL, memory: Bytes::ZERO, foreign: true };
+const UNKNOWN: GpuSample =
+    GpuSample { busy: BasisPoints::ALL, memory: Bytes::ZERO, foreign: true, leased: None };
 
 /// What is known of an owner's use of one node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +97,20 @@ impl Load {
             || sample.cpu > self.sample.cpu
             || sample.memory > self.sample.memory
             || self.sample.gpus.iter().zip(&sample.gpus).any(rises)
+    }
+
+    /// Records a sample in which only what leases use is new, and returns whether it is one. The
+    /// owner uses what he did: nothing that counts samples has anything to learn from it.
+    pub fn note_leased(&mut self, sample: &Sample, now: Time) -> bool {
+        let owner = |gpu: &GpuSample| GpuSample { leased: None, ..*gpu };
+        let same = (sample.cpu, sample.memory) == (self.sample.cpu, self.sample.memory)
+            && sample.gpus.iter().map(owner).eq(self.sample.gpus.iter().map(owner))
+            && sample.gpus != self.sample.gpus;
+        if same {
+            self.sample.clone_from(sample);
+            self.heard = now;
+        }
+        same
     }
 
     /// Records a new sample. Only the forecasts of what changed are touched.

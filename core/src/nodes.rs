@@ -29,6 +29,10 @@ pub struct Gpu {
     pub claimed: PerMille,
     /// The video memory that is claimed likewise.
     pub memory_claimed: Bytes,
+    /// What leases use of it, by the last sample; `None` where that is not known.
+    pub in_use: Option<BasisPoints>,
+    /// Since when that has been known to be below what counts as use.
+    pub idle_since: Option<Time>,
 }
 
 impl Gpu {
@@ -40,6 +44,15 @@ impl Gpu {
         }
         let share = PerMille::WHOLE.saturating_sub(self.used).saturating_sub(self.claimed);
         (share, memory.saturating_sub(self.memory_used).saturating_sub(self.memory_claimed))
+    }
+
+    /// Notes what leases use of it; less than `least` is idle. Returns whether it has become so.
+    pub fn note_use(&mut self, in_use: Option<BasisPoints>, least: BasisPoints, now: Time) -> bool {
+        let before = self.idle_since;
+        let idle = in_use.is_some_and(|part| part < least);
+        self.in_use = in_use;
+        self.idle_since = if idle { before.or(Some(now)) } else { None };
+        idle && before.is_none()
     }
 }
 
@@ -98,6 +111,8 @@ pub struct Node {
     pub moved_at: Option<Time>,
     /// When its offer is checked next.
     pub next_check: Option<Time>,
+    /// When its leases are next looked at for idle GPUs.
+    pub idle_check: Option<Time>,
 }
 
 /// What a node could lend now, were there no growth limit.
@@ -134,6 +149,7 @@ impl Node {
             lending: Lending::ALL,
             moved_at: None,
             next_check: None,
+            idle_check: None,
         }
     }
 

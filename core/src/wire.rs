@@ -31,7 +31,7 @@ pub enum Outcome {
     Refused,
 }
 
-/// What the owner of a node uses.
+/// What the owner of a node uses, and what leases use of its GPUs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     /// Compute, as a part of the hardware.
@@ -49,7 +49,7 @@ impl Sample {
     }
 }
 
-/// What the owner uses of one GPU.
+/// What the owner uses of one GPU, and what leases do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GpuSample {
     /// Utilisation.
@@ -58,6 +58,9 @@ pub struct GpuSample {
     pub memory: Bytes,
     /// Whether a process that is not ours computes on it.
     pub foreign: bool,
+    /// What leases use of it, all together; `None` where that is not known, and where none holds
+    /// any of it.
+    pub leased: Option<BasisPoints>,
 }
 
 /// Why a lease was ended by somebody else than its job (RULES.md section 8).
@@ -85,11 +88,13 @@ pub enum EvictionReason {
     QuotaReclaim,
     /// Its node is under high pressure, and another is not: it goes on there.
     Rebalance,
+    /// It left its GPUs idle for too long.
+    IdleTimeout,
 }
 
 impl EvictionReason {
     /// All reasons, in their stated order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::OwnerReturn,
         Self::PriorityPreemption,
         Self::BudgetExhausted,
@@ -101,6 +106,7 @@ impl EvictionReason {
         Self::PermissionLost,
         Self::QuotaReclaim,
         Self::Rebalance,
+        Self::IdleTimeout,
     ];
 
     /// Returns the reason that counts when a node names this one for what nobody had told it to
@@ -117,7 +123,8 @@ impl EvictionReason {
             | Self::GangEnded
             | Self::Refused
             | Self::QuotaReclaim
-            | Self::Rebalance => Self::NodeFailure,
+            | Self::Rebalance
+            | Self::IdleTimeout => Self::NodeFailure,
         }
     }
 
@@ -136,6 +143,7 @@ impl EvictionReason {
             Self::PermissionLost => "PermissionLost",
             Self::QuotaReclaim => "QuotaReclaim",
             Self::Rebalance => "Rebalance",
+            Self::IdleTimeout => "IdleTimeout",
         }
     }
 }
@@ -343,7 +351,7 @@ pub struct FromNode {
     pub body: FromBody,
     /// What the node is willing to lend.
     pub lending: Lending,
-    /// What its owner uses; `None` before the first sample.
+    /// What its owner uses, and leases of its GPUs; `None` before the first sample.
     pub sample: Option<Sample>,
     /// Every lease it knows.
     pub inventory: Vec<Item>,

@@ -6,7 +6,7 @@
 mod house;
 
 use gridlive::clock::since_boot;
-use house::gpus::{end, gpu, stranger, two, until_offered};
+use house::gpus::{busy, end, gpu, stranger, two, until_offered};
 use house::{Cluster, record, rest, until};
 
 #[test]
@@ -168,6 +168,41 @@ fn a_gpu_is_lent_again_when_its_memory_is_seen_free() {
     until_offered(&cluster, 1);
     cluster.set_gpus(&[a, b]);
     until_offered(&cluster, 2);
+}
+
+#[test]
+fn who_leaves_a_gpu_idle_is_warned_and_told_to_leave() {
+    let rules = "execution: { resource_sharing: { monitoring_interval_seconds: 1 }, \
+                 utilization_policy: { warn_after: 3s, reclaim_after: 9s } }";
+    for keys in ["owner: people, owner_use: none", "owner: people"] {
+        let [a, b] = two();
+        let cluster = Cluster::with_gpus_under(&[a.clone(), b.clone()], keys, rules);
+        until_offered(&cluster, 2);
+        let wait = "echo $CUDA_VISIBLE_DEVICES; exec sleep 600";
+        let jobs = [0; 2].map(|_| cluster.submit(&["-c", "0", "-g", "1"], wait));
+        until("both have said which", || jobs.iter().all(|job| cluster.output(*job).len() > 5));
+        // One of them computes.
+        cluster.set_gpus(&[a, busy(&b, 50)]);
+        let on_a = cluster.output(jobs[0]).trim() == "GPU-a";
+        let (idle, works) = if on_a { (jobs[0], jobs[1]) } else { (jobs[1], jobs[0]) };
+        until("it is warned", || {
+            let said = cluster.job(idle)["why"][0].as_str().unwrap_or_default().to_owned();
+            said.starts_with("it has left its GPUs idle for ") && said.contains("told to leave in")
+        });
+        let queue = cluster.run(&["queue"]);
+        let queue = String::from_utf8_lossy(&queue.stdout).into_owned();
+        assert!(queue.contains("it has left its GPUs idle for"), "{queue}");
+        assert_eq!(cluster.job(works)["idle"], serde_json::Value::Null);
+        let past = cluster.until_state(idle, "cancelled");
+        assert_eq!((&past["reason"], &past["attempts"]), (&"IdleTimeout".into(), &1.into()));
+        let events = cluster.run(&["events"]);
+        let events = String::from_utf8_lossy(&events.stdout).into_owned();
+        let mut warnings = events.lines().filter(|line| line.contains("\"event\":\"idle\""));
+        let of = |line: &str| line.contains(&format!("\"job\":{idle},"));
+        assert!(warnings.any(of), "{events}");
+        rest(1_000);
+        assert_eq!(cluster.job(works)["state"], "running", "{events}");
+    }
 }
 
 #[test]

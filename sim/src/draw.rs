@@ -134,6 +134,25 @@ pub fn balancing(rules: &mut Rules, dice: &mut Dice<'_>) {
     rules.balance.high = [high; 3];
 }
 
+/// Chooses what is asked of GPUs: mostly what jobs may soon fall short of.
+pub fn utilization(rules: &mut Rules, dice: &mut Dice<'_>) {
+    let spans = [None, Some(20), Some(60), Some(300)].map(|span| span.map(Span::seconds));
+    let rules = &mut rules.utilization;
+    rules.warn_after = dice.pick(&spans).unwrap_or(None);
+    rules.reclaim_after = dice.pick(&spans).unwrap_or(None).map(|after| {
+        let warned = rules.warn_after.unwrap_or_default();
+        warned.saturating_add(after)
+    });
+    let least = dice.pick(&[5, 20, 100]).unwrap_or(5);
+    rules.gpu_min = BasisPoints::percent(least);
+}
+
+/// Chooses what a job uses of its GPUs: every other does not say it.
+pub fn gpu_use(dice: &mut Dice<'_>) -> Option<BasisPoints> {
+    let part = dice.pick(&[0, 0, 4, 5, 50, 100]).map(BasisPoints::percent);
+    part.filter(|_| dice.one_in(2))
+}
+
 /// Draws what an account has by right: mostly nothing.
 pub fn quota(dice: &mut Dice<'_>) -> Option<Bundle> {
     let some = dice.one_in(4);

@@ -101,6 +101,7 @@ impl Case {
         let nodes = usize::try_from(dice.between(1, most)).unwrap_or(1).min(limits.nodes);
         let mut rules = draw::rules(&mut Dice::random(seed, "swarm rules", 0));
         draw::balancing(&mut rules, &mut Dice::random(seed, "swarm balance", 0));
+        draw::utilization(&mut rules, &mut Dice::random(seed, "swarm utilization", 0));
         let mut config = Config { rules, cluster: seed, network: true, ..Config::default() };
         config.pools.push(PoolSpec { name: "main".to_owned(), quota: None });
         for name in ["ada", "bo", "cy"] {
@@ -126,6 +127,7 @@ impl Case {
         jobs.sort_by_key(|job| job.submit);
         draw_dependencies(seed, &mut jobs);
         draw_company(seed, &config.nodes, &mut jobs);
+        draw_use(seed, &mut jobs);
         Self { seed, config, loads, jobs, weather }
     }
 
@@ -196,6 +198,17 @@ fn draw_company(seed: u64, nodes: &[NodeSpec], jobs: &mut [JobRecord]) {
         let extra = *job.extra.take().unwrap_or_default();
         let extra = JobExtra { tags, affinity, anti_affinity, excluded, near, ..extra };
         job.extra = Some(Box::new(extra));
+    }
+}
+
+/// Lets some jobs say what they use of their GPUs, in half the seeds.
+fn draw_use(seed: u64, jobs: &mut [JobRecord]) {
+    let mut dice = Dice::random(seed, "swarm use", 0);
+    if dice.one_in(2) {
+        return;
+    }
+    for job in jobs.iter_mut().filter(|job| job.needs.gpus.count > 0) {
+        job.extra.get_or_insert_default().gpu_use = draw::gpu_use(&mut dice);
     }
 }
 

@@ -102,7 +102,13 @@ impl Base {
         let mut dice = Dice::words(choice);
         let nodes = self.config.nodes.len();
         match dice.below(10) {
-            0..=4 => Some(Told::Job(draw::job(&mut dice, &self.config))),
+            0..=4 => {
+                let mut job = draw::job(&mut dice, &self.config);
+                if job.needs.gpus.count > 0 {
+                    job.extra.get_or_insert_default().gpu_use = draw::gpu_use(&mut dice);
+                }
+                Some(Told::Job(job))
+            }
             5..=6 => {
                 let node = usize::try_from(dice.below(nodes as u64)).unwrap_or(0);
                 let last = WEATHER.get() / 1_000 - 1;
@@ -212,6 +218,9 @@ impl Base {
         }
         if let Some(cancel) = extra.cancel {
             put("cancel", span(cancel));
+        }
+        if let Some(part) = extra.gpu_use {
+            put("gpu_use", json!(part.get() / 100));
         }
         for (key, holds) in [("ignores_notice", extra.ignores_notice), ("fails", extra.fails)] {
             if holds {

@@ -127,6 +127,9 @@ pub struct JobExtra {
     pub ignores_notice: bool,
     /// Whether it ends with an error.
     pub fails: bool,
+    /// What it uses of each GPU while it works, at most 100 %; `None` does not say it, and then
+    /// nothing is known of what leases use there.
+    pub gpu_use: Option<BasisPoints>,
     /// How long after its submission its account cancels it, if it is still there.
     pub cancel: Option<Span>,
     /// Jobs that must complete before it may start, by name; they are submitted before it.

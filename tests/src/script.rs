@@ -168,7 +168,8 @@ fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
         ("cooldown", &mut rules.rebalance.job_cooldown),
         ("quantum", &mut rules.scheduling.karma.quantum),
     ];
-    let (ages, others) = (["ageing", "starvation"], ["guaranteed", "urgent_percent"]);
+    let ages = ["ageing", "starvation", "warn", "reclaim"];
+    let others = ["guaranteed", "urgent_percent", "gpu_min"];
     let known = |key: &&str| {
         ages.contains(key) || others.contains(key) || spans.iter().any(|(name, _)| name == key)
     };
@@ -178,17 +179,7 @@ fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
     for (key, slot) in spans {
         *slot = line.span(key)?.unwrap_or(*slot);
     }
-    for (key, slot) in
-        ages.into_iter().zip([&mut rules.scheduling.ageing, &mut rules.scheduling.starvation_after])
-    {
-        *slot = line.span(key)?.or(*slot);
-    }
-    if let Some(percent) = line.number("urgent_percent")? {
-        let ppm = u32::try_from(percent * 10_000).map_err(|e| e.to_string())?;
-        rules.caps.urgent_share = Some(Ppm::new(ppm));
-    }
-    let guaranteed = line.small("guaranteed", 50)?;
-    rules.scheduling.karma.guaranteed = Ppm::new(guaranteed * 10_000);
+    spans_and_parts(rules, line, ages)?;
     rules.atp.enabled |= line.has("money");
     rules.preemption.enabled |= line.has("preempt");
     for word in &line.words[1..] {
@@ -220,6 +211,31 @@ fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
             other => return Err(format!("{other} is no rule")),
         }
     }
+    Ok(())
+}
+
+/// Reads the spans that may be never, by these keys, and the parts.
+fn spans_and_parts(rules: &mut Rules, line: &Line<'_>, ages: [&str; 4]) -> Result<(), String> {
+    let (scheduling, utilization) = (&mut rules.scheduling, &mut rules.utilization);
+    let slots = [
+        &mut scheduling.ageing,
+        &mut scheduling.starvation_after,
+        &mut utilization.warn_after,
+        &mut utilization.reclaim_after,
+    ];
+    for (key, slot) in ages.into_iter().zip(slots) {
+        *slot = line.span(key)?.or(*slot);
+    }
+    if let Some(percent) = line.number("urgent_percent")? {
+        let ppm = u32::try_from(percent * 10_000).map_err(|e| e.to_string())?;
+        rules.caps.urgent_share = Some(Ppm::new(ppm));
+    }
+    if let Some(percent) = line.number("gpu_min")? {
+        let percent = u16::try_from(percent).map_err(|e| e.to_string())?;
+        rules.utilization.gpu_min = BasisPoints::percent(percent);
+    }
+    let guaranteed = line.small("guaranteed", 50)?;
+    rules.scheduling.karma.guaranteed = Ppm::new(guaranteed * 10_000);
     Ok(())
 }
 
@@ -440,6 +456,10 @@ impl Play {
         for (i, gpu) in sample.gpus.iter_mut().enumerate() {
             gpu.busy = BasisPoints::percent(percent(&format!("gpu{i}"))?);
             gpu.foreign = line.has(&format!("foreign{i}"));
+            let leased = format!("leased{i}");
+            if line.values.contains_key(leased.as_str()) {
+                gpu.leased = Some(BasisPoints::percent(percent(&leased)?));
+            }
         }
         Ok(sample)
     }

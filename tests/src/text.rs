@@ -68,6 +68,12 @@ pub fn effect(state: &State, effect: &Effect) -> Option<String> {
         }
         // Every order follows from something that has a line of its own.
         Effect::Order { .. } | Effect::Send { .. } => return None,
+        Effect::Idle(idle) => {
+            let never = String::from("never");
+            let reclaim = idle.reclaim_at.map_or(never, time);
+            let since = time(idle.since);
+            format!("idle {} of {} since {since}, evicted at {reclaim}", idle.lease, idle.job)
+        }
         Effect::Closed(end) => {
             let reason = end.reason.map_or("by itself", |reason| reason.name());
             format!("closed {} of {}, {reason}", end.lease, end.job)

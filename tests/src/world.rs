@@ -359,6 +359,7 @@ impl World {
             | Effect::Granted { .. }
             | Effect::Resized { .. }
             | Effect::Evicted { .. }
+            | Effect::Idle(_)
             | Effect::Closed(_)
             | Effect::Drained { .. }
             | Effect::Moved(_)

@@ -106,6 +106,7 @@ fn effect(effect: &Effect) -> Vec<String> {
         )],
         Effect::Finished(end) => vec![format!("finished {:?}", end.state)],
         Effect::Requeued { reason, .. } => vec![format!("requeued {}", reason.name())],
+        Effect::Idle(_) => vec![String::from("idle")],
         Effect::Drained { .. } => vec![String::from("drained")],
         Effect::Moved(t) => vec![format!("moved {}", t.kind.name())],
         Effect::Offer { fate, .. } => vec![format!("offer {fate:?}")],
@@ -168,11 +169,11 @@ fn expected() -> Vec<String> {
         "left reserved",
         "left running",
     ];
-    let mut out: Vec<String> = commands.map(String::from).to_vec();
+    let mut out: Vec<String> = commands.into_iter().chain(["idle"]).map(String::from).collect();
     out.extend(DENIALS.map(|name| format!("denied {name}")));
     // The others need a network, or are what other members of a gang are told.
-    let reasons = EvictionReason::ALL.into_iter().take(6);
-    let reasons = reasons.chain([EvictionReason::QuotaReclaim]);
+    let others = [EvictionReason::QuotaReclaim, EvictionReason::IdleTimeout];
+    let reasons = EvictionReason::ALL.into_iter().take(6).chain(others);
     out.extend(reasons.map(|reason| format!("closed {}", reason.name())));
     let back = [
         EvictionReason::OwnerReturn,

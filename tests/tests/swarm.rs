@@ -59,6 +59,8 @@ fn nothing_that_must_not_happens_in_foul_weather() {
         "kill_survived",
         "request_refused",
         "entry_lost_unsynced",
+        "idle_warned",
+        "idle_reclaimed",
     ]) {
         assert!(weather.contains_key(what), "{what} never happened");
     }

@@ -13,7 +13,7 @@ const CORE: &[(u8, &[&str])] = &[
     (8, &["grid", "station"]),
     (7, &["verbs"]),
     (6, &["placement", "index", "shadow", "preempt", "rebalance", "charges"]),
-    (6, &["explain", "invariants", "snapshot"]),
+    (6, &["explain", "invariants", "snapshot", "idle"]),
     (5, &["state"]),
     (
         4,

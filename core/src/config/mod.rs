@@ -11,6 +11,7 @@ mod offering;
 mod preemption;
 mod rebalance;
 mod scheduling;
+mod utilization;
 mod validate;
 
 pub use caps::Caps;
@@ -21,6 +22,7 @@ pub use rebalance::{Mode, Rebalance};
 pub use scheduling::{
     Backfill, BackfillOrder, FGD_CLASSES_MAX, Karma, Order, Scheduling, Strategy, TaskClass,
 };
+pub use utilization::Utilization;
 pub use validate::{ConfigError, is_name};
 
 use crate::bundle::Bundle;
@@ -176,6 +178,8 @@ pub struct Rules {
     pub fair_share: FairShare,
     /// When a node or a job counts as broken.
     pub health: Health,
+    /// What becomes of leases that leave their GPUs idle.
+    pub utilization: Utilization,
     /// Money.
     pub atp: Atp,
     /// What nobody may have more of.

@@ -136,6 +136,7 @@ impl Rules {
             "at least health.soon, in ms",
         )?;
         self.validate_rebalance()?;
+        self.validate_utilization()?;
         let share = u64::from(self.caps.urgent_share.map_or(0, Ppm::get));
         let ok = share <= 1_000_000;
         range("atp.caps.urgent_share_per_hour", share, ok, "between 0 and 1 (ppm), or null")?;
@@ -159,6 +160,24 @@ impl Rules {
         range("rebalance.job_cooldown", cooldown, cooldown >= 1_000, "at least 1 s")?;
         let most = u64::from(rules.moves_max.get());
         range("rebalance.max_share", most, most <= 1_000_000, "between 0 and 1 (ppm)")
+    }
+}
+
+impl Rules {
+    /// Checks the ranges of what is asked of GPUs.
+    fn validate_utilization(&self) -> Result<(), ConfigError> {
+        let rules = &self.utilization;
+        let warn = rules.warn_after.unwrap_or(Span::MAX).get();
+        let key = "execution.utilization_policy.warn_after";
+        range(key, warn, warn >= 1_000, "at least 1 s, or null")?;
+        let reclaim = rules.reclaim_after.unwrap_or(Span::MAX).get();
+        let ok = reclaim >= 1_000 && (rules.warn_after.is_none() || reclaim > warn);
+        let ok = ok || rules.reclaim_after.is_none();
+        let key = "execution.utilization_policy.reclaim_after";
+        range(key, reclaim, ok, "at least 1 s and above warn_after, in ms, or null")?;
+        let least = u64::from(rules.gpu_min.get());
+        let key = "execution.utilization_policy.min_gpu_utilization";
+        range(key, least, (1..=10_000).contains(&least), "above 0, at most 100 (basis points)")
     }
 }
 

@@ -9,7 +9,7 @@ use crate::bundle::Bundle;
 use crate::config::{Hours, Lend, Watch};
 use crate::ids::LeaseId;
 use crate::units::{BasisPoints, Span, Time};
-use crate::wire::{Lending, Sample};
+use crate::wire::{GpuSample, Lending, Sample};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -48,7 +48,7 @@ pub enum OwnerSays {
 /// What the node knows of its owner.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ladder {
-    /// The last sample, which holds until the next.
+    /// The last sample, which holds until the next; without an owner only what leases use.
     pub sample: Option<Sample>,
     /// What the node is willing to lend.
     pub lending: Lending,
@@ -182,6 +182,19 @@ impl Ladder {
                 hours.is_some_and(closed).then_some(false)
             }
         }
+    }
+
+    /// Keeps what a sample says of the use that leases make of GPUs: nothing else of it counts on a
+    /// node without an owner. Returns whether it is other than before.
+    pub fn note_use(&mut self, sample: &Sample) -> bool {
+        let said = |gpu: &GpuSample| GpuSample { leased: gpu.leased, ..GpuSample::default() };
+        let gpus: Vec<GpuSample> = sample.gpus.iter().map(said).collect();
+        let nothing = gpus.iter().all(|gpu| gpu.leased.is_none());
+        let other = self.sample.as_ref().map_or(!nothing, |old| old.gpus != gpus);
+        if other {
+            self.sample = Some(Sample { gpus, ..Sample::default() });
+        }
+        other
     }
 
     /// Keeps back the GPUs that a node without an owner must not lend; returns whether they are

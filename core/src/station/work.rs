@@ -50,6 +50,7 @@ impl Work<'_> {
     pub(super) fn sample(&mut self, sample: &Sample) {
         let station = &mut *self.station;
         if station.machine.dedicated {
+            self.told |= station.ladder.note_use(sample) && station.link.is_some();
             if station.ladder.withhold(&station.machine, sample) {
                 self.lend();
             }

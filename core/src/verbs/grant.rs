@@ -217,6 +217,7 @@ impl Work<'_> {
         for node in self.state.lease(lease_id).places() {
             self.squeeze(node);
         }
+        self.watch_idle(lease_id);
         self.order_starts(lease_id);
         Ok(())
     }
@@ -350,6 +351,8 @@ fn new_lease(state: &State, id: JobId, members: Vec<Member>, standing: Priority)
         rested_in_all: Span::ZERO,
         limit_left: None,
         noticed: None,
+        idle_from: now,
+        warned: None,
         kill_at: None,
         next_span: None,
         permit_until: term_ends,

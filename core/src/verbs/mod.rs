@@ -8,6 +8,7 @@ mod check;
 mod elastic;
 pub mod grant;
 mod health;
+mod idle;
 pub mod offering;
 pub mod pass;
 pub mod protocol;

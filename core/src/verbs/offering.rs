@@ -18,16 +18,25 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 impl Work<'_> {
-    /// Records what the owner of a node uses now; lowers its offer at once when less is left over.
+    /// Records what the owner of a node uses now, and leases of its GPUs; lowers its offer at once
+    /// when less is left over. Of a node without an owner only the leases' use counts.
     pub fn sample(&mut self, id: NodeId, sample: &Sample) {
-        if self.state.nodes.find(id).is_none_or(|node| !node.up || node.spec.dedicated) {
+        let Some(node) = self.state.nodes.find(id).filter(|node| node.up) else {
             self.state.stale_reports += 1;
+            return;
+        };
+        let dedicated = node.spec.dedicated;
+        self.note_use(id, sample);
+        if dedicated {
             return;
         }
         let (now, rules) = (self.state.now, &self.state.rules);
         let node = &mut self.state.nodes[id];
         let leased = node.leased_share();
         let (gpus, first) = (node.gpus.len(), node.load.is_none());
+        if node.load.as_mut().is_some_and(|load| load.note_leased(sample, now)) {
+            return;
+        }
         let load = node.load.get_or_insert_with(|| Load::new(gpus, now));
         let rises = first || load.may_rise(sample, &rules.balance);
         load.sample(sample, now, leased, &rules.balance);
@@ -236,6 +245,7 @@ impl Work<'_> {
         node.load = None;
         node.idle_since = None;
         node.lending = Lending::ALL;
+        self.forget_use(id);
         // A lease whose limit was just reached is no longer counted on its nodes.
         let leases = self.state.leases.values();
         let leases = leases.filter(|l| l.members.iter().any(|member| member.node == id));

@@ -141,7 +141,10 @@ impl Work<'_> {
         if let Some(sample) = &message.sample {
             let load = self.state.nodes[node].load.as_mut();
             match load.filter(|load| load.sample == *sample) {
-                Some(load) => load.heard = now,
+                Some(load) => {
+                    load.heard = now;
+                    self.note_use(node, sample);
+                }
                 None => self.sample(node, sample),
             }
         }
@@ -250,6 +253,7 @@ impl Work<'_> {
             return;
         }
         self.state.nodes[node].silent = true;
+        self.forget_use(node);
         self.state.changed.note(node);
         self.watch_end(node);
     }
@@ -315,6 +319,7 @@ impl Work<'_> {
     pub fn restarted(&mut self) {
         for id in self.state.links.ids() {
             self.state.nodes[id].silent = true;
+            self.forget_use(id);
             let link = &mut self.state.links[id];
             link.session = 0;
             link.outbox.clear();

@@ -260,6 +260,7 @@ fn fate(reason: EvictionReason, requeue: bool, pause: bool) -> (bool, FinalState
         EvictionReason::Rebalance => (true, FinalState::Preempted),
         EvictionReason::BudgetExhausted => (pause, FinalState::OutOfBudget),
         EvictionReason::TimeLimit => (false, FinalState::Timeout),
+        EvictionReason::IdleTimeout => (false, FinalState::Cancelled),
         // A job that was cancelled is told apart before.
         EvictionReason::UserRequest => (true, FinalState::Cancelled),
     }

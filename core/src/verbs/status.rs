@@ -114,6 +114,7 @@ impl Work<'_> {
         clear_timers(self.state, id);
         self.state.lease_mut(id).end_pause(now);
         set_timer(self.state, id);
+        self.watch_idle(id);
         self.note_places(id);
     }
 }

@@ -273,7 +273,9 @@ impl Work<'_> {
         };
         let other = queue(&rules) != queue(&self.state.rules);
         let waiting = if other { self.dequeue_all() } else { Vec::new() };
+        let least = self.state.rules.utilization.gpu_min;
         self.state.rules = rules;
+        self.adopt_utilization(least);
         self.adopt_karma();
         waiting.into_iter().for_each(|id| enqueue(self.state, id));
         self.adopt_rules(ran_in_terms);

@@ -177,6 +177,7 @@ impl Audit {
             | Effect::Closed(_)
             | Effect::Finished(_)
             | Effect::Requeued { .. }
+            | Effect::Idle(_)
             | Effect::Drained { .. }
             | Effect::Offer { .. } => None,
         };

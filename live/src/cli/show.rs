@@ -208,7 +208,16 @@ const PAST: List<'_> = List {
     path: "",
     rows: "jobs",
     columns: &["job", "name", "account", "state", "exit_code", "nodes", "runs_s", "finished"],
-    wide: &["signal", "attempts", "cpu_s", "charged_atp", "refunded_atp", "submitted", "command"],
+    wide: &[
+        "reason",
+        "signal",
+        "attempts",
+        "cpu_s",
+        "charged_atp",
+        "refunded_atp",
+        "submitted",
+        "command",
+    ],
 };
 const NODES: List<'_> = List {
     path: "/v1/nodes",

@@ -248,7 +248,7 @@ pub struct Job {
     /// When it ended, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished: Option<u64>,
-    /// Why it waits.
+    /// Why it waits, or that it leaves its GPUs idle and when it is told to leave for it.
     #[serde(default)]
     pub why: Vec<String>,
     /// What else there is.

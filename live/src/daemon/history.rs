@@ -9,6 +9,7 @@ use crate::program::{Program, load, save};
 use gridcore::ids::{AccountId, Epoch, JobId};
 use gridcore::jobs::Job;
 use gridcore::state::State;
+use gridcore::wire::EvictionReason;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -66,6 +67,9 @@ pub struct Memory {
     pub finished: u64,
     /// How its last attempt ended.
     pub exit: Option<Exit>,
+    /// Why its last attempt ended, where that was not by itself.
+    #[serde(default)]
+    pub reason: Option<String>,
     /// How it ended.
     pub ended: Option<Ended>,
     #[serde(skip)]
@@ -218,7 +222,14 @@ impl History {
         if let Some(memory) = self.jobs.get_mut(&job) {
             (memory.attempts, memory.started) = (epoch.get(), wall_seconds());
             memory.nodes = nodes.to_vec();
-            memory.exit = None;
+            (memory.exit, memory.reason) = (None, None);
+        }
+    }
+
+    /// Notes that an attempt is over, and why, where it did not end by itself.
+    pub fn closed(&mut self, job: JobId, reason: Option<EvictionReason>) {
+        if let Some(memory) = self.jobs.get_mut(&job) {
+            memory.reason = reason.map(|reason| reason.name().to_owned());
         }
     }
 

@@ -363,6 +363,12 @@ impl Keeper {
                 self.history.requeued(job);
                 self.tell("requeued", about);
             }
+            Effect::Idle(idle) => {
+                let state = self.grid.state();
+                let mut about = super::views::idle(state, idle.since);
+                about["job"] = json!(idle.job.get());
+                self.tell("idle", about);
+            }
             Effect::Drained { node } => {
                 let row = &self.grid.state().nodes[node];
                 let about = json!({ "node": row.spec.name, "reason": row.draining });
@@ -382,7 +388,8 @@ impl Keeper {
                 let node = self.grid.state().nodes[node].spec.name.clone();
                 self.tell("offer", json!({ "node": node, "fate": format!("{fate:?}") }));
             }
-            Effect::Moved(_) | Effect::Closed(_) => {}
+            Effect::Closed(end) => self.history.closed(end.job, end.reason),
+            Effect::Moved(_) => {}
             // The halves are never joined directly here.
             Effect::Order { .. } => {}
         }

@@ -85,6 +85,7 @@ impl Counters {
             | Effect::Send { .. }
             | Effect::Granted { .. }
             | Effect::Resized { .. }
+            | Effect::Idle(_)
             | Effect::Finished(_)
             | Effect::Moved(_)
             | Effect::Offer { .. } => {}

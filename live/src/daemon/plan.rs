@@ -57,6 +57,7 @@ fn victim(grid: &Grid, effect: &Effect) -> Option<u64> {
         | Effect::Granted { .. }
         | Effect::Resized { .. }
         | Effect::Requeued { .. }
+        | Effect::Idle(_)
         | Effect::Drained { .. }
         | Effect::Closed(_)
         | Effect::Finished(_)

@@ -5,13 +5,14 @@ use super::nodes::{Line, LineState};
 use crate::frame::{Device, Note};
 use gridcore::bundle::{Bundle, Dimension};
 use gridcore::explain::{Blocker, explain};
+use gridcore::idle::{reclaim_at, since};
 use gridcore::ids::{JobId, LeaseId, NodeId};
 use gridcore::jobs::{Job, JobState};
 use gridcore::leases::LeaseState;
 use gridcore::nodes::Node;
 use gridcore::pressure::score;
 use gridcore::state::State;
-use gridcore::units::{Bytes, Time};
+use gridcore::units::{Bytes, Span, Time};
 use serde_json::{Value, json};
 
 /// The version of what is answered.
@@ -115,15 +116,33 @@ fn has_beside(state: &State, job: &Job) -> Value {
     json!({"now": thousandths(has), "most": thousandths(job.extra.get())})
 }
 
+/// Returns for how long a job has left all its GPUs idle since a time, and when it is told to leave
+/// if it goes on so.
+pub(super) fn idle(state: &State, since: Time) -> Value {
+    let left = reclaim_at(state, since).map(|at| thousandths(at.since(state.now).get()));
+    json!({ "idle_s": thousandths(state.now.since(since).get()), "reclaimed_in_s": left })
+}
+
+/// Returns what is to become of a running job whose account was warned, in words.
+fn warning(state: &State, since: Time) -> String {
+    let seconds = |span: Span| span.get() / 1_000;
+    let idle = seconds(state.now.since(since));
+    let leaves = reclaim_at(state, since).map(|at| seconds(at.since(state.now)));
+    let leaves = leaves.map(|left| format!("; it is told to leave in {left} s unless it uses one"));
+    format!("it has left its GPUs idle for {idle} s{}", leaves.unwrap_or_default())
+}
+
 /// Returns a job that waits or runs.
 pub(super) fn live_job(state: &State, job: &Job, memory: Option<&Memory>) -> Value {
     let shape = &state.shapes[job.shape];
     let (mut status, mut nodes) = (job.state.name(), Vec::new());
-    let mut began = None;
+    let (mut began, mut unused, mut warned) = (None, None, None);
     if let JobState::Running(lease) = job.state {
         nodes = places(state, lease);
         if let Some(lease) = state.leases.get(&lease) {
             began = Some(state.now.since(lease.granted).get());
+            unused = since(state, lease);
+            warned = unused.filter(|since| lease.warned == Some(*since));
             if lease.state != LeaseState::Active {
                 status = "leaving";
             } else if lease.suspended.is_some() {
@@ -153,7 +172,12 @@ pub(super) fn live_job(state: &State, job: &Job, memory: Option<&Memory>) -> Val
         "refunded_atp": atp(job.refunded.get()),
         "submitted": memory.submitted,
         "after": job.after.iter().map(|job| job.get()).collect::<Vec<u64>>(),
-        "why": if began.is_none() { why(state, job.id) } else { Vec::new() },
+        "idle": unused.map(|since| idle(state, since)),
+        "why": match (began, warned) {
+            (None, _) => why(state, job.id),
+            (Some(_), Some(since)) => vec![warning(state, since)],
+            (Some(_), None) => Vec::new(),
+        },
     })
 }
 
@@ -171,6 +195,7 @@ pub(super) fn past_job(state: &State, memory: &Memory) -> Value {
         "state": ended.map(|ended| ended.state.clone()),
         "attempts": memory.attempts,
         "nodes": memory.nodes,
+        "reason": memory.reason,
         "exit_code": memory.exit.and_then(|exit| exit.code),
         "signal": memory.exit.and_then(|exit| exit.signal),
         "cpu_s": memory.exit.map(|exit| thousandths(exit.cpu_ms)),

@@ -8,6 +8,11 @@ pub(crate) fn gpu(name: &str, used: u64, flags: &str, processes: &str) -> String
     format!("GPU-{name}|Fake 9000|24576|{used}|0|{flags}|{processes}")
 }
 
+/// The same device, busy to so many percent.
+pub(crate) fn busy(line: &str, percent: u8) -> String {
+    line.replacen("|0|", &format!("|{percent}|"), 1)
+}
+
 /// Two devices that nobody uses.
 pub(crate) fn two() -> [String; 2] {
     [gpu("a", 10, "", ""), gpu("b", 10, "", "")]

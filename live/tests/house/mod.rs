@@ -130,6 +130,11 @@ impl Cluster {
     /// Starts a cluster of one machine, `n1`, with the GPUs that these lines say (see the crate
     /// `fake-nvml`); `keys` are further keys of the node.
     pub(crate) fn with_gpus(gpus: &[String], keys: &str) -> Self {
+        Self::with_gpus_under(gpus, keys, "")
+    }
+
+    /// As [`Cluster::with_gpus`], with further rules.
+    pub(crate) fn with_gpus_under(gpus: &[String], keys: &str, more: &str) -> Self {
         let mut cluster = Self::describe("", "");
         let place = cluster.path("n1");
         let node = format!(
@@ -142,7 +147,7 @@ impl Cluster {
                      { poll_seconds: 1, busy_latch_seconds: 1, kill_seconds: 1, resume_after: 1, \
                      vacate_seconds: { cpu: 2, gpu: 2 } } }";
         cluster.nodes = vec!["n1".to_owned()];
-        cluster.write(&node, rules);
+        cluster.write(&node, &format!("{rules}\n{more}"));
         cluster.set_gpus(gpus);
         cluster.env =
             vec![("GRIDLIVE_NVML", library("fake-nvml")), ("FAKE_NVML", cluster.path("gpus"))];

@@ -6,10 +6,10 @@ use super::lasting::{Lasting, Sampler, Weights};
 use crate::decimal::{Decimal, Seconds};
 use crate::rng::{Stream, stream};
 use crate::trace::table::{DEFAULT_ACCOUNT, named_priority};
-use crate::work::{JobRecord, Workload};
+use crate::work::{JobExtra, JobRecord, Workload};
 use core::fmt;
 use gridcore::bundle::{GPUS_MAX, GpuNeed, Needs};
-use gridcore::units::{Bytes, MilliCores, PerMille, Priority, Span, Time};
+use gridcore::units::{BasisPoints, Bytes, MilliCores, PerMille, Priority, Span, Time};
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -69,6 +69,9 @@ pub struct Class {
     /// What happens when it cannot start at once.
     #[serde(default)]
     pub if_busy: IfBusy,
+    /// What a job uses of each GPU while it works, 0 to 100 %; without it that is not known.
+    #[serde(default)]
+    pub gpu_use: Option<Decimal>,
 }
 
 fn one() -> Decimal {
@@ -266,6 +269,11 @@ impl ClassDraws {
         if factor.is_some_and(|factor| factor.is_err() || factor.is_ok_and(|f| f > 1_000_000_000)) {
             return Err(at("limit_factor", "give 0 to 1000"));
         }
+        let gpu_use = class.gpu_use.map(|part| u16::try_from(part.millionths() / 10_000));
+        if gpu_use.is_some_and(|part| part.is_err() || part.is_ok_and(|part| part > 10_000)) {
+            return Err(at("gpu_use", "give 0 to 100"));
+        }
+        let gpu_use = gpu_use.and_then(Result::ok).map(BasisPoints::new);
         let default = [Payer { name: DEFAULT_ACCOUNT.into(), weight: one() }];
         let payers = if class.accounts.is_empty() { &default[..] } else { &class.accounts };
         let account_weights =
@@ -281,6 +289,7 @@ impl ClassDraws {
                 gpu_models: class.gpu_models.clone(),
                 refuse_if_busy: class.if_busy == IfBusy::Refuse,
                 checkpoint: class.checkpoint.map(|every| every.0),
+                extra: gpu_use.map(saying),
                 ..JobRecord::default()
             },
             accounts: payers.iter().map(|payer| account_index(all, &payer.name)).collect(),
@@ -307,6 +316,11 @@ impl ClassDraws {
         let account = self.accounts.get(payer).copied().unwrap_or(0);
         JobRecord { name, account, submit, run, limit, ..self.model.clone() }
     }
+}
+
+/// Returns what a job says that uses such a part of each GPU.
+fn saying(gpu_use: BasisPoints) -> Box<JobExtra> {
+    Box::new(JobExtra { gpu_use: Some(gpu_use), ..JobExtra::default() })
 }
 
 fn account_index(all: &mut Vec<Box<str>>, name: &str) -> u32 {

@@ -88,6 +88,7 @@ pub struct Execution {
     pub preemption: Preemption,
     pub fair_share: FairShare,
     pub health: Health,
+    pub utilization_policy: Utilization,
 }
 
 /// Block `execution.resource_sharing`.
@@ -289,6 +290,18 @@ pub struct Health {
     pub window: Option<Seconds>,
     #[serde(deserialize_with = "given")]
     pub nodes: Option<Option<u32>>,
+}
+
+/// Block `execution.utilization_policy`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "the keys are documented in core/src/config/utilization.rs")]
+pub struct Utilization {
+    #[serde(deserialize_with = "given")]
+    pub warn_after: Option<Option<Seconds>>,
+    #[serde(deserialize_with = "given")]
+    pub reclaim_after: Option<Option<Seconds>>,
+    pub min_gpu_utilization: Option<Decimal>,
 }
 
 /// Weights of the dominant share.

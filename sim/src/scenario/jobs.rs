@@ -1,7 +1,7 @@
 //! Where jobs come from: listed, drawn, or read from a trace.
 
 use super::build::custom;
-use super::rules::{cores, gib, scaled, set};
+use super::rules::{cores, gib, percent, scaled, set};
 use super::schema as file;
 use super::{Fault, Loaded, ScenarioError, at};
 use crate::generate::{self, jobs::stream_jobs};
@@ -251,6 +251,7 @@ pub fn listed_job(key: &str, job: &file::Job, resources: &[String]) -> Result<Jo
         reserve: job.reserve,
         ignores_notice: job.ignores_notice,
         fails: job.fails,
+        gpu_use: job.gpu_use.map(|part| percent(&format!("{key}.gpu_use"), part)).transpose()?,
         cancel: job.cancel.map(|s| s.0),
         after: job.after.clone(),
     };

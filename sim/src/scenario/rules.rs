@@ -6,7 +6,7 @@ use super::{Fault, at};
 use crate::decimal::{Decimal, Seconds};
 use gridcore::config::{
     Atp, Backfill, BackfillOrder, Balance, Exhaustion, Gates, Hours, Lend, Mode, Offering, Order,
-    Policy, Preemption, Rebalance, Rules, Scheduling, Strategy,
+    Policy, Preemption, Rebalance, Rules, Scheduling, Strategy, Utilization,
 };
 use gridcore::units::{BasisPoints, Bytes, MilliCores, Ppm, Span};
 
@@ -67,6 +67,14 @@ fn basis_points(key: &str, value: Decimal, factor: u64) -> Result<BasisPoints, F
     }
 }
 
+/// Returns a percentage as basis points.
+///
+/// # Errors
+/// When it is not between 0 and 100.
+pub(super) fn percent(key: &str, value: Decimal) -> Result<BasisPoints, Fault> {
+    basis_points(key, value, 100)
+}
+
 /// Overwrites a fraction.
 fn set_points(
     slot: &mut BasisPoints,
@@ -100,6 +108,7 @@ pub fn rules(scenario: &file::Scenario, seed: u64) -> Result<Rules, Fault> {
     set_span(&mut rules.health.soon, health.soon);
     set_span(&mut rules.health.window, health.window);
     set(&mut rules.health.nodes, health.nodes);
+    utilization(&mut rules.utilization, &scenario.execution.utilization_policy)?;
     atp(&mut rules.atp, &scenario.atp, &scenario.resources)?;
     let key = "atp.caps.urgent_share_per_hour";
     let share = scenario.atp.caps.urgent_share_per_hour;
@@ -111,6 +120,14 @@ pub fn rules(scenario: &file::Scenario, seed: u64) -> Result<Rules, Fault> {
         rules.drift.0 = Ppm::new(millionths("lease.clock_drift", drift)?);
     }
     Ok(rules)
+}
+
+fn utilization(rules: &mut Utilization, said: &file::Utilization) -> Result<(), Fault> {
+    let span = |said: Option<Option<Seconds>>| said.map(|after| after.map(|seconds| seconds.0));
+    set(&mut rules.warn_after, span(said.warn_after));
+    set(&mut rules.reclaim_after, span(said.reclaim_after));
+    let key = "execution.utilization_policy.min_gpu_utilization";
+    set_points(&mut rules.gpu_min, key, said.min_gpu_utilization, 100)
 }
 
 fn offering(rules: &mut Offering, said: &file::Sharing) -> Result<(), Fault> {

@@ -419,6 +419,8 @@ pub struct Job {
     pub ignores_notice: bool,
     /// Whether it ends with an error.
     pub fails: bool,
+    /// What it uses of each GPU while it works, 0 to 100 %; without it that is not known.
+    pub gpu_use: Option<Decimal>,
     /// How long after its submission its account cancels it, if it is still there.
     pub cancel: Option<Seconds>,
     /// When it may start at the earliest, from the start of the run.

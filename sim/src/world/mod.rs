@@ -18,6 +18,7 @@ mod samples;
 mod store;
 mod submit;
 pub mod tally;
+mod usage;
 
 use crate::kernel::{Class, Event as Next, EventQueue};
 use crate::record::RunRecord;
@@ -128,6 +129,8 @@ pub struct World {
     decisions: bool,
     arrived_gpu: u128,
     capacity_gpu: u64,
+    /// Whether some job says what it uses of its GPUs.
+    says_use: bool,
 }
 
 /// What a run counts beside its rows.
@@ -216,7 +219,7 @@ impl World {
             effects: Vec::new(),
             actions: Vec::new(),
             tally: Tally::default(),
-            observer: observe::Observer::new(record),
+            observer: observe::Observer::new(record, setup.config.nodes.iter().all(|n| n.dedicated)),
             record: rows,
             counts: Counts::default(),
             watch: None,
@@ -229,6 +232,7 @@ impl World {
             decisions: false,
             arrived_gpu: 0,
             capacity_gpu,
+            says_use: false,
         };
         world.begin();
         Ok(world)

@@ -48,6 +48,8 @@ pub(super) enum Todo {
     Policy(Policy),
     /// The operator lets what was taken out of service work again.
     Mend,
+    /// A machine sees that its leases use other parts of its GPUs.
+    Look(NodeId),
     /// A suspended job's account lets it go on.
     Resume(AccountId, JobId),
 }
@@ -260,6 +262,7 @@ impl World {
             Todo::Stop(_) => {}
             Todo::Policy(policy) => self.set_policy(policy),
             Todo::Mend => self.mend(),
+            Todo::Look(node) => self.look(node),
             Todo::Resume(account, job) => self.resume_job(account, job),
         }
     }

@@ -11,7 +11,7 @@ use gridcore::effect::{self, Effect, FinalState, JobEnd, LeaseEnd};
 use gridcore::ids::{Epoch, JobId, LeaseId, NodeId};
 use gridcore::state::mix;
 use gridcore::station::Event;
-use gridcore::units::{Span, Time};
+use gridcore::units::{BasisPoints, Span, Time};
 
 /// How long a job that is told to leave takes at most; it draws a time up to this or its notice.
 const VACATE_MAX: Span = Span::seconds(20);
@@ -39,6 +39,8 @@ pub(super) struct JobProgress {
     ignores_notice: bool,
     /// Whether it ends with an error.
     fails: bool,
+    /// What it uses of each GPU, if it says so.
+    pub(super) gpu_use: Option<BasisPoints>,
     /// Its number, once it has one.
     pub(super) job: Option<JobId>,
     /// How long after its submission it is cancelled.
@@ -55,6 +57,7 @@ impl JobProgress {
         if let Some(extra) = &job.extra {
             (progress.restart, progress.cancel) = (extra.restart, extra.cancel);
             (progress.ignores_notice, progress.fails) = (extra.ignores_notice, extra.fails);
+            progress.gpu_use = extra.gpu_use;
         }
         progress
     }
@@ -105,11 +108,13 @@ impl World {
             Effect::Evicted { lease, reason, .. } => {
                 let moves = *reason == effect::EvictionReason::Rebalance;
                 self.decide(if moves { "move" } else { "evict" }, *lease);
+                self.check_idle(*lease, *reason);
             }
             Effect::Resized { lease, .. } => {
                 self.resized(*lease);
                 self.decide("resize", *lease);
             }
+            Effect::Idle(idle) => self.warned(idle.lease),
             Effect::Closed(end) => self.closed(end),
             Effect::Finished(end) => self.finished(end),
             Effect::Requeued { job, reason, lost } => self.requeued(*job, *reason, *lost),
@@ -235,6 +240,7 @@ impl World {
             self.settled_at = self.settled_at.max(process.ends);
             self.events.push(process.ends, Class::End, index as u64);
         }
+        self.look_again(index);
     }
 
     /// Stops a process for a while.
@@ -248,6 +254,7 @@ impl World {
             let row = process.row as usize;
             self.slow(row, slowed);
         }
+        index.into_iter().for_each(|index| self.look_again(index));
     }
 
     /// Lets a process leave within its notice; a paused one goes on to do so.
@@ -318,6 +325,7 @@ impl World {
         if let Some(far) = &mut self.far {
             far.living.remove(&index);
         }
+        self.look_again(index);
     }
 
     /// Walks the processes that are alive, where there is a network.

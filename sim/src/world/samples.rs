@@ -76,18 +76,26 @@ impl World {
                 sample.gpus.iter_mut().take(1).for_each(|gpu| gpu.foreign = true);
             }
         }
-        if (shared || lost.is_some()) && self.runs(node) {
+        self.write_use(node, &mut sample);
+        if (shared || lost.is_some() || self.says_use) && self.runs(node) {
             self.happen(node, Event::Sample(sample));
         }
     }
 
     /// Reports one sample.
     fn report_sample(&mut self, node: NodeId) {
-        let index = node.get() as usize;
-        let Some(feed) = self.feeds.get_mut(index) else { return };
-        feed.advance(self.now);
+        if let Some(feed) = self.feeds.get_mut(node.get() as usize) {
+            feed.advance(self.now);
+        }
+        self.report_again(node);
+    }
+
+    /// Reports what an owner uses by the last look at him, and leases of the GPUs by now.
+    pub(super) fn report_again(&mut self, node: NodeId) {
+        let Some(feed) = self.feeds.get(node.get() as usize) else { return };
         let mut sample = std::mem::take(&mut self.sample);
         feed.write(&mut sample);
+        self.write_use(node, &mut sample);
         let report = Report::Sample { node, sample };
         let before = owner_amounts(&self.grid.state().nodes[node]);
         let entry = self.entry(Command::Report(report));

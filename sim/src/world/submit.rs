@@ -37,6 +37,7 @@ impl World {
         let names = job.extra.iter().flat_map(|extra| &extra.after);
         let after: Option<Vec<u32>> = names.map(|name| self.row_named(name)).collect();
         progress.after = after.clone().unwrap_or_default();
+        self.says_use |= progress.gpu_use.is_some();
         self.progress.push(progress);
         self.arrived_gpu += u128::from(job.needs.gpus.total().get()) * u128::from(job.members);
         let row = u32::try_from(self.record.jobs.len() - 1).unwrap_or(u32::MAX);

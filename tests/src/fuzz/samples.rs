@@ -140,7 +140,8 @@ fn from_node() -> Samples {
     let newer = FromBody::Hello { hello: 5, versions: (2, 9), build: String::from("next") };
     out.push(valid!("hello-last", FromNode { body: hello, ..beat(0, Status::Running) }));
     out.push(valid!("hello-newer", FromNode { body: newer, ..beat(0, Status::Running) }));
-    let gpu = GpuSample { busy: BasisPoints::MAX, memory: Bytes::MAX, foreign: true };
+    let (busy, leased) = (BasisPoints::MAX, Some(BasisPoints::MAX));
+    let gpu = GpuSample { busy, memory: Bytes::MAX, foreign: true, leased };
     let sample = Sample { cpu: BasisPoints::MAX, memory: BasisPoints::MAX, gpus: vec![gpu; 70] };
     let lending = Lending { version: u32::MAX, open: false, gpus_max: 0, withheld: u64::MAX };
     let beyond = FromNode { sample: Some(sample), lending, ..beat(4, Status::Running) };

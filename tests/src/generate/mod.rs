@@ -416,11 +416,13 @@ pub fn sample() -> impl Strategy<Value = Sample> {
         prop_oneof![3 => 0..10_u16, 1 => 0..100_u16, 1 => 90..101_u16]
             .prop_map(BasisPoints::percent)
     };
-    let gpu = (prop_oneof![3 => Just(0), 1 => 0..100_u16], 0..25_u32, 0..12_u8);
-    let gpu = gpu.prop_map(|(busy, gib, odd)| GpuSample {
+    let leased = option::weighted(0.7, prop_oneof![4 => 0..4_u16, 1 => 0..101_u16]);
+    let gpu = (prop_oneof![3 => Just(0), 1 => 0..100_u16], 0..25_u32, 0..12_u8, leased);
+    let gpu = gpu.prop_map(|(busy, gib, odd, leased)| GpuSample {
         busy: BasisPoints::percent(busy),
         memory: if odd < 8 { Bytes::ZERO } else { Bytes::gib(gib) },
         foreign: odd == 11,
+        leased: leased.map(BasisPoints::percent),
     });
     (level(), level(), vec(gpu, 0..5)).prop_map(|(cpu, memory, gpus)| Sample { cpu, memory, gpus })
 }

@@ -3,7 +3,8 @@
 use super::Profile;
 use gridcore::bundle::GpuNeed;
 use gridcore::config::{
-    Backfill, BackfillOrder, Exhaustion, Karma, Lend, Mode, Order, Policy, Rules, Strategy as Place,
+    Backfill, BackfillOrder, Exhaustion, Karma, Lend, Mode, Order, Policy, Rules,
+    Strategy as Place, Utilization,
 };
 use gridcore::units::{BasisPoints, Bytes, MilliCores, PerMille, Ppm, Span};
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
@@ -21,6 +22,14 @@ fn karma(seed: u64) -> Karma {
     let guaranteed = u32::try_from(seed % 5).unwrap_or(0) * 250_000;
     let (quantum, initial) = (Span::seconds(20 + seed % 7 * 60), seed % 3 * 100);
     Karma { quantum, guaranteed: Ppm::new(guaranteed), initial }
+}
+
+/// Returns what is asked of GPUs: warned soon or never, told to leave soon or never.
+fn utilization(seed: u64) -> Utilization {
+    let warn_after = (!seed.is_multiple_of(4)).then(|| Span::seconds(10 + seed % 5 * 20));
+    let reclaim_after = (!seed.is_multiple_of(5)).then(|| Span::seconds(100 + seed % 3 * 100));
+    let least = u16::try_from(seed % 3 * 2 + 1).unwrap_or(1);
+    Utilization { warn_after, reclaim_after, gpu_min: BasisPoints::percent(least) }
 }
 
 /// Chooses where a job goes.
@@ -86,6 +95,7 @@ pub fn rules(profile: Profile) -> impl Strategy<Value = Rules> {
         rules.health.failures = profile.fails.then_some(2);
         (rules.health.soon, rules.health.window) = (Span::minutes(90), Span::minutes(240));
         rules.health.nodes = (profile.fails && scheduling.3 % 2 == 0).then_some(1);
+        rules.utilization = utilization(scheduling.3);
         rules.atp.enabled = money.0;
         rules.atp.on_exhaustion = if money.1 { Exhaustion::Pause } else { Exhaustion::Kill };
         rules.atp.fee = Ppm::new(money.2 * 50_000);

@@ -26,7 +26,8 @@ pub(super) const ANSWERS: Span = Span::seconds(2);
 const NOISE: u64 = 256 << 20;
 /// A device that must not be lent. It says nothing of how busy its owner is: that would be
 /// remembered.
-const TAKEN: GpuSample = GpuSample { busy: BasisPoints::ZERO, memory: Bytes::ZERO, foreign: true };
+const TAKEN: GpuSample =
+    GpuSample { busy: BasisPoints::ZERO, memory: Bytes::ZERO, foreign: true, leased: None };
 
 /// The GPUs, as their agent knows them.
 pub(super) struct Gpus {
@@ -168,7 +169,8 @@ impl Gpus {
         self.dirty.extend(numbers(mask).map(|number| (number, before)));
     }
 
-    /// Returns what the owner uses of each device, beside our own processes and leases.
+    /// Returns what the owner uses of each device, beside our own processes and leases, and what
+    /// leases use of those they hold.
     pub(super) fn sample(&mut self, ours: &BTreeSet<i32>, leased: u64) -> Vec<GpuSample> {
         let fresh = since_boot() < self.seen.after(ANSWERS);
         let mut dirty = std::mem::take(&mut self.dirty);
@@ -190,7 +192,7 @@ impl Gpus {
     }
 }
 
-/// Returns what the owner uses of one device.
+/// Returns what the owner uses of one device, and what leases do where they alone use it.
 fn of_owner(device: &Device, ours: &BTreeSet<i32>, leased: bool) -> GpuSample {
     // A process that `/proc` does not show has just ended, or is in another container: ours, where
     // the device is ours.
@@ -198,11 +200,12 @@ fn of_owner(device: &Device, ours: &BTreeSet<i32>, leased: bool) -> GpuSample {
         let known = i32::try_from(process.pid).is_ok_and(|pid| ours.contains(&pid));
         !known && (is_there(process.pid) || !leased)
     });
-    let busy = device.busy.map_or(BasisPoints::ALL, |busy| BasisPoints::percent(busy.into()));
+    let seen = device.busy.map(|busy| BasisPoints::percent(busy.into()));
     if foreign || !leased {
-        return GpuSample { busy, memory: device.used, foreign };
+        let busy = seen.unwrap_or(BasisPoints::ALL);
+        return GpuSample { busy, memory: device.used, foreign, leased: None };
     }
-    GpuSample { busy: BasisPoints::ZERO, memory: Bytes::ZERO, foreign: false }
+    GpuSample { busy: BasisPoints::ZERO, memory: Bytes::ZERO, foreign: false, leased: seen }
 }
 
 /// Walks the numbers of a mask's bits.
@@ -254,13 +257,19 @@ mod tests {
     fn what_our_own_work_uses_is_not_the_owners() {
         let me = std::process::id();
         let ours = BTreeSet::from([i32::try_from(me).unwrap()]);
-        let nothing = GpuSample { busy: BasisPoints::ZERO, memory: Bytes::ZERO, foreign: false };
+        let nothing = |leased: Option<u16>| GpuSample {
+            leased: leased.map(BasisPoints::percent),
+            ..GpuSample::default()
+        };
         let of = |device: &Device, leased| of_owner(device, &ours, leased);
-        assert_eq!(of(&device(&[me], Some(97)), true), nothing);
+        assert_eq!(of(&device(&[me], Some(97)), true), nothing(Some(97)));
         // Another container's, where the device is ours; else a stranger.
-        assert_eq!(of(&device(&[me, NOBODY], Some(97)), true), nothing);
+        assert_eq!(of(&device(&[me, NOBODY], Some(97)), true), nothing(Some(97)));
+        // What cannot be told of ours is not idle either.
+        assert_eq!(of(&device(&[me], None), true), nothing(None));
         assert!(of(&device(&[NOBODY], Some(0)), false).foreign);
-        assert!(of(&device(&[me, 1], Some(97)), true).foreign);
+        let beside = of(&device(&[me, 1], Some(97)), true);
+        assert_eq!((beside.foreign, beside.leased), (true, None));
         // The owner draws on it, and nobody computes.
         let drawn = of(&device(&[], Some(40)), false);
         assert_eq!((drawn.busy.get(), drawn.memory, drawn.foreign), (4_000, Bytes::gib(3), false));

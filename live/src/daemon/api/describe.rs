@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(described("TaskRequest"), taken::<Task>());
         // What only a simulation asks of a job, and its name, which comes with its program.
         let simulated: BTreeSet<String> =
-            set(&["name", "submit", "runs", "ignores_notice", "fails", "cancel"]);
+            set(&["name", "submit", "runs", "ignores_notice", "fails", "gpu_use", "cancel"]);
         let keys = &taken::<schema::Job>() - &simulated;
         assert_eq!(described("JobRequest"), keys);
         let needs = &taken::<ClassNeeds>() - &set(&["storage_gb"]);
