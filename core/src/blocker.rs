@@ -2,7 +2,7 @@
 
 use crate::bundle::Dimension;
 use crate::ids::{JobId, NodeId};
-use crate::units::{MicroAtp, Time};
+use crate::units::{MicroAtp, PerMille, Time};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -117,6 +117,13 @@ pub enum Blocker {
         /// How many leases.
         leases: u32,
     },
+    /// It fits, but only where it is too unsure to stay.
+    LowConfidence {
+        /// The highest `scheduling.min_confidence` with which all of it would have a place now.
+        best: PerMille,
+        /// What the rules ask for.
+        wanted: PerMille,
+    },
 }
 
 impl Blocker {
@@ -144,6 +151,7 @@ impl Blocker {
             Self::WaitingForReclaim { .. } => "WaitingForReclaim",
             Self::Affinity { .. } => "Affinity",
             Self::MinRuntimeProtected { .. } => "MinRuntimeProtected",
+            Self::LowConfidence { .. } => "LowConfidence",
         }
     }
 }
@@ -213,8 +221,18 @@ impl core::fmt::Display for Blocker {
             Self::MinRuntimeProtected { leases } => {
                 write!(f, "{leases} leases could make room and have not run long enough yet")
             }
+            Self::LowConfidence { best, wanted } => say_unsure(f, best.get(), wanted.get()),
         }
     }
+}
+
+/// Says that a job is too unsure to stay where it fits, and what would start it.
+fn say_unsure(f: &mut core::fmt::Formatter<'_>, best: u16, wanted: u16) -> core::fmt::Result {
+    write!(
+        f,
+        "it fits, but with a confidence of {best} where {wanted} is asked for: wait, give it a \
+         shorter limit, or set scheduling.min_confidence to {best}"
+    )
 }
 
 /// Why a job waits.

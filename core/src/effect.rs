@@ -4,7 +4,7 @@
 //! others are the core's log: a driver keeps them or not.
 
 use crate::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, OfferId, TransferId};
-use crate::units::{MicroAtp, MilliCores, Span, Time};
+use crate::units::{MicroAtp, MilliCores, PerMille, Span, Time};
 pub use crate::wire::EvictionReason;
 use crate::wire::{Order, ToNode};
 use alloc::boxed::Box;
@@ -35,6 +35,8 @@ pub enum Effect {
         epoch: Epoch,
         /// The job.
         job: JobId,
+        /// How sure it is that it may stay there: on the worst of its nodes.
+        confidence: Confidence,
     },
     /// A lease has more or less CPU from now on.
     Resized {
@@ -98,6 +100,29 @@ pub struct Idleness {
     pub since: Time,
     /// When it is told to leave if it stays so; `None` where that never is.
     pub reclaim_at: Option<Time>,
+}
+
+/// How sure it is that a job may stay where it starts: four parts, each 0 to 250 thousandths (see
+/// [`crate::confidence`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confidence {
+    /// Room for an owner who uses more than is predicted.
+    pub head_room: PerMille,
+    /// How lately the node was heard.
+    pub freshness: PerMille,
+    /// The node's reputation.
+    pub reputation: PerMille,
+    /// How much of the job's limit passes before the owner is foreseen to return.
+    pub stay: PerMille,
+}
+
+impl Confidence {
+    /// Returns the sum of its parts, 0 to 1,000.
+    #[must_use]
+    pub fn total(&self) -> PerMille {
+        let parts = [self.freshness, self.reputation, self.stay];
+        parts.into_iter().fold(self.head_room, PerMille::saturating_add)
+    }
 }
 
 /// The end of a lease.

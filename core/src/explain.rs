@@ -6,6 +6,7 @@ pub use crate::blocker::{Blocker, Explanation};
 
 use crate::bundle::Dimension;
 use crate::charges;
+use crate::confidence::{is_asked, of_each, suffices};
 use crate::config::Backfill;
 use crate::ids::{JobId, NodeId, PoolId};
 use crate::jobs::{Job, JobState, STARVING, Shape};
@@ -14,6 +15,7 @@ use crate::preempt::{Loans, Right, is_within_quota};
 use crate::queue::Rank;
 use crate::shadow::{Shadow, end_of};
 use crate::state::State;
+use crate::units::PerMille;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -27,6 +29,8 @@ struct Survey {
     closed: u32,
     apart: u32,
     fit: u32,
+    /// The confidence in each member that fits and is too unsure to stay.
+    unsure: Vec<PerMille>,
     short: BTreeMap<Dimension, u32>,
     nearest: Option<(usize, u64, NodeId, Dimension)>,
 }
@@ -56,7 +60,7 @@ pub fn explain(state: &State, id: JobId) -> Option<Explanation> {
     blockers.extend(job.hopeless.map(|on| Blocker::DependencyNeverSatisfied { on }));
     let shape = &state.shapes[job.shape];
     blockers.extend(account_blockers(state, job, shape));
-    let survey = survey(state, shape);
+    let survey = survey(state, job);
     blockers.extend(room_blockers(state, job, shape, &survey));
     if blockers.is_empty() || !survey.blocks(shape) {
         let reserved = |id: JobId| state.job(id).reserved;
@@ -102,8 +106,8 @@ impl Survey {
 }
 
 /// Looks at every suitable node.
-fn survey(state: &State, shape: &Shape) -> Survey {
-    let mut survey = Survey::default();
+fn survey(state: &State, job: &Job) -> Survey {
+    let (mut survey, shape) = (Survey::default(), &state.shapes[job.shape]);
     let bundle = shape.needs.bundle();
     for id in state.pools[shape.pool].nodes.iter().copied() {
         if !suits(state, shape, id) {
@@ -124,13 +128,39 @@ fn survey(state: &State, shape: &Shape) -> Survey {
         } else if !node.fits(&shape.needs, &bundle) {
             survey.note_short(state, shape, id);
         } else if bears {
-            survey.fit += if shape.spread { 1 } else { members_on(node.clone(), shape) };
+            let fit = if shape.spread { 1 } else { members_on(node.clone(), shape) };
+            survey.note_fit(state, job, id, fit);
         }
     }
     survey
 }
 
 impl Survey {
+    /// Counts the members that fit on a node, those apart of which it is too unsure that they stay.
+    fn note_fit(&mut self, state: &State, job: &Job, id: NodeId, members: u32) {
+        if !is_asked(state) {
+            self.fit += members;
+            return;
+        }
+        let wanted = state.rules.scheduling.min_confidence;
+        for confidence in of_each(state, id, (&state.shapes[job.shape], job), members) {
+            if confidence < wanted {
+                self.unsure.push(confidence);
+            } else {
+                self.fit += 1;
+            }
+        }
+    }
+
+    /// Returns the confidence with which all members would have a place, or the highest of those
+    /// that are unsure where there is no room for all.
+    fn best(&self, shape: &Shape) -> Option<PerMille> {
+        let mut unsure = self.unsure.clone();
+        unsure.sort_unstable_by_key(|confidence| core::cmp::Reverse(*confidence));
+        let missing = usize::from(shape.members).checked_sub(self.fit as usize + 1)?;
+        unsure.get(missing).or(unsure.first()).copied()
+    }
+
     /// Counts the dimensions in which a node falls short, and keeps the nearest node.
     fn note_short(&mut self, state: &State, shape: &Shape, id: NodeId) {
         let (need, free) = (shape.needs.bundle(), state.nodes[id].free());
@@ -170,9 +200,12 @@ fn room_blockers(state: &State, job: &Job, shape: &Shape, survey: &Survey) -> Ve
         (survey.apart, Blocker::Affinity { nodes: survey.apart }),
     ];
     out.extend(states.into_iter().filter(|(n, _)| *n > 0).map(|(_, blocker)| blocker));
-    if survey.fit > 0 {
-        let needed = u32::from(shape.members);
-        out.push(Blocker::GangIncomplete { fit: survey.fit, needed });
+    let best = survey.best(shape);
+    let wanted = state.rules.scheduling.min_confidence;
+    out.extend(best.map(|best| Blocker::LowConfidence { best, wanted }));
+    let (fit, needed) = (survey.fit + count(survey.unsure.len()), u32::from(shape.members));
+    if (1..needed).contains(&fit) {
+        out.push(Blocker::GangIncomplete { fit, needed });
     }
     if survey.short.is_empty() && survey.closed > 0 {
         out.push(Blocker::NoOffers { nodes: survey.closed });
@@ -254,7 +287,7 @@ fn delayed(state: &State, job: &Job, pool: PoolId, most: usize) -> Option<JobId>
         }
         let keeps = !greedy || class == STARVING;
         let waits = keeps && !charges::is_refused(state, other, shape);
-        let blocked = waits && survey(state, shape).blocks(shape);
+        let blocked = waits && survey(state, other).blocks(shape);
         if blocked || (waits && held_back(state, &shadow, other).is_some()) {
             shadow.keep_by_search(state, other);
         }
@@ -271,6 +304,7 @@ fn held_back(state: &State, shadow: &Shadow, job: &Job) -> Option<JobId> {
             && node.takes_work(state.now)
             && node.fits(&shape.needs, &shape.needs.bundle())
             && bears(state, shape, *id)
+            && suffices(state, *id, (shape, job), 1)
     };
     let pool = &state.pools[shape.pool];
     let nodes: Vec<NodeId> = pool.nodes.iter().copied().filter(fits).collect();

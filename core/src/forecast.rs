@@ -13,8 +13,12 @@ use serde::{Deserialize, Serialize};
 
 /// Slots of the profile of the day: ten minutes each.
 const SLOTS: usize = 144;
+/// The same, to count by.
+pub const DAY_SLOTS: u64 = SLOTS as u64;
 /// Milliseconds of one slot.
 const SLOT_MS: u64 = 600_000;
+/// One slot.
+pub const SLOT: Span = Span::new(SLOT_MS);
 /// Fraction bits of the moving average and its deviation.
 const SHIFT: u32 = 16;
 
@@ -151,6 +155,14 @@ impl Forecast {
                 day.map_or(0, |day| day.spread().max(day.peak(now, balance.horizon)))
             }
         }
+    }
+
+    /// Returns the highest use in the ten minutes of a number, counted from the beginning, on the
+    /// last day that had samples there; `None` where no profile of the day is kept.
+    #[must_use]
+    pub fn slot(&self, number: u64) -> Option<BasisPoints> {
+        let slot = usize::try_from(number % DAY_SLOTS).ok()?;
+        self.day.as_ref()?.slots.get(slot).copied().map(BasisPoints::new)
     }
 
     /// Predicts the peak until the horizon has passed.

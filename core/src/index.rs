@@ -12,7 +12,7 @@ use crate::jobs::Shape;
 use crate::placement::{Scorer, suits};
 use crate::shadow::earliest;
 use crate::state::State;
-use crate::units::Time;
+use crate::units::{Span, Time};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
@@ -39,6 +39,27 @@ pub struct Index {
     owned: BTreeMap<AccountId, Vec<NodeId>>,
     /// How many transfers there had been when the last pass found an account that could not pay.
     pub refused_at: Option<TransferId>,
+    /// The shortest limit of each shape with which a job fits somewhere in the pool that is being
+    /// passed, but nowhere with enough confidence: neither does one with a longer limit.
+    pub doubted: BTreeMap<ShapeId, Span>,
+}
+
+/// Which of the nodes that a shape fits may be taken.
+#[derive(Clone, Copy)]
+pub struct Choice<'a> {
+    /// None of these.
+    pub outside: &'a BTreeSet<NodeId>,
+    /// Under the strategy `random`, what picks.
+    pub draw: u64,
+    /// Only those in which there is enough confidence; `None` takes any.
+    pub trusts: Option<&'a dyn Fn(NodeId) -> bool>,
+}
+
+impl Choice<'_> {
+    /// Returns whether a node may be taken.
+    fn takes(&self, node: NodeId) -> bool {
+        !self.outside.contains(&node) && self.trusts.is_none_or(|trusts| trusts(node))
+    }
 }
 
 /// The nodes one shape fits.
@@ -98,6 +119,7 @@ impl Index {
             ranks,
             owned,
             refused_at: None,
+            doubted: BTreeMap::new(),
         }
     }
 
@@ -188,42 +210,36 @@ impl Index {
         self.shapes.get(&id).is_some_and(|found| found.scores[node] != NONE)
     }
 
-    /// Returns the best node for one more member of a shape, outside `taken`; the shape must be up
-    /// to date. Under the strategy `random`, `draw` picks.
+    /// Returns the best node for one more member of a shape; the shape must be up to date.
     #[must_use]
-    pub fn best(&self, id: ShapeId, taken: &BTreeSet<NodeId>, draw: u64) -> Option<NodeId> {
-        let candidates = self.shapes.get(&id)?;
+    pub fn best(&self, id: ShapeId, choice: Choice<'_>) -> Option<NodeId> {
+        let (candidates, draw) = (self.shapes.get(&id)?, choice.draw);
+        let takes = |node: &NodeId| choice.takes(*node);
         if !self.scorer.is_random() {
             let node = |place: &Place| self.by_rank.get(place.1 as usize).copied();
-            let mut free =
-                candidates.order.iter().filter_map(node).filter(|node| !taken.contains(node));
+            let mut free = candidates.order.iter().filter_map(node).filter(takes);
             if planted(Canary::AmbientTie) && ambient().is_multiple_of(2) {
                 return free.next_back();
             }
             return free.next();
         }
         let free = candidates.ranks().map(|rank| self.by_rank.get(rank).copied());
-        if taken.is_empty() {
+        if choice.outside.is_empty() && choice.trusts.is_none() {
             let count = candidates.len() as u64;
             let pick = u64::try_from((u128::from(draw) * u128::from(count)) >> 64).unwrap_or(0);
             return candidates.nth(pick).and_then(|rank| self.by_rank.get(rank).copied());
         }
-        let free: Vec<NodeId> = free.flatten().filter(|node| !taken.contains(node)).collect();
+        let free: Vec<NodeId> = free.flatten().filter(takes).collect();
         let pick = (u128::from(draw) * free.len() as u128) >> 64;
         free.get(usize::try_from(pick).unwrap_or(usize::MAX)).copied()
     }
 
     /// Returns the best among an account's own nodes, as [`Index::best`].
     #[must_use]
-    pub fn best_own(
-        &self,
-        id: ShapeId,
-        account: AccountId,
-        taken: &BTreeSet<NodeId>,
-    ) -> Option<NodeId> {
+    pub fn best_own(&self, id: ShapeId, account: AccountId, choice: Choice<'_>) -> Option<NodeId> {
         let candidates = self.shapes.get(&id)?;
         let own = self.owned.get(&account)?.iter().copied();
-        let fits = own.filter(|node| candidates.scores[*node] != NONE && !taken.contains(node));
+        let fits = own.filter(|node| candidates.scores[*node] != NONE && choice.takes(*node));
         fits.min_by_key(|node| (Reverse(candidates.scores[*node]), self.ranks[*node]))
     }
 

@@ -7,6 +7,7 @@
 
 use crate::bundle::Bundle;
 use crate::command::{Command, Entry, Report};
+use crate::confidence::{held, trusted};
 use crate::config::Backfill;
 use crate::effect::EvictionReason;
 use crate::ids::{JobId, LeaseId, NodeId};
@@ -49,6 +50,7 @@ pub fn check(state: &State) -> Vec<Breach> {
         check_counts(state, id, &mut out);
         check_lent(state, id, &mut out);
         let offers = u32::from(node.offer.is_some());
+        out.need(14, node.reputation.is_sound(), || format!("{id}: {:?}", node.reputation));
         out.need(19, offers <= state.rules.offering.offers_max, || {
             format!("{id}: {offers} offers")
         });
@@ -372,7 +374,9 @@ fn would_fit(state: &State, lease: &Lease, node: NodeId, id: JobId) -> bool {
     }
     // What it must be near may have begun only after the other.
     let near = shape.affinity.is_empty() && shape.bears(&without.tags, 0);
-    near && without.takes_work(state.now) && without.fits(&shape.needs, &shape.needs.bundle())
+    let sure = trusted(state, node, (&held(&without), shape), 1, (state.now, job.limit)) > 0;
+    let fits = without.takes_work(state.now) && without.fits(&shape.needs, &shape.needs.bundle());
+    near && fits && sure
 }
 
 /// Invariants 30 and 31: who was told to leave for another job had run long enough, and every

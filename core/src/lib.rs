@@ -9,9 +9,9 @@
 //! |--:|---|
 //! | 8 | [`grid`] the coordinator's door and match; [`station`] the node's |
 //! | 7 | [`verbs`] every way in which the state changes |
-//! | 6 | [`placement`] [`index`] where a job goes; [`shadow`] where it could go later; [`preempt`] who makes way; [`rebalance`] what moves; [`idle`] who leaves GPUs idle; [`charges`] what it costs; [`explain`] why it waits; [`invariants`] what must always hold; [`snapshot`] the state as bytes |
+//! | 6 | [`placement`] [`index`] where a job goes; [`shadow`] where it could go later; [`preempt`] who makes way; [`rebalance`] what moves; [`idle`] who leaves GPUs idle; [`confidence`] how sure it is to stay; [`charges`] what it costs; [`explain`] why it waits; [`invariants`] what must always hold; [`snapshot`] the state as bytes |
 //! | 5 | [`state`] the tables together |
-//! | 4 | [`nodes`] [`load`] [`offers`] [`jobs`] [`queue`] [`leases`] [`ledger`] [`karma`] [`tariff`] [`due`] [`links`] [`clients`] [`urgent`] |
+//! | 4 | [`nodes`] [`reputation`] [`load`] [`offers`] [`jobs`] [`queue`] [`leases`] [`ledger`] [`karma`] [`tariff`] [`due`] [`links`] [`clients`] [`urgent`] |
 //! | 3 | [`config`] [`command`] [`effect`] [`deny`] [`blocker`] [`forecast`] [`pressure`] [`trend`] [`usage`] [`wire`] [`encode`] [`decode`] |
 //! | 2 | [`bundle`] [`rows`] [`tags`] |
 //! | 1 | [`units`] [`ids`] [`share`] [`canary`] |
@@ -30,6 +30,7 @@ pub mod canary;
 pub mod charges;
 pub mod clients;
 pub mod command;
+pub mod confidence;
 pub mod config;
 pub mod decode;
 pub mod deny;
@@ -56,6 +57,7 @@ pub mod preempt;
 pub mod pressure;
 pub mod queue;
 pub mod rebalance;
+pub mod reputation;
 pub mod rows;
 pub mod shadow;
 pub mod share;

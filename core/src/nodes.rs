@@ -8,6 +8,7 @@ use crate::config::{Balance, Gates, Lend, NodeSpec, Offering, Rules};
 use crate::ids::{AccountId, JobId, LeaseId, ShapeId};
 use crate::load::Load;
 use crate::offers::Offer;
+use crate::reputation::Reputation;
 use crate::tags::Tags;
 use crate::units::{BasisPoints, Bytes, MilliCores, MilliGpus, PerMille, Time};
 use crate::wire::Lending;
@@ -113,6 +114,8 @@ pub struct Node {
     pub next_check: Option<Time>,
     /// When its leases are next looked at for idle GPUs.
     pub idle_check: Option<Time>,
+    /// How far what it lent could be relied on.
+    pub reputation: Reputation,
 }
 
 /// What a node could lend now, were there no growth limit.
@@ -150,6 +153,7 @@ impl Node {
             moved_at: None,
             next_check: None,
             idle_check: None,
+            reputation: Reputation::default(),
         }
     }
 
@@ -337,8 +341,9 @@ impl Node {
         let mut peaks = load.forecasts.iter().map(|f| f.peak(now, balance));
         let cpu_peak = peaks.next().unwrap_or(BasisPoints::ALL);
         let memory_peak = peaks.next().unwrap_or(BasisPoints::ALL);
-        let cpu = left_over(capacity.cpu.get(), cpu_peak, 1_000, 5, balance);
-        let memory = left_over(capacity.memory.get(), memory_peak, 1 << 30, 10, balance);
+        let buffer = buffer(capacity);
+        let cpu = left_over(capacity.cpu.get(), cpu_peak, buffer.cpu.get(), balance);
+        let memory = left_over(capacity.memory.get(), memory_peak, buffer.memory.get(), balance);
         let gates = &offering.gates;
         let mut gpus = 0;
         for (i, ((peak, sample), size)) in
@@ -402,19 +407,24 @@ impl Node {
 
 /// Returns what is left of a resource beside the owner's peak and the buffer; nothing while the
 /// excess is below its threshold.
-fn left_over(
-    capacity: u64,
-    peak: BasisPoints,
-    unit: u64,
-    buffer_percent: u16,
-    balance: &Balance,
-) -> u64 {
+fn left_over(capacity: u64, peak: BasisPoints, buffer: u64, balance: &Balance) -> u64 {
     let excess = capacity - peak.of_ceil(capacity);
     if excess < balance.excess_threshold.of_ceil(capacity) {
         return 0;
     }
-    let buffer = BasisPoints::percent(buffer_percent).of_ceil(capacity).max(unit);
     excess.saturating_sub(buffer)
+}
+
+/// Returns what is kept free beside an owner's predicted peak (RULES.md section 2): one core or 5 %
+/// of them, 1 GiB or 10 % of the memory, whichever is more.
+#[must_use]
+pub fn buffer(capacity: &Bundle) -> Bundle {
+    let part = |percent, amount, unit| BasisPoints::percent(percent).of_ceil(amount).max(unit);
+    Bundle {
+        cpu: MilliCores::new(part(5, capacity.cpu.get(), 1_000)),
+        memory: Bytes::new(part(10, capacity.memory.get(), 1 << 30)),
+        ..Bundle::ZERO
+    }
 }
 
 /// Returns CPU, memory and GPU of a bundle as parts of another.

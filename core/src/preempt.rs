@@ -6,6 +6,7 @@
 
 use crate::bundle::{Bundle, Dimension, Needs};
 use crate::canary::{Canary, planted};
+use crate::confidence::{is_asked, trusted};
 use crate::effect::EvictionReason;
 use crate::ids::{AccountId, JobId, LeaseId, NodeId, PoolId};
 use crate::index::Index;
@@ -192,6 +193,10 @@ pub fn plan(
     };
     let victims = fill_back(victims, |gone| places(gone).is_some());
     let members = places(&victims)?;
+    let sure = |member: &Member| is_sure(state, member.node, (job, shape), &victims);
+    if !members.iter().all(sure) {
+        return None;
+    }
     (!victims.is_empty()).then_some(Plan { members, victims })
 }
 
@@ -237,10 +242,24 @@ fn plan_node(
         gone.push(rest.next()?.id);
     }
     let gone = fill_back(gone, |gone| place(state, id, gone, &shape.needs).is_some());
+    if !is_sure(state, id, (job, shape), &gone) {
+        return None;
+    }
     let leases = || gone.iter().map(|lease| state.lease(*lease));
     let worst = leases().map(|lease| lease.priority.class()).max().unwrap_or(0);
     let lost = leases().map(|l| state.job(l.job).lost_after(l.worked(state.now)).get()).sum();
     Some(((worst, lost, gone.len()), state.tie(id), id, gone))
+}
+
+/// Returns whether there is enough confidence to start one member on a node once some leases are
+/// gone.
+fn is_sure(state: &State, id: NodeId, (job, shape): (&Job, &Shape), gone: &[LeaseId]) -> bool {
+    is_asked(state).then(|| {
+        let node = &state.nodes[id];
+        let (leased, _) = without(state, node, id, gone);
+        let held = leased.zip(&node.claimed, u64::saturating_add);
+        trusted(state, id, (&held, shape), 1, (state.now, job.limit))
+    }) != Some(0)
 }
 
 /// Drops every member of a set that `holds` does not need, last first.

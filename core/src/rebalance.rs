@@ -9,6 +9,7 @@
 
 use crate::bundle::Bundle;
 use crate::charges::first_hold;
+use crate::confidence::suffices;
 use crate::config::{Balance, Policy};
 use crate::ids::{LeaseId, NodeId, PoolId};
 use crate::jobs::Job;
@@ -290,8 +291,13 @@ fn is_worth(state: &State, lease: &Lease, lower: u64, lasts: Span) -> bool {
     gain >= u128::from(cost) && left >= cost.saturating_mul(WORTH)
 }
 
-/// Returns whether a lease fits on a node now, by hardware, labels and what is free.
+/// Returns whether a lease fits on a node now, by hardware, labels and what is free, and is sure
+/// enough to stay.
 fn fits(state: &State, lease: &Lease, id: NodeId) -> bool {
     let (node, needs, shape) = (&state.nodes[id], &lease.needs, &state.shapes[lease.shape]);
-    suits(state, shape, id) && bears(state, shape, id) && node.fits(needs, &needs.bundle())
+    let sure = || suffices(state, id, (shape, state.job(lease.job)), 1);
+    suits(state, shape, id)
+        && bears(state, shape, id)
+        && node.fits(needs, &needs.bundle())
+        && sure()
 }

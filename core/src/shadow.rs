@@ -6,6 +6,7 @@
 //! promised that a limit does not keep. Nothing here changes anything.
 
 use crate::bundle::{Bundle, Needs};
+use crate::confidence::{is_asked, trusted};
 use crate::ids::{JobId, LeaseId, NodeId, PoolId};
 use crate::jobs::{Ahead, Job, Places, Shape};
 use crate::leases::{Claim, Lease, LeaseState};
@@ -131,11 +132,8 @@ impl Use {
 
     /// Places as many members as fit, at most `most`; returns how many.
     fn place_many(&mut self, node: &Node, needs: &Needs, most: u32) -> u32 {
-        let mut placed = 0;
-        while placed < most && self.place(node, needs) {
-            placed += 1;
-        }
-        placed
+        let fits = (0..most).take_while(|_| self.place(node, needs));
+        u32::try_from(fits.count()).unwrap_or(most)
     }
 }
 
@@ -245,10 +243,11 @@ impl Shadow {
     }
 
     /// Keeps a place for a job that cannot start now, where it can start soonest; returns whether
-    /// there is any. `soonest` names the node where one member fits first, and when.
+    /// there is any. `soonest` is where one member fits first, and when: of use where nobody asks
+    /// for confidence.
     pub fn keep(&mut self, state: &State, job: &Job, soonest: Option<(Time, NodeId)>) -> bool {
         let shape = &state.shapes[job.shape];
-        let found = if shape.members == 1 && self.kept.is_empty() {
+        let found = if shape.members == 1 && self.kept.is_empty() && !is_asked(state) {
             soonest.map(|(at, node)| (at, Vec::from([(node, 1)])))
         } else {
             self.search(state, shape, job.limit, state.now)
@@ -312,8 +311,7 @@ impl Shadow {
             let (at, unknown) = earliest(state, shape, *id)?;
             Some((at, unknown, state.tie(*id), *id))
         });
-        let soonest = soonest.min().map(|(at, _, _, id)| (at, id));
-        self.keep(state, job, soonest)
+        self.keep(state, job, soonest.min().map(|(at, _, _, id)| (at, id)))
     }
 
     /// Finds the soonest time from `begin` on at which all members fit, and where.
@@ -379,7 +377,9 @@ impl Shadow {
             if !shape.bears(&used.tags, begins) {
                 continue;
             }
+            let held = used.leased.zip(&used.claimed, u64::saturating_add);
             let fit = used.place_many(node, &shape.needs, most);
+            let fit = trusted(state, id, (&held, shape), fit, (at, limit));
             let fit = self.fit_through(id, shape, (at, end_of(state, at, limit)), fit);
             if fit > before {
                 before = fit;

@@ -80,6 +80,10 @@ impl<'a> Dice<'a> {
     }
 }
 
+/// A confidence that every job has on any node that lends and is heard: half of the part for room,
+/// where only the buffer is left, and two thirds of that for freshness.
+pub const SURE_AT_LAST: PerMille = PerMille::new(290);
+
 /// Chooses rules.
 pub fn rules(dice: &mut Dice<'_>) -> Rules {
     let mut rules = Rules::default();
@@ -99,6 +103,13 @@ pub fn rules(dice: &mut Dice<'_>) -> Rules {
     rules.scheduling.order = dice.pick(&orders).unwrap_or(Order::Fair);
     waiting(&mut rules, dice);
     rules.scheduling.seed = dice.below(1_000);
+    // A quarter of the seeds asks for confidence: for what is heard well, or for nodes that keep
+    // what they lend, too.
+    rules.scheduling.min_confidence = match rules.scheduling.seed / 8 % 8 {
+        0 => SURE_AT_LAST,
+        1 => PerMille::new(780),
+        _ => PerMille::ZERO,
+    };
     rules.term.0 = dice.pick(&[60, 60, 120, 300, 300]).map_or(Span::minutes(5), Span::seconds);
     rules.preemption.grace = dice.seconds(0, 60);
     rules.preemption.runtime_min = dice.seconds(0, 300);

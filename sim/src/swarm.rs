@@ -118,7 +118,9 @@ impl Case {
             loads.push(draw::load(&mut dice, &spec, gentle));
             config.nodes.push(spec);
         }
-        let weather = draw_weather(seed, nodes, limits);
+        let mut weather = draw_weather(seed, nodes, limits);
+        // Where more is asked for, what was lost in the weather may keep jobs for days.
+        weather.all_end = config.rules.scheduling.min_confidence <= draw::SURE_AT_LAST;
         let count = usize::try_from(dice.between(1, 4 * nodes as u64 + 6)).unwrap_or(1);
         let count = count.min(200).min(limits.jobs);
         let jobs =
@@ -248,7 +250,7 @@ fn draw_weather(seed: u64, nodes: usize, limits: &Limits) -> Weather {
         let all = std::mem::take(&mut blows);
         blows = kept.iter().filter_map(|i| all.get(*i).copied()).collect();
     }
-    Weather { network, blows, all_end: true }
+    Weather { network, blows, all_end: false }
 }
 
 /// What a seed came to.

@@ -169,7 +169,7 @@ fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
         ("quantum", &mut rules.scheduling.karma.quantum),
     ];
     let ages = ["ageing", "starvation", "warn", "reclaim"];
-    let others = ["guaranteed", "urgent_percent", "gpu_min"];
+    let others = ["guaranteed", "urgent_percent", "gpu_min", "confidence"];
     let known = |key: &&str| {
         ages.contains(key) || others.contains(key) || spans.iter().any(|(name, _)| name == key)
     };
@@ -233,6 +233,10 @@ fn spans_and_parts(rules: &mut Rules, line: &Line<'_>, ages: [&str; 4]) -> Resul
     if let Some(percent) = line.number("gpu_min")? {
         let percent = u16::try_from(percent).map_err(|e| e.to_string())?;
         rules.utilization.gpu_min = BasisPoints::percent(percent);
+    }
+    if let Some(least) = line.number("confidence")? {
+        let least = u16::try_from(least).map_err(|e| e.to_string())?;
+        rules.scheduling.min_confidence = PerMille::new(least);
     }
     let guaranteed = line.small("guaranteed", 50)?;
     rules.scheduling.karma.guaranteed = Ppm::new(guaranteed * 10_000);

@@ -52,7 +52,7 @@ fn moved(state: &State, t: &Transfer) -> String {
 #[must_use]
 pub fn effect(state: &State, effect: &Effect) -> Option<String> {
     Some(match effect {
-        Effect::Granted { lease, epoch, job } => {
+        Effect::Granted { lease, epoch, job, confidence } => {
             let places = state.leases.get(lease).map(|l| {
                 let place = |m: &gridcore::leases::Member| {
                     format!("{}{}", state.nodes[m.node].spec.name, devices(m.devices))
@@ -60,7 +60,9 @@ pub fn effect(state: &State, effect: &Effect) -> Option<String> {
                 l.members.iter().map(place).collect::<Vec<_>>().join(" ")
             });
             let places = places.unwrap_or_default();
-            format!("start {job} as {lease} {epoch} on {places}")
+            let asked = !state.rules.scheduling.min_confidence.is_zero();
+            let sure = asked.then(|| format!(", confidence {}", confidence.total().get()));
+            format!("start {job} as {lease} {epoch} on {places}{}", sure.unwrap_or_default())
         }
         Effect::Resized { lease, cpu } => format!("{lease} has {}m of CPU", cpu.get()),
         Effect::Evicted { lease, kill_at, reason, .. } => {

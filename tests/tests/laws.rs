@@ -4,6 +4,7 @@
 use gridcore::command::{Command, Entry, Report};
 use gridcore::decode::from_bytes;
 use gridcore::effect::{Effect, Party};
+use gridcore::explain::{Blocker, explain};
 use gridcore::grid::Grid;
 use gridcore::ids::{AccountId, Seq};
 use gridcore::snapshot::Snapshot;
@@ -15,6 +16,7 @@ use gridtests::world::{Checks, World};
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, any};
 use proptest::{prop_assert, prop_assert_eq};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 /// Builds the core of a case anew.
@@ -111,6 +113,40 @@ fn an_index_built_anew_before_every_entry_decides_the_same() {
         counts.case(world.entries.len());
         Ok(())
     });
+}
+
+#[test]
+fn every_start_has_the_confidence_that_is_asked_for() {
+    let name = "every_start_has_the_confidence_that_is_asked_for";
+    let (sure, doubted) = (Cell::new(0_u64), Cell::new(0_u64));
+    property(name, 400, &case(Profile::ALL), |case, counts| {
+        let world = case.play(Checks::Off);
+        let mut grid = fresh(&case);
+        for entry in &world.entries {
+            let asked = |grid: &Grid| grid.state().rules.scheduling.min_confidence;
+            let (before, mut effects) = (asked(&grid), Vec::new());
+            let _ = grid.apply(entry, &mut effects);
+            // What was due by then went by the rules before.
+            let least = before.min(asked(&grid));
+            for effect in effects {
+                let Effect::Granted { job, confidence: c, .. } = effect else { continue };
+                let parts = [c.head_room, c.freshness, c.reputation, c.stay];
+                prop_assert!(parts.iter().all(|part| part.get() <= 250), "{c:?}");
+                let sum: u16 = parts.iter().map(|part| part.get()).sum();
+                prop_assert_eq!(sum, c.total().get());
+                prop_assert!(c.total() >= least, "{job} starts with {c:?} of {least:?}");
+                sure.set(sure.get() + u64::from(!least.is_zero()));
+            }
+            let jobs = if asked(&grid).is_zero() { None } else { Some(grid.state().jobs.keys()) };
+            let why = jobs.into_iter().flatten().filter_map(|id| explain(grid.state(), id));
+            let low = |b: &Blocker| matches!(b, Blocker::LowConfidence { .. });
+            let waits = why.filter(|why| why.blockers.iter().any(low)).count();
+            doubted.set(doubted.get() + waits as u64);
+        }
+        counts.case(world.entries.len());
+        Ok(())
+    });
+    assert!(sure.get() > 100 && doubted.get() > 100, "{sure:?} sure, {doubted:?} doubted");
 }
 
 #[test]

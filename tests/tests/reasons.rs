@@ -11,7 +11,7 @@ use gridcore::leases::Claim;
 use gridcore::nodes::Node;
 use gridcore::state::State;
 use gridcore::tags::meet;
-use gridcore::units::{MicroAtp, Span};
+use gridcore::units::{MicroAtp, PerMille, Span};
 use gridtests::generate::{Profile, case};
 use gridtests::run::property;
 use gridtests::world::{Checks, World};
@@ -56,8 +56,10 @@ fn every_job_that_waits_has_a_reason_after_every_entry() {
 fn lift_all(world: &mut World, id: JobId) {
     let state = world.grid.state();
     let others: Vec<Job> = state.jobs.values().filter(|job| job.id != id).cloned().collect();
-    if state.rules.rebalance.mode == Mode::OffloadOnly {
+    let asks = !state.rules.scheduling.min_confidence.is_zero();
+    if asks || state.rules.rebalance.mode == Mode::OffloadOnly {
         let mut rules = state.rules.clone();
+        rules.scheduling.min_confidence = PerMille::ZERO;
         rules.rebalance.mode = Mode::ShareAndOffload;
         let _ = world.request(Request::Configure(Box::new(rules)));
     }
@@ -166,6 +168,7 @@ fn lift(world: &mut World, job: &Job, blocker: &Blocker) -> Option<()> {
         | Blocker::NodeDraining { .. }
         | Blocker::NodeUnreachable { .. }
         | Blocker::WaitingForReclaim { .. }
+        | Blocker::LowConfidence { .. }
         | Blocker::MinRuntimeProtected { .. } => return None,
     };
     answer.is_ok().then_some(())

@@ -1,6 +1,6 @@
 //! Who goes next, and where: the block `scheduling`.
 
-use crate::units::{MilliCores, Ppm, Span};
+use crate::units::{MilliCores, PerMille, Ppm, Span};
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,9 @@ pub struct Scheduling {
     pub backfill: Backfill,
     /// In which order jobs are tried behind one that does not fit.
     pub backfill_order: BackfillOrder,
+    /// The least confidence with which a job starts anywhere, 0 to 1,000: less of it, and the job
+    /// waits. Nothing asks for none.
+    pub min_confidence: PerMille,
     /// A job that has waited so long for room counts 25 classes more, up to high; again after as
     /// long again. `None` never.
     pub ageing: Option<Span>,
@@ -48,6 +51,7 @@ impl Default for Scheduling {
             order: Order::Fair,
             backfill: Backfill::Easy,
             backfill_order: BackfillOrder::Queue,
+            min_confidence: PerMille::ZERO,
             ageing: Some(Span::seconds(600)),
             starvation_after: Some(Span::minutes(24 * 60)),
             seed: 0,

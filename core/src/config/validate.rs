@@ -4,7 +4,7 @@ use super::{
     ACCOUNTS_MAX, Config, FGD_CLASSES_MAX, Karma, MINTED_MAX, NODES_MAX, NodeSpec, POOLS_MAX, Rules,
 };
 use crate::bundle::{Bundle, GPUS_MAX, RESOURCES_MAX};
-use crate::units::{BasisPoints, MicroAtp, Ppm, Span};
+use crate::units::{BasisPoints, MicroAtp, PerMille, Ppm, Span};
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use serde::{Deserialize, Serialize};
@@ -119,6 +119,9 @@ impl Rules {
         range("scheduling.ageing", step, step >= 1_000, "at least 1 s, or null")?;
         let long = self.scheduling.starvation_after.map_or(Span::MAX, |long| long).get();
         range("scheduling.starvation_after", long, long >= 1_000, "at least 1 s, or null")?;
+        let least = self.scheduling.min_confidence;
+        let key = "execution.scheduling.min_confidence";
+        range(key, least.get().into(), least <= PerMille::WHOLE, "between 0 and 1,000")?;
         self.scheduling.karma.validate()?;
         let often = p.boost_after.unwrap_or(1);
         range("preemption.boost_after", often.into(), often >= 1, "at least 1, or null")?;

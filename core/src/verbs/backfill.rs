@@ -8,6 +8,7 @@
 use super::Work;
 use super::grant::Refusal;
 use crate::charges::{is_refused, is_urgent, over_quota};
+use crate::confidence::suffices;
 use crate::config::{Backfill, BackfillOrder};
 use crate::ids::{JobId, LeaseId, PoolId, ShapeId};
 use crate::jobs::{Ahead, JobState, Places, STARVING};
@@ -95,6 +96,9 @@ impl Work<'_> {
         for member in &members {
             self.state.nodes[member.node].unclaim(&needs, member.devices);
         }
+        let job = self.state.job(id);
+        let mut placed = places.iter();
+        fits &= placed.all(|(node, n)| suffices(self.state, *node, (&shape, job), *n));
         if !fits {
             return false;
         }
@@ -143,7 +147,7 @@ impl Work<'_> {
             if granted.is_ok_and(|lease| self.lets_others_start(lease)) {
                 return Served::Again;
             }
-            if granted == Err(Refusal::Room) && strict {
+            if strict && matches!(granted, Err(Refusal::Room | Refusal::Doubt)) {
                 return Served::All;
             }
             let only = reservations == 1 && shadow.is_empty();
@@ -154,11 +158,14 @@ impl Work<'_> {
             let keeps = !greedy || rank.class() == STARVING;
             let serves = match granted {
                 Ok(_) => true,
-                Err(Refusal::Room) if !keeps => true,
-                Err(Refusal::Room) => self.keep_place(rank.head, shadow),
+                Err(Refusal::Room | Refusal::Doubt) if !keeps => true,
+                Err(Refusal::Room | Refusal::Doubt) => self.keep_place(rank.head, shadow),
                 Err(Refusal::Account) => false,
             };
-            if !serves {
+            if !serves && granted == Err(Refusal::Doubt) {
+                // One with a shorter limit may be sure to stay.
+                later.extend(self.shorter_behind(rank));
+            } else if !serves {
                 // Who cannot pay, or has nowhere to wait for, keeps the rest of its line back.
                 poor.insert(rank.line);
             } else if granted.is_err() || from_queue.is_none() {
@@ -173,6 +180,14 @@ impl Work<'_> {
         let next = self.state.queue.jobs_after(rank.line, rank.head).next();
         let usage = self.state.rank_usage(rank.line);
         next.map(|job| self.state.queue.rank_of(rank.line, job, usage))
+    }
+
+    /// Returns the rank of the next job of a line whose limit nothing has been found to be too long
+    /// for in this pass.
+    fn shorter_behind(&self, rank: Rank) -> Option<Rank> {
+        let mut next = self.state.queue.jobs_after(rank.line, rank.head);
+        let job = next.find(|job| !self.is_doubted(*job))?;
+        Some(self.state.queue.rank_of(rank.line, job, self.state.rank_usage(rank.line)))
     }
 
     /// Returns whether any shape that waits in a pool fits somewhere now.
@@ -206,7 +221,7 @@ impl Work<'_> {
                 self.index.refused_at = Some(self.state.ledger.moves());
                 Err(Refusal::Account)
             }
-            Err(Refusal::Room) => Err(Refusal::Room),
+            Err(why @ (Refusal::Room | Refusal::Doubt)) => Err(why),
         }
     }
 
@@ -282,7 +297,8 @@ impl Work<'_> {
         let limit = |job: &JobId| self.state.job(*job).limit;
         let ends =
             |job: &JobId| window == Time::MAX || end_of(self.state, now, limit(job)) <= window;
-        let mut fit = jobs.filter(|job| ends(job) && !shadow.holds(*job));
+        let asked = |job: &JobId| !shadow.holds(*job) && !self.is_doubted(*job);
+        let mut fit = jobs.filter(|job| ends(job) && asked(job));
         let usage = self.state.rank_usage(rank.line);
         let key = |job: JobId, size: u128| {
             let rank = self.state.queue.rank_of(rank.line, job, usage);

@@ -5,9 +5,11 @@ use super::waiting::{dequeue, enqueue};
 use crate::bundle::Bundle;
 use crate::canary::{Canary, planted};
 use crate::charges::{is_urgent, over_quota, spare, standing, term, term_cost};
+use crate::confidence::{is_asked, of_places, suffices};
 use crate::due::Due;
 use crate::effect::{Effect, OfferFate};
-use crate::ids::{AccountId, JobId, LeaseId, NodeId, ShapeId};
+use crate::ids::{AccountId, JobId, LeaseId, NodeId};
+use crate::index::Choice;
 use crate::jobs::{Job, JobState};
 use crate::leases::{Extra, Lease, LeaseState, Member};
 use crate::ledger::Hold;
@@ -27,6 +29,19 @@ pub enum Refusal {
     Room,
     /// Its account, its budget or its pool's quota does not allow it.
     Account,
+    /// It fits, but nowhere with enough confidence.
+    Doubt,
+}
+
+/// Where the members of a job may go.
+#[derive(Clone, Copy)]
+struct Where<'a> {
+    /// On one account's own nodes only, if it says so.
+    only: Option<AccountId>,
+    /// On none of these.
+    outside: &'a BTreeSet<NodeId>,
+    /// Only where there is enough confidence.
+    sure: bool,
 }
 
 impl Work<'_> {
@@ -41,16 +56,24 @@ impl Work<'_> {
         if over_quota(self.state, shape).is_some() {
             return Err(Refusal::Account);
         }
-        let members = self.choose(id, None, outside);
+        let limit = job.limit.unwrap_or(Span::MAX);
+        let sure = is_asked(self.state);
+        if self.is_doubted(id) {
+            return Err(Refusal::Doubt);
+        }
+        let members = self.choose(id, Where { only: None, outside, sure });
         if members.is_empty() {
-            return Err(Refusal::Room);
+            let fits =
+                sure && !self.choose(id, Where { only: None, outside, sure: false }).is_empty();
+            return Err(if fits { self.doubt(id, limit) } else { Refusal::Room });
         }
         let lease = self.state.next.lease;
         if self.grant_on(id, members).is_err() {
             // Its own nodes cost an account nothing: a lender without credit still has those.
             let job = self.state.job(id);
             self.index.refresh(self.state, job.shape);
-            let own = self.choose(id, Some(job.account), outside);
+            let only = Some(job.account);
+            let own = self.choose(id, Where { only, outside, sure });
             if own.is_empty() {
                 return Err(Refusal::Account);
             }
@@ -61,45 +84,46 @@ impl Work<'_> {
         Ok(lease)
     }
 
-    /// Chooses the places of all members of a job outside of some nodes, or none; on one account's
-    /// own nodes only, if it says so.
-    fn choose(
-        &mut self,
-        id: JobId,
-        only: Option<AccountId>,
-        outside: &BTreeSet<NodeId>,
-    ) -> Vec<Member> {
+    /// Notes that a job fits, but nowhere with enough confidence.
+    fn doubt(&mut self, id: JobId, limit: Span) -> Refusal {
+        self.index.doubted.insert(self.state.job(id).shape, limit);
+        Refusal::Doubt
+    }
+
+    /// Returns whether it is known in this pass that there is too little confidence for a job.
+    pub(super) fn is_doubted(&self, id: JobId) -> bool {
+        let job = self.state.job(id);
+        let least = self.index.doubted.get(&job.shape);
+        least.is_some_and(|least| *least <= job.limit.unwrap_or(Span::MAX))
+    }
+
+    /// Chooses the places of all members of a job, or none.
+    fn choose(&mut self, id: JobId, places: Where<'_>) -> Vec<Member> {
         if self.state.shapes[self.state.job(id).shape].members == 1 {
-            self.choose_one(id, only, outside).into_iter().collect()
+            self.choose_one(id, places).into_iter().collect()
         } else {
-            self.choose_gang(id, only, outside.clone())
+            self.choose_gang(id, places)
         }
     }
 
     /// Returns the best node for one more member.
-    fn best(
-        &self,
-        shape: ShapeId,
-        only: Option<AccountId>,
-        taken: &BTreeSet<NodeId>,
-        draw: u64,
-    ) -> Option<NodeId> {
-        match only {
-            None => self.index.best(shape, taken, draw),
-            Some(account) => self.index.best_own(shape, account, taken),
+    fn best(&self, id: JobId, places: Where<'_>, draw: u64) -> Option<NodeId> {
+        let job = self.state.job(id);
+        let of = (&self.state.shapes[job.shape], job);
+        let trusts = |node: NodeId| suffices(self.state, node, of, 1);
+        let trusts = places.sure.then_some(&trusts as &dyn Fn(NodeId) -> bool);
+        let choice = Choice { outside: places.outside, draw, trusts };
+        match places.only {
+            None => self.index.best(job.shape, choice),
+            Some(account) => self.index.best_own(job.shape, account, choice),
         }
     }
 
     /// Chooses the place of a job of one member.
-    fn choose_one(
-        &mut self,
-        id: JobId,
-        only: Option<AccountId>,
-        outside: &BTreeSet<NodeId>,
-    ) -> Option<Member> {
+    fn choose_one(&mut self, id: JobId, places: Where<'_>) -> Option<Member> {
         let job = self.state.job(id);
         let draw = mix(self.state.rules.scheduling.seed, self.state.draws);
-        let node = self.best(job.shape, only, outside, draw)?;
+        let node = self.best(id, places, draw)?;
         let shape = &self.state.shapes[job.shape];
         let devices = self.index.scorer().devices(&self.state.nodes[node], node, shape, draw);
         Some(Member { node, devices })
@@ -107,19 +131,15 @@ impl Work<'_> {
 
     /// Chooses the places of all members of a gang, or none. Each member is claimed while the next
     /// is chosen, so that members can share a node.
-    fn choose_gang(
-        &mut self,
-        id: JobId,
-        only: Option<AccountId>,
-        mut taken: BTreeSet<NodeId>,
-    ) -> Vec<Member> {
+    fn choose_gang(&mut self, id: JobId, places: Where<'_>) -> Vec<Member> {
         let job = self.state.job(id);
         let (shape_id, account) = (job.shape, job.account);
         let shape = self.state.shapes[shape_id].clone();
-        let mut chosen: Vec<Member> = Vec::new();
+        let (mut chosen, mut taken): (Vec<Member>, _) = (Vec::new(), places.outside.clone());
         for i in 0..shape.members {
             let draw = mix(self.state.rules.scheduling.seed ^ u64::from(i), self.state.draws);
-            let Some(node) = self.best(shape_id, only, &taken, draw) else { break };
+            let places = Where { outside: &taken, ..places };
+            let Some(node) = self.best(id, places, draw) else { break };
             let devices = self.index.scorer().devices(&self.state.nodes[node], node, &shape, draw);
             self.state.nodes[node].claim(&shape.needs, devices);
             self.state.changed.note(node);
@@ -204,10 +224,13 @@ impl Work<'_> {
         if planted(Canary::ReuseLeaseId) && lease_id.get().is_multiple_of(7) {
             state.next.lease = lease_id;
         }
+        let (epoch, now) = (lease.epoch, state.now);
         let job = state.job_mut(id);
         job.state = JobState::Running(lease_id);
-        job.epoch = lease.epoch;
-        self.effects.push(Effect::Granted { lease: lease_id, epoch: lease.epoch, job: id });
+        job.epoch = epoch;
+        let stay = (now, job.limit);
+        let confidence = of_places(state, &lease.members, stay);
+        self.effects.push(Effect::Granted { lease: lease_id, epoch, job: id, confidence });
         state.leases.insert(lease_id, lease);
         set_timer(state, lease_id);
         let ends = state.lease(lease_id).term_ends;
@@ -227,8 +250,6 @@ impl Work<'_> {
         let lease = self.state.lease(id);
         let job = self.state.job(lease.job);
         let gpu = lease.needs.gpus.count > 0;
-        let offering = &self.state.rules.offering;
-        let most = if gpu { offering.vacate_gpu } else { offering.vacate_cpu };
         let first = Start {
             lease: id,
             epoch: lease.epoch,
@@ -240,7 +261,7 @@ impl Work<'_> {
             class: lease.priority.class(),
             own: false,
             pausable: !gpu && lease.members.len() == 1,
-            vacate: job.vacate.unwrap_or(self.state.rules.preemption.grace).min(most),
+            vacate: self.vacate(lease),
             checkpoint: job.checkpoint,
             suspended: lease.suspended.is_some(),
             lending: 0,
@@ -268,6 +289,14 @@ impl Work<'_> {
         }
     }
 
+    /// Returns how long a lease's job may take to leave when an owner returns.
+    pub(super) fn vacate(&self, lease: &Lease) -> Span {
+        let rules = &self.state.rules;
+        let gpu = lease.needs.gpus.count > 0;
+        let most = if gpu { rules.offering.vacate_gpu } else { rules.offering.vacate_cpu };
+        self.state.job(lease.job).vacate.unwrap_or(rules.preemption.grace).min(most)
+    }
+
     /// Has a node told something: at once where the halves are joined directly, else with the
     /// message that ends this entry.
     pub fn order(&mut self, node: NodeId, order: Order) {
@@ -285,16 +314,20 @@ impl Work<'_> {
         enqueue(self.state, id);
         let now = self.state.now;
         let mut fits = true;
+        let job = self.state.job(id);
+        let shape = &self.state.shapes[job.shape];
         for member in &claim.members {
             let node = &self.state.nodes[member.node];
             let whole = (0..node.gpus.len())
                 .filter(|i| member.devices & 1 << i != 0)
                 .all(|i| node.gpu_fits(i, claim.needs.gpus));
+            let here = claim.members.iter().filter(|other| other.node == member.node).count();
             fits &= node.takes_work(now)
-                && bears(self.state, &self.state.shapes[self.state.job(id).shape], member.node)
+                && bears(self.state, shape, member.node)
                 && whole
                 && claim.needs.bundle().fits_in(&node.free())
-                && over_quota(self.state, &self.state.shapes[self.state.job(id).shape]).is_none();
+                && suffices(self.state, member.node, (shape, job), count(here))
+                && over_quota(self.state, shape).is_none();
         }
         if fits && self.grant_on(id, claim.members).is_ok() {
             return;
@@ -302,6 +335,11 @@ impl Work<'_> {
         let hold = self.state.rules.preemption.hold;
         self.state.job_mut(id).preempt_after = now.after(hold);
     }
+}
+
+/// Returns a length as a count.
+fn count(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
 }
 
 /// Describes the lease of a job that starts now.

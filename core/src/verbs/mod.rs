@@ -15,6 +15,7 @@ pub mod protocol;
 mod quantum;
 mod rebalance;
 pub mod release;
+mod reputation;
 pub mod status;
 pub mod submit;
 pub mod terms;

@@ -272,6 +272,7 @@ impl Work<'_> {
             // Who was already told to leave pays or is paid by that reason, not by this failure
             // too.
             self.state.lease_mut(id).blame = Some(node);
+            self.note_loss(node, id);
             told_to_leave(self, id, EvictionReason::NodeFailure, Span::ZERO, Some(node));
         }
         let until = heard.max(self.state.lease(id).term_began);

@@ -10,10 +10,11 @@ use super::release::begin_release;
 use super::waiting::dequeue;
 use crate::canary::{Canary, planted};
 use crate::charges::{priced_loss, standing};
+use crate::confidence::{is_asked, next_look};
 use crate::config::Backfill;
 use crate::effect::EvictionReason;
 use crate::ids::{AccountId, HoldId, JobId, LeaseId, PoolId, ShapeId};
-use crate::jobs::JobState;
+use crate::jobs::{Ahead, JobState};
 use crate::ledger::Hold;
 use crate::preempt::{Loans, Plan, Right, is_within_quota, plan};
 use crate::queue::Rank;
@@ -60,14 +61,18 @@ impl Work<'_> {
         self.index.read_changes(self.state);
         // Under `random` the next draw may name a place that the account can pay for.
         let redraw = self.index.scorer().is_random() && self.index.refused_at.is_some();
-        self.state.changed.settle(done && !redraw);
+        // Confidence changes without anybody saying so: who waits is asked with every entry.
+        let asks = is_asked(self.state);
+        let asks = asks && self.state.pools.ids().any(|pool| self.state.is_waiting(pool));
+        self.state.changed.settle(done && !redraw && !asks);
     }
 
     /// Passes every pool once; returns whether all was asked that could start.
     fn pass_pools(&mut self) -> bool {
         let mut done = true;
         for pool in self.state.pools.ids() {
-            let mut more = self.state.is_waiting(pool);
+            let waits = self.state.is_waiting(pool);
+            let mut more = waits;
             while more {
                 self.pass_pool(pool);
                 let asked = self.preempt(pool);
@@ -75,8 +80,21 @@ impl Work<'_> {
                 more = asked == Asked::Nominated;
                 done &= asked != Asked::Some;
             }
+            if waits && is_asked(self.state) {
+                self.look_again(pool);
+            }
         }
         done
+    }
+
+    /// Sets when a pool is passed again in which somebody waits for confidence, or for a promised
+    /// place.
+    fn look_again(&mut self, pool: PoolId) {
+        let doubted = !core::mem::take(&mut self.index.doubted).is_empty();
+        let late = |(_, ahead): (JobId, &Ahead)| ahead.begin <= self.state.now;
+        if doubted || self.state.reserved(pool).any(late) {
+            self.retry_later(pool, next_look(self.state));
+        }
     }
 
     /// Starts what can start in one pool: again where a start has put somebody before those that
@@ -88,6 +106,7 @@ impl Work<'_> {
     /// Asks who waits in one pool once; returns whether somebody must be asked again.
     fn pass_once(&mut self, pool: PoolId) -> bool {
         self.index.read_changes(self.state);
+        self.index.doubted.clear();
         self.judge_urgent(pool);
         let backfill = self.state.rules.scheduling.backfill;
         let strict = backfill == Backfill::Strict;
@@ -133,8 +152,10 @@ impl Work<'_> {
                     self.index.read_changes(self.state);
                     fronts.extend(self.state.queue.next(shape, Some(rank)));
                 }
-                Err(Refusal::Room) if strict => return again,
+                Err(Refusal::Room | Refusal::Doubt) if strict => return again,
                 Err(Refusal::Room) => {}
+                // Others of its shape may have shorter limits.
+                Err(Refusal::Doubt) => fronts.extend(self.state.queue.next(shape, Some(rank))),
                 Err(Refusal::Account) => {
                     self.index.refused_at = Some(self.state.ledger.moves());
                     fronts.extend(self.state.queue.next(shape, Some(rank)));

@@ -39,6 +39,7 @@ impl Work<'_> {
     fn leaving(&mut self, node: NodeId, id: LeaseId, reason: EvictionReason, notice: Span) {
         let reason = reason.said_by_node();
         if reason == EvictionReason::OwnerReturn {
+            self.note_reclaim(node, id, notice);
             self.blame(id, node);
         }
         told_to_leave(self, id, reason, notice, Some(node));

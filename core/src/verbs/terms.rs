@@ -126,6 +126,7 @@ impl Work<'_> {
         };
         let ends = lease.term_ends;
         self.settle_term(id, ends, Span::ZERO);
+        self.note_term(id);
         if self.state.lease(id).ran_in_term(ends) < self.state.lease(id).term_span() {
             self.unbook_term(id, ends);
         }

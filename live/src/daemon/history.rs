@@ -57,6 +57,9 @@ pub struct Memory {
     pub account: u32,
     /// Where its last attempt ran.
     pub nodes: Vec<String>,
+    /// How sure it was to stay there, 0 to 1,000; `None` where this daemon did not see it start.
+    #[serde(default)]
+    pub confidence: Option<u16>,
     /// How often it was started.
     pub attempts: u32,
     /// When it was submitted, started last and ended, in seconds since 1970; 0 is never.
@@ -121,7 +124,7 @@ impl History {
             history.submitted(job);
             if let gridcore::jobs::JobState::Running(lease) = job.state {
                 let nodes = super::views::places(state, lease);
-                history.started(job.id, job.epoch, &nodes);
+                history.started(job.id, job.epoch, &nodes, None);
             }
         }
         history.collect()?;
@@ -218,10 +221,10 @@ impl History {
     }
 
     /// Notes that an attempt was granted.
-    pub fn started(&mut self, job: JobId, epoch: Epoch, nodes: &[String]) {
+    pub fn started(&mut self, job: JobId, epoch: Epoch, nodes: &[String], sure: Option<u16>) {
         if let Some(memory) = self.jobs.get_mut(&job) {
             (memory.attempts, memory.started) = (epoch.get(), wall_seconds());
-            memory.nodes = nodes.to_vec();
+            (memory.nodes, memory.confidence) = (nodes.to_vec(), sure);
             (memory.exit, memory.reason) = (None, None);
         }
     }

@@ -340,11 +340,13 @@ impl Keeper {
                     let _ = way.send(Down::Core(message));
                 }
             }
-            Effect::Granted { lease, job, epoch } => {
+            Effect::Granted { lease, job, epoch, confidence } => {
                 let nodes = super::views::places(self.grid.state(), lease);
-                self.history.started(job, epoch, &nodes);
-                let epoch = epoch.get();
-                let about = json!({ "job": job.get(), "attempt": epoch, "nodes": nodes });
+                let sure = confidence.total().get();
+                self.history.started(job, epoch, &nodes, Some(sure));
+                let (job, attempt) = (job.get(), epoch.get());
+                let about =
+                    json!({ "job": job, "attempt": attempt, "nodes": nodes, "confidence": sure });
                 self.tell("started", about);
             }
             Effect::Resized { lease, cpu } => {

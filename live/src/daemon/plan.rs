@@ -40,11 +40,26 @@ pub fn plan(grid: &Grid, request: Request, members: u64) -> Result<Value, Refusa
         "schema": super::views::SCHEMA,
         "starts": starts,
         "nodes": nodes,
+        "confidence": effects.iter().find_map(|effect| sure(effect, id)),
         "members": members,
         "makes_leave": evicts,
         "first_term_atp": state.rules.atp.enabled.then(|| atp(price.get())),
         "why": why(state, id),
     }))
+}
+
+/// Returns how sure a job is to stay where an effect says that it starts: the sum, and its parts.
+fn sure(effect: &Effect, id: JobId) -> Option<Value> {
+    let Effect::Granted { job, confidence, .. } = effect else { return None };
+    (*job == id).then(|| {
+        json!({
+            "total": confidence.total().get(),
+            "head_room": confidence.head_room.get(),
+            "freshness": confidence.freshness.get(),
+            "reputation": confidence.reputation.get(),
+            "stay": confidence.stay.get(),
+        })
+    })
 }
 
 /// Returns the job that is told to leave by an effect.

@@ -288,7 +288,7 @@ pub fn ledger(run: &RunRecord, out: &mut dyn Write) -> io::Result<()> {
 /// # Errors
 /// As `out`.
 pub fn decisions(run: &RunRecord, out: &mut dyn Write) -> io::Result<()> {
-    out.write_all(b"time_s,kind,job_id,lease_id,nodes,reason\n")?;
+    out.write_all(b"time_s,kind,job_id,lease_id,nodes,reason,confidence\n")?;
     let mut line = Line::new();
     for row in &run.decisions {
         let nodes: Vec<&str> = row
@@ -297,7 +297,12 @@ pub fn decisions(run: &RunRecord, out: &mut dyn Write) -> io::Result<()> {
             .map(|node| run.nodes.get(*node as usize).map_or("", |node| node.name.as_str()))
             .collect();
         line.time(row.at).word(row.kind).number(row.job).number(row.lease);
-        line.text(&nodes.join(" ")).word(&row.reason).end(out)?;
+        line.text(&nodes.join(" ")).word(&row.reason);
+        match row.confidence {
+            Some(confidence) => line.number(confidence),
+            None => line.word(""),
+        };
+        line.end(out)?;
     }
     Ok(())
 }

@@ -298,6 +298,8 @@ pub struct DecisionRow {
     pub nodes: Vec<u32>,
     /// The strategy that placed it, or why it was evicted.
     pub reason: String,
+    /// How sure it was to stay where it was placed, 0 to 1,000.
+    pub confidence: Option<u16>,
 }
 
 /// One side of a transfer.

@@ -163,6 +163,7 @@ pub struct Scheduling {
     pub backfill: Option<BackfillName>,
     pub backfill_order: Option<BackfillOrderName>,
     pub estimates: Option<EstimatesName>,
+    pub min_confidence: Option<u16>,
     #[serde(deserialize_with = "given")]
     pub ageing: Option<Option<Seconds>>,
     #[serde(deserialize_with = "given")]

@@ -8,7 +8,7 @@ use gridcore::config::{
     Atp, Backfill, BackfillOrder, Balance, Exhaustion, Gates, Hours, Lend, Mode, Offering, Order,
     Policy, Preemption, Rebalance, Rules, Scheduling, Strategy, Utilization,
 };
-use gridcore::units::{BasisPoints, Bytes, MilliCores, Ppm, Span};
+use gridcore::units::{BasisPoints, Bytes, MilliCores, PerMille, Ppm, Span};
 
 /// Overwrites a default with what a file says.
 pub(super) fn set<T>(slot: &mut T, said: Option<T>) {
@@ -288,6 +288,7 @@ fn scheduling(rules: &mut Scheduling, said: &file::Scheduling, seed: u64) -> Res
         file::BackfillOrderName::Smallest => BackfillOrder::Smallest,
     });
     set(&mut rules.backfill_order, order);
+    set(&mut rules.min_confidence, said.min_confidence.map(PerMille::new));
     set(&mut rules.ageing, said.ageing.map(|step| step.map(|s| s.0)));
     set(&mut rules.starvation_after, said.starvation_after.map(|long| long.map(|s| s.0)));
     rules.seed = said.seed.unwrap_or(seed);

@@ -30,6 +30,7 @@ const fn lasts(blocker: &Blocker) -> bool {
         | Blocker::Priority { .. }
         | Blocker::GangIncomplete { .. }
         | Blocker::Affinity { .. }
+        | Blocker::LowConfidence { .. }
         | Blocker::NodeDraining { .. } => true,
         Blocker::Dependency { .. }
         | Blocker::BeginTime { .. }

@@ -176,6 +176,7 @@ impl World {
     /// When the core refuses the configuration.
     pub fn new(setup: Setup) -> Result<Self, ConfigError> {
         let Setup { config, jobs, job_accounts, loads, faults, horizon, record, seed, .. } = setup;
+        let dedicated = config.nodes.iter().all(|node| node.dedicated);
         let pools = (0..).zip(&config.pools).map(|(i, p)| (p.name.clone(), PoolId::new(i)));
         let nodes = (0..).zip(&config.nodes).map(|(i, n)| (n.name.clone(), NodeId::new(i)));
         let (pools, node_ids) = (pools.collect(), nodes.collect());
@@ -219,7 +220,7 @@ impl World {
             effects: Vec::new(),
             actions: Vec::new(),
             tally: Tally::default(),
-            observer: observe::Observer::new(record, setup.config.nodes.iter().all(|n| n.dedicated)),
+            observer: observe::Observer::new(record, dedicated),
             record: rows,
             counts: Counts::default(),
             watch: None,

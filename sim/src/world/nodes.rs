@@ -96,7 +96,7 @@ impl World {
             }
             Action::Kill(lease, _) => {
                 self.note_leaving(node, lease);
-                self.decide("kill", lease);
+                self.decide("kill", lease, None);
                 self.kill(node, lease);
             }
             Action::Tell(item) => self.told.push_back(Report::Lease { node, item }),

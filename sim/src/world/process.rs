@@ -7,7 +7,7 @@ use crate::kernel::Class;
 use crate::record::{Amounts, DecisionRow, JobState, LeaseRow};
 use crate::work::JobRecord;
 use gridcore::command::Outcome;
-use gridcore::effect::{self, Effect, FinalState, JobEnd, LeaseEnd};
+use gridcore::effect::{self, Confidence, Effect, FinalState, JobEnd, LeaseEnd};
 use gridcore::ids::{Epoch, JobId, LeaseId, NodeId};
 use gridcore::state::mix;
 use gridcore::station::Event;
@@ -101,18 +101,18 @@ impl World {
         match effect {
             Effect::Order { node, order } => self.order(*node, order),
             Effect::Send { node, message } => self.send_down(*node, message),
-            Effect::Granted { lease, epoch, job } => {
+            Effect::Granted { lease, epoch, job, confidence } => {
                 self.granted(*lease, *epoch, *job);
-                self.decide("place", *lease);
+                self.decide("place", *lease, Some(*confidence));
             }
             Effect::Evicted { lease, reason, .. } => {
                 let moves = *reason == effect::EvictionReason::Rebalance;
-                self.decide(if moves { "move" } else { "evict" }, *lease);
+                self.decide(if moves { "move" } else { "evict" }, *lease, None);
                 self.check_idle(*lease, *reason);
             }
             Effect::Resized { lease, .. } => {
                 self.resized(*lease);
-                self.decide("resize", *lease);
+                self.decide("resize", *lease, None);
             }
             Effect::Idle(idle) => self.warned(idle.lease),
             Effect::Closed(end) => self.closed(end),
@@ -184,7 +184,7 @@ impl World {
     }
 
     /// Keeps a row of a decision, where the run was asked to.
-    pub(super) fn decide(&mut self, kind: &'static str, id: LeaseId) {
+    pub(super) fn decide(&mut self, kind: &'static str, id: LeaseId, sure: Option<Confidence>) {
         if !self.decisions {
             return;
         }
@@ -200,6 +200,7 @@ impl World {
             lease: id.get(),
             nodes: lease.members.iter().chain(next).map(|member| member.node.get()).collect(),
             reason: lease.reason.map_or_else(strategy, |reason| reason.name().to_owned()),
+            confidence: sure.map(|confidence| confidence.total().get()),
         });
     }
 

@@ -62,7 +62,7 @@ impl World {
 
     /// Notes that a lease is warned.
     pub(super) fn warned(&mut self, lease: LeaseId) {
-        self.decide("warn", lease);
+        self.decide("warn", lease, None);
         // It is not told to leave: the reason is what it is warned of.
         if let Some(row) = self.record.decisions.last_mut().filter(|row| row.kind == "warn") {
             EvictionReason::IdleTimeout.name().clone_into(&mut row.reason);

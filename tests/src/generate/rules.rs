@@ -32,6 +32,13 @@ fn utilization(seed: u64) -> Utilization {
     Utilization { warn_after, reclaim_after, gpu_min: BasisPoints::percent(least) }
 }
 
+/// Returns the least confidence of a start, if any is asked for: with room for owners, or on nodes
+/// that have lost nothing.
+fn confidence(seed: u64) -> Option<PerMille> {
+    let least = [600, 780, 865].get(usize::try_from(seed / 8 % 8).ok()?)?;
+    Some(PerMille::new(*least))
+}
+
 /// Chooses where a job goes.
 fn places() -> impl Strategy<Value = Place> {
     prop_oneof![
@@ -81,6 +88,8 @@ pub fn rules(profile: Profile) -> impl Strategy<Value = Rules> {
         };
         rules.scheduling.seed = scheduling.3;
         rules.scheduling.karma = karma(scheduling.3);
+        let sure = confidence(scheduling.3).filter(|_| profile.reserves);
+        rules.scheduling.min_confidence = sure.unwrap_or(PerMille::ZERO);
         (rules.scheduling.ageing, rules.scheduling.starvation_after) =
             if profile.reserves { ages(scheduling.3) } else { (None, None) };
         rules.preemption.boost_after = (scheduling.3 % 3 > 0).then_some(1);
