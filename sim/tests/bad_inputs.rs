@@ -211,6 +211,25 @@ fn refused_with(folder: &Path, code: i32, args: &[&str], why: &str) {
 }
 
 #[test]
+fn a_policy_on_idle_gpus_that_cannot_be_is_refused_by_key() {
+    let folder = scratch("bad-idle");
+    std::fs::write(folder.join("quick.yaml"), QUICK).unwrap();
+    let key = "execution.utilization_policy";
+    for (set, why) in [
+        (format!("{key}.min_gpu_utilization=0"), "min_gpu_utilization is 0; it must be above 0"),
+        (format!("{key}.min_gpu_utilization=101"), "min_gpu_utilization"),
+        (format!("{key}.reclaim_after=15m"), "at least 1 s and above warn_after"),
+        (format!("{key}.warn_after=0"), "warn_after is 0; it must be at least 1 s, or null"),
+        (String::from("jobs.0.gpu_use=101"), "jobs.0.gpu_use"),
+    ] {
+        refused(&folder, &["run", "quick.yaml", "--out", "out", "--set", &set], why);
+    }
+    let never = format!("{key}={{ warn_after: null, reclaim_after: null }}");
+    let output = gridsim(&folder, &["run", "quick.yaml", "--out", "out", "--set", &never]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn what_cannot_be_varied_is_refused_before_anything_is_run() {
     let folder = scratch("bad-vary");
     std::fs::write(folder.join("x.yaml"), QUICK).unwrap();

@@ -451,6 +451,8 @@ classes:
             ("cpu_cores: 8", "cpu_cores: -8", "classes.1.needs.cpu_cores: must not be"),
             ("gpus: 2", "gpus: 65", "classes.1.needs.gpus: give 0 to 64"),
             ("members: 2", "members: 0", "classes.1.members: is 0"),
+            ("members: 2", "gpu_use: 100.01", "classes.1.gpu_use: give 0 to 100"),
+            ("members: 2", "gpu_use: -1", "classes.1.gpu_use: give 0 to 100"),
             ("limit_factor: 1.5", "limit_factor: 1001", "classes.0.limit_factor: give"),
             ("median: 2h", "median: 0", "classes.1.duration.lognormal.median: is 0"),
             ("rate_per_hour: 3600", "rate_per_hour: 900000000", "jobs: 21600000000 jobs, more"),
