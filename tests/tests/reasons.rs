@@ -209,6 +209,51 @@ fn a_job_blocked_by_one_thing_starts_when_that_alone_is_lifted() {
     assert!(kinds.len() == 4, "all kinds of blocker occur alone: {kinds:?}");
 }
 
+/// Asks for no more confidence than a job can have, and takes away who else waits: others could
+/// begin before it.
+fn trust(world: &mut World, job: &Job, best: PerMille) {
+    let mut others = waiting(world.grid.state());
+    others.retain(|other| other.id != job.id);
+    for other in others {
+        let (account, job) = (other.account, other.id);
+        let _ = world.request(Request::CancelJob { account, job });
+    }
+    let mut rules = world.grid.state().rules.clone();
+    rules.scheduling.min_confidence = best;
+    let _ = world.request(Request::Configure(Box::new(rules)));
+}
+
+#[test]
+fn a_job_that_lacks_only_confidence_starts_when_less_is_asked_for() {
+    let name = "a_job_that_lacks_only_confidence_starts_when_less_is_asked_for";
+    let trusted = Cell::new(0_u64);
+    let profile = Profile { preempts: false, ..Profile::ALL };
+    property(name, 500, &case(profile), |case, counts| {
+        let mut config = case.config.clone();
+        config.rules.scheduling.min_confidence = PerMille::new(860);
+        let mut world = World::new(config, Checks::Off);
+        for op in &case.ops {
+            op.run(&mut world);
+            let state = world.grid.state();
+            let asks = !state.rules.scheduling.min_confidence.is_zero();
+            for job in waiting(state).into_iter().filter(|_| asks).take(4) {
+                let why = explain(state, job.id).unwrap_or_default();
+                let [Blocker::LowConfidence { best, .. }] = why.blockers.as_slice() else {
+                    continue;
+                };
+                let mut other = world.clone();
+                trust(&mut other, &job, *best);
+                let started = started(&other, world.effects.len(), job.id);
+                prop_assert!(started, "{job:?} still waits, less than {best:?} is asked for");
+                trusted.set(trusted.get() + 1);
+            }
+        }
+        counts.case(world.entries.len());
+        Ok(())
+    });
+    assert!(trusted.get() >= 20, "only {} jobs lacked nothing else", trusted.get());
+}
+
 /// Returns whether all members of a claim fit once these victims are gone.
 fn fits_without(state: &State, claim: &Claim, gone: &[gridcore::ids::LeaseId]) -> bool {
     let mut nodes: BTreeMap<_, Node> = BTreeMap::new();
