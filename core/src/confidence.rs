@@ -22,7 +22,7 @@ use alloc::vec::Vec;
 const WHOLE: u64 = 250;
 /// What a job without a limit is judged by: the hour that RULES.md section 5 has it run where
 /// others are to have run their limit.
-const UNLIMITED: Span = Span::minutes(60);
+pub const UNLIMITED: Span = Span::minutes(60);
 
 /// When a job starts, and for how long at most.
 pub type Stay = (Time, Option<Span>);

@@ -170,10 +170,8 @@ fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
     ];
     let ages = ["ageing", "starvation", "warn", "reclaim"];
     let others = ["guaranteed", "urgent_percent", "gpu_min", "confidence"];
-    let known = |key: &&str| {
-        ages.contains(key) || others.contains(key) || spans.iter().any(|(name, _)| name == key)
-    };
-    if let Some(key) = line.values.keys().find(|key| !known(key)) {
+    let known = spans.iter().map(|(name, _)| *name).chain(ages).chain(others);
+    if let Some(key) = line.values.keys().find(|key| !known.clone().any(|name| name == **key)) {
         return Err(format!("{key} is no rule"));
     }
     for (key, slot) in spans {
@@ -396,8 +394,7 @@ impl Play {
         spec.vacate = line.span("vacate")?;
         spec.restart = line.span("restart")?.unwrap_or_default();
         spec.movable = line.has("movable");
-        let most = MilliCores::whole(line.small("up_to", 0)?);
-        spec.extra = most.saturating_sub(spec.needs.cpu);
+        spec.extra = MilliCores::whole(line.small("up_to", 0)?).saturating_sub(spec.needs.cpu);
         spec.begin = line.span("begin")?.map(|at| Time::ZERO.after(at));
         spec.reserve = line.has("reserve");
         spec.budget = line.number("budget")?.map(MicroAtp::whole);

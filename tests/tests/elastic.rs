@@ -28,18 +28,15 @@ fn fates(world: &World) -> Vec<(Time, Effect)> {
 
 /// Lets the jobs of a case that `are` so have nothing beside their needs.
 fn set_extra(case: &mut Case, are: impl Fn(&JobSpec) -> bool) {
-    for op in &mut case.ops {
-        match op {
-            Op::Submit(_, spec, _) if are(spec) => spec.extra = MilliCores::ZERO,
-            _ => {}
-        }
+    for spec in case.ops.iter_mut().filter_map(Op::spec_mut).filter(|spec| are(spec)) {
+        spec.extra = MilliCores::ZERO;
     }
 }
 
 #[test]
 fn what_elastic_jobs_have_beside_their_needs_keeps_nobody_waiting() {
     let name = "what_elastic_jobs_have_beside_their_needs_keeps_nobody_waiting";
-    property(name, 200, &case(Profile::MODEL), |mut case: Case, counts| {
+    property(name, 200, &case(Profile::ALL), |mut case: Case, counts| {
         case.config.rules.atp.enabled = false;
         case.ops.retain(|op| !matches!(op, Op::Configure(_)));
         // What may not be elastic is refused.
@@ -111,25 +108,22 @@ fn an_elastic_lease_pays_for_what_it_had() {
         world.run_to(world.now.after(Span::seconds(100_000)));
         let mut open: BTreeMap<LeaseId, Sizes> = BTreeMap::new();
         for (at, effect) in &world.effects {
-            match effect {
-                Effect::Order { order: Order::Start(start), .. } => {
-                    open.insert(start.lease, vec![(*at, start.needs.cpu)]);
-                }
-                Effect::Resized { lease, cpu } => {
-                    open.entry(*lease).or_default().push((*at, *cpu));
-                }
-                Effect::Closed(end) => {
-                    let sizes = open.remove(&end.lease).unwrap_or_default();
-                    let least = exact(&jobs[&end.job].needs, &sizes, *at, &rates);
-                    let ran = sizes.first().map_or(0, |(from, _)| at.since(*from).get());
-                    // A ceiling for each of two resources in each term.
-                    let most = least + 2 * (ran / term + 1);
-                    let paid = end.settled.get();
-                    let fair = (least..=most).contains(&paid);
-                    assert!(fair, "seed {seed}: {paid} paid, {least} to {most} due: {sizes:?}");
-                    (leases, changes) = (leases + 1, changes + sizes.len() - 1);
-                }
-                _ => {}
+            if let Effect::Order { order: Order::Start(start), .. } = effect {
+                open.insert(start.lease, vec![(*at, start.needs.cpu)]);
+            }
+            if let Effect::Resized { lease, cpu } = effect {
+                open.entry(*lease).or_default().push((*at, *cpu));
+            }
+            if let Effect::Closed(end) = effect {
+                let sizes = open.remove(&end.lease).unwrap_or_default();
+                let least = exact(&jobs[&end.job].needs, &sizes, *at, &rates);
+                let ran = sizes.first().map_or(0, |(from, _)| at.since(*from).get());
+                // A ceiling for each of two resources in each term.
+                let most = least + 2 * (ran / term + 1);
+                let paid = end.settled.get();
+                let fair = (least..=most).contains(&paid);
+                assert!(fair, "seed {seed}: {paid} paid, {least} to {most} due: {sizes:?}");
+                (leases, changes) = (leases + 1, changes + sizes.len() - 1);
             }
         }
     }

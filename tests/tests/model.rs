@@ -22,11 +22,9 @@ fn known(mut case: Case) -> Case {
         let NodeSpec { share_max, capacity, .. } = node;
         share_max.gpu = share_max.gpu.max(capacity.gpu);
     }
-    for op in &mut case.ops {
+    for spec in case.ops.iter_mut().filter_map(Op::spec_mut) {
         // See `elastic.rs`.
-        if let Op::Submit(_, spec, _) = op {
-            spec.extra = MilliCores::ZERO;
-        }
+        spec.extra = MilliCores::ZERO;
     }
     case
 }

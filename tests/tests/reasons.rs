@@ -228,7 +228,7 @@ fn a_job_that_lacks_only_confidence_starts_when_less_is_asked_for() {
     let name = "a_job_that_lacks_only_confidence_starts_when_less_is_asked_for";
     let trusted = Cell::new(0_u64);
     let profile = Profile { preempts: false, ..Profile::ALL };
-    property(name, 500, &case(profile), |case, counts| {
+    property(name, 1_500, &case(profile), |case, counts| {
         let mut config = case.config.clone();
         config.rules.scheduling.min_confidence = PerMille::new(860);
         let mut world = World::new(config, Checks::Off);

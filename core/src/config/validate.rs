@@ -115,14 +115,7 @@ impl Rules {
         let hold = p.hold.get();
         let least = p.grace.get().saturating_add(offering.kill.get());
         range("preemption.hold_seconds", hold, hold >= least, "at least grace + kill, in ms")?;
-        let step = self.scheduling.ageing.map_or(Span::MAX, |step| step).get();
-        range("scheduling.ageing", step, step >= 1_000, "at least 1 s, or null")?;
-        let long = self.scheduling.starvation_after.map_or(Span::MAX, |long| long).get();
-        range("scheduling.starvation_after", long, long >= 1_000, "at least 1 s, or null")?;
-        let least = self.scheduling.min_confidence;
-        let key = "execution.scheduling.min_confidence";
-        range(key, least.get().into(), least <= PerMille::WHOLE, "between 0 and 1,000")?;
-        self.scheduling.karma.validate()?;
+        self.validate_scheduling()?;
         let often = p.boost_after.unwrap_or(1);
         range("preemption.boost_after", often.into(), often >= 1, "at least 1, or null")?;
         let health = &self.health;
@@ -142,8 +135,23 @@ impl Rules {
         self.validate_utilization()?;
         let share = u64::from(self.caps.urgent_share.map_or(0, Ppm::get));
         let ok = share <= 1_000_000;
-        range("atp.caps.urgent_share_per_hour", share, ok, "between 0 and 1 (ppm), or null")?;
-        let classes = self.scheduling.fgd_classes.len();
+        range("atp.caps.urgent_share_per_hour", share, ok, "between 0 and 1 (ppm), or null")
+    }
+}
+
+impl Rules {
+    /// Checks the ranges of who goes next, and where.
+    fn validate_scheduling(&self) -> Result<(), ConfigError> {
+        let rules = &self.scheduling;
+        let step = rules.ageing.unwrap_or(Span::MAX).get();
+        range("scheduling.ageing", step, step >= 1_000, "at least 1 s, or null")?;
+        let long = rules.starvation_after.unwrap_or(Span::MAX).get();
+        range("scheduling.starvation_after", long, long >= 1_000, "at least 1 s, or null")?;
+        let least = rules.min_confidence;
+        let key = "execution.scheduling.min_confidence";
+        range(key, least.get().into(), least <= PerMille::WHOLE, "between 0 and 1,000")?;
+        rules.karma.validate()?;
+        let classes = rules.fgd_classes.len();
         let ok = classes <= FGD_CLASSES_MAX;
         range("scheduling.fgd_classes", classes as u64, ok, "at most 64 classes")
     }

@@ -1,5 +1,6 @@
 //! The leases that a node honours: what was ordered, and how far each has come.
 
+use crate::bundle::Bundle;
 use crate::canary::{Canary, planted};
 use crate::ids::{Epoch, LeaseId};
 use crate::units::{MilliCores, Span, Time};
@@ -84,6 +85,13 @@ impl Held {
     pub fn spare(&self) -> MilliCores {
         let least = self.start.least.unwrap_or(self.start.needs.cpu);
         self.start.needs.cpu.saturating_sub(least)
+    }
+
+    /// Returns the least that it can do with.
+    #[must_use]
+    pub fn least(&self) -> Bundle {
+        let needs = &self.start.needs;
+        Bundle { cpu: needs.cpu.saturating_sub(self.spare()), ..*needs }
     }
 
     /// Returns whether it was killed and something of it is still there.

@@ -151,7 +151,8 @@ impl Ladder {
         all && !self.busy && self.owner == OwnerSays::Nothing
     }
 
-    /// Returns what the owner lacks while everything that is still there goes on.
+    /// Returns what the owner lacks while everything that is still there goes on with the least
+    /// that it can do with: what it has beside that is given back before he misses it.
     #[must_use]
     pub fn lacks(
         &self,
@@ -165,7 +166,7 @@ impl Ladder {
         let alive = || leases.values().filter(|held| held.is_alive());
         let mut demand = Demand::of(alive());
         // A paused job would need its CPU again.
-        let cpu = alive().map(|held| held.start.needs.cpu.get());
+        let cpu = alive().map(|held| held.least().cpu.get());
         demand.cpu = cpu.fold(0, u64::saturating_add);
         self.shortage(machine, watch, demand)
     }
@@ -185,16 +186,32 @@ impl Ladder {
     }
 
     /// Keeps what a sample says of the use that leases make of GPUs: nothing else of it counts on a
-    /// node without an owner. Returns whether it is other than before.
+    /// node without an owner. Returns whether it is to be told at once, as [`Ladder::is_news`].
     pub fn note_use(&mut self, sample: &Sample) -> bool {
         let said = |gpu: &GpuSample| GpuSample { leased: gpu.leased, ..GpuSample::default() };
         let gpus: Vec<GpuSample> = sample.gpus.iter().map(said).collect();
         let nothing = gpus.iter().all(|gpu| gpu.leased.is_none());
-        let other = self.sample.as_ref().map_or(!nothing, |old| old.gpus != gpus);
-        if other {
-            self.sample = Some(Sample { gpus, ..Sample::default() });
+        let sample = Sample { gpus, ..Sample::default() };
+        let news = if self.sample.is_none() { !nothing } else { self.is_news(&sample) };
+        if self.sample.is_some() || !nothing {
+            self.sample = Some(sample);
         }
-        other
+        news
+    }
+
+    /// Returns whether a sample is to be told at once: the owner uses another part than before, or
+    /// what leases use of a device is known now and was not, or the other way round. How much that
+    /// is can wait for the next heartbeat.
+    #[must_use]
+    pub fn is_news(&self, sample: &Sample) -> bool {
+        let Some(last) = &self.sample else { return true };
+        let alike = |(old, new): (&GpuSample, &GpuSample)| {
+            old.leased.is_some() == new.leased.is_some()
+                && GpuSample { leased: None, ..*old } == GpuSample { leased: None, ..*new }
+        };
+        let gpus = || last.gpus.iter().zip(&sample.gpus);
+        (last.cpu, last.memory, last.gpus.len()) != (sample.cpu, sample.memory, sample.gpus.len())
+            || !gpus().all(alike)
     }
 
     /// Keeps back the GPUs that a node without an owner must not lend; returns whether they are
@@ -242,7 +259,7 @@ impl Ladder {
     }
 
     /// Returns whose CPU is to be brought down to the least that it can do with: the first thing
-    /// that an owner who lacks some gets.
+    /// that an owner who lacks some gets, and whoever starts where it does not fit otherwise.
     #[must_use]
     pub fn shrinks(
         &self,
@@ -253,15 +270,17 @@ impl Ladder {
     ) -> Vec<LeaseId> {
         let running = || leases.values().filter(|held| held.phase == Phase::Running);
         let mut elastic: Vec<&Held> = running().filter(|held| !held.spare().is_zero()).collect();
-        if machine.dedicated || elastic.is_empty() {
+        if elastic.is_empty() {
             return Vec::new();
         }
         elastic.sort_by_cached_key(|held| held.victim_order(now));
         let all = Demand::of(leases.values().filter(|held| held.is_staying()));
+        let leaving = leases.values().filter(|held| held.is_alive() && !held.is_staying());
+        let room = machine.capacity.cpu.get().saturating_sub(Demand::of(leaving).cpu);
         let enough = |shrunk: &[&Held]| {
             let spare = shrunk.iter().map(|held| held.spare().get());
             let cpu = all.cpu.saturating_sub(spare.fold(0, u64::saturating_add));
-            self.shortage(machine, watch, Demand { cpu, ..all }).cpu == 0
+            cpu <= room && self.shortage(machine, watch, Demand { cpu, ..all }).cpu == 0
         };
         fewest(elastic.into_iter(), enough).iter().map(|held| held.start.lease).collect()
     }
@@ -327,6 +346,9 @@ impl Ladder {
             return Vec::new();
         }
         let mut demand = Demand::of(staying.iter().copied());
+        // Whoever has more than he needs gives it back first.
+        let spare = staying.iter().filter(|held| !paused(held)).map(|held| held.spare().get());
+        demand.cpu = demand.cpu.saturating_sub(spare.fold(0, u64::saturating_add));
         let mut steps = Vec::new();
         for held in staying.iter().rev().filter(paused) {
             let cpu = demand.cpu.saturating_add(held.start.needs.cpu.get());

@@ -56,7 +56,7 @@ impl Work<'_> {
             }
             return;
         }
-        self.told |= station.link.is_some() && station.ladder.sample.as_ref() != Some(sample);
+        self.told |= station.link.is_some() && station.ladder.is_news(sample);
         match &mut station.ladder.sample {
             Some(last) => last.clone_from(sample),
             None => station.ladder.sample = Some(sample.clone()),
@@ -86,14 +86,10 @@ impl Work<'_> {
         if ladder.judge(watch, lacks, *now) {
             self.lend();
         }
-        let Station { machine, watch, leases, ladder, now, .. } = &*self.station;
-        if leases.is_empty() {
+        if self.station.leases.is_empty() {
             return;
         }
-        for id in ladder.shrinks(machine, watch, leases, *now) {
-            self.shrink(id);
-            self.tell(id);
-        }
+        self.make_room();
         let Station { machine, watch, leases, ladder, now, .. } = &*self.station;
         for step in ladder.steps(machine, watch, leases, *now) {
             match step {
@@ -101,6 +97,17 @@ impl Work<'_> {
                 Step::Resume(id) => self.set_paused(id, false),
                 Step::Notice(id, notice) => self.leave(id, notice, EvictionReason::OwnerReturn),
             }
+        }
+        // What goes on again may need it.
+        self.make_room();
+    }
+
+    /// Takes back what leases have beside the least that they can do with, as far as it is needed.
+    fn make_room(&mut self) {
+        let Station { machine, watch, leases, ladder, now, .. } = &*self.station;
+        for id in ladder.shrinks(machine, watch, leases, *now) {
+            self.shrink(id);
+            self.tell(id);
         }
     }
 
@@ -111,9 +118,8 @@ impl Work<'_> {
         if spare.is_zero() {
             return;
         }
-        let cpu = &mut held.start.needs.cpu;
-        *cpu = cpu.saturating_sub(spare);
-        let cpu = *cpu;
+        held.start.needs = held.least();
+        let cpu = held.start.needs.cpu;
         self.save(id);
         self.actions.push(Action::Resize(lease, epoch, cpu));
     }
@@ -121,9 +127,7 @@ impl Work<'_> {
     /// Gives a lease the CPU that the coordinator wants it to have; no more than its owner leaves,
     /// and who leaves or stands still gets no more.
     fn resize(&mut self, id: LeaseId, epoch: Epoch, cpu: Option<MilliCores>) {
-        let Station { machine, watch, ladder, leases, .. } = &mut *self.station;
-        let whole = leases.values().filter(|held| held.is_alive()).map(|held| held.start.needs);
-        let whole = whole.fold(Bundle::ZERO, |sum, needs| sum.zip(&needs, u64::saturating_add));
+        let Station { machine, watch, ladder, leases, now, .. } = &mut *self.station;
         let Some(held) = leases.get_mut(&id).filter(|held| held.start.epoch == epoch) else {
             return;
         };
@@ -135,10 +139,8 @@ impl Work<'_> {
         held.start.needs.cpu = cpu;
         let grows = cpu > old;
         let runs = held.phase == Phase::Running;
-        let sum = whole.cpu.saturating_sub(old).saturating_add(cpu);
-        let room = sum <= machine.capacity.cpu && runs;
-        let lacks = !machine.dedicated && ladder.lacks(machine, watch, leases).is_any();
-        if grows && (!room || lacks || !ladder.lending.open) {
+        let too_much = !ladder.shrinks(machine, watch, leases, *now).is_empty();
+        if grows && (!runs || too_much || !ladder.lending.open) {
             if let Some(held) = leases.get_mut(&id) {
                 held.start.needs.cpu = old;
             }
@@ -201,6 +203,7 @@ impl Work<'_> {
             return;
         }
         held.phase = Phase::Killed(now, reason);
+        held.start.needs = held.least();
         let (lease, epoch) = held.name();
         self.save(id);
         self.actions.push(Action::Kill(lease, epoch));
@@ -305,13 +308,12 @@ impl Work<'_> {
         let in_time = until.is_some_and(|until| until > *now || late);
         // Joined directly, what was killed is gone at this very instant.
         let here = |held: &&Held| held.is_alive() && !(direct && held.is_killed());
-        let mut sum = start.needs;
-        for held in leases.values().filter(here) {
-            sum = sum.zip(&held.start.needs, u64::saturating_add);
-        }
         let (began, until, phase) = (*now, until.unwrap_or(*now), Phase::Running);
         let (suspended, due) = (false, Time::MAX);
         leases.insert(id, Held { start: start.clone(), began, until, phase, suspended, due });
+        // What they have beside that makes room.
+        let least = leases.values().filter(here).map(Held::least);
+        let sum = least.fold(Bundle::ZERO, |sum, needs| sum.zip(&needs, u64::saturating_add));
         let willing = ladder.lending.open && start.lending >= ladder.narrowed;
         let veto = !machine.dedicated
             && (!willing || ladder.lacks(machine, watch, leases).is_any())
@@ -326,10 +328,21 @@ impl Work<'_> {
             }
             return;
         }
+        let crowded = ladder.shrinks(machine, watch, leases, *now);
+        if let Some(held) = leases.get_mut(&id).filter(|_| crowded.contains(&id)) {
+            held.start.needs = held.least();
+        }
+        for other in crowded.iter().filter(|other| **other != id) {
+            self.shrink(*other);
+            self.tell(*other);
+        }
         if !planted(Canary::SkipMarker) {
             self.save(id);
         }
         self.actions.push(Action::Spawn(id, start.epoch, until));
+        if crowded.contains(&id) {
+            self.tell(id);
+        }
         self.station.arm(id);
         self.told = true;
         self.suspend(id, start.epoch, start.suspended);

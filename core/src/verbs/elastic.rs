@@ -11,7 +11,7 @@ use crate::due::Due;
 use crate::effect::Effect;
 use crate::ids::{LeaseId, NodeId};
 use crate::leases::LeaseState;
-use crate::units::{MilliCores, Span};
+use crate::units::MilliCores;
 use crate::wire::{Item, Status};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
@@ -69,28 +69,33 @@ impl Work<'_> {
     }
 
     /// Gives a lease whose next term begins what is left over on its node, as far as it can use and
-    /// pay that. Returns how long the term is, if it is another one now.
-    pub fn grow(&mut self, id: LeaseId) -> Option<Span> {
+    /// pay that. One that stands still can use nothing.
+    ///
+    /// # Panics
+    /// When the credit that was set aside for the term as it was is gone: our bug.
+    pub fn grow(&mut self, id: LeaseId) {
         let lease = self.state.lease(id);
-        let [member] = lease.members.as_slice() else { return None };
-        let (has, span) = (lease.extra.cpu, lease.next_span?);
+        let ([member], Some(span)) = (lease.members.as_slice(), lease.next_span) else { return };
+        if lease.paused.is_some() || lease.suspended.is_some() {
+            return;
+        }
+        let (has, standing) = (lease.extra.cpu, lease.next_priority);
         let most = self.state.job(lease.job).extra;
         let more = self.state.nodes[member.node].spare().min(most.saturating_sub(has));
         if more.is_zero() || more < GROWS_BY.min(most.saturating_sub(has)) {
-            return None;
+            return;
         }
         self.take_back(id);
         self.set_extra(id, has.saturating_add(more));
-        self.set_aside(id, span);
+        self.set_aside(id, span, standing);
         if self.state.lease(id).next_span.is_none() {
-            // It was there for the term as it was.
             self.set_extra(id, has);
-            self.set_aside(id, span);
+            self.set_aside(id, span, standing);
         }
+        assert!(self.state.lease(id).next_span.is_some(), "what was set aside is there again");
         if !self.state.network {
             self.order_to_go_on(id);
         }
-        self.state.lease(id).next_span
     }
 
     /// Follows what a node says that a lease has: the node's owner comes first.

@@ -5,7 +5,7 @@ use super::waiting::{dequeue, enqueue};
 use crate::bundle::Bundle;
 use crate::canary::{Canary, planted};
 use crate::charges::{is_urgent, over_quota, spare, standing, term, term_cost};
-use crate::confidence::{is_asked, of_places, suffices};
+use crate::confidence::{UNLIMITED, is_asked, of_places, suffices};
 use crate::due::Due;
 use crate::effect::{Effect, OfferFate};
 use crate::ids::{AccountId, JobId, LeaseId, NodeId};
@@ -56,7 +56,7 @@ impl Work<'_> {
         if over_quota(self.state, shape).is_some() {
             return Err(Refusal::Account);
         }
-        let limit = job.limit.unwrap_or(Span::MAX);
+        let limit = job.limit.unwrap_or(UNLIMITED);
         let sure = is_asked(self.state);
         if self.is_doubted(id) {
             return Err(Refusal::Doubt);
@@ -94,7 +94,7 @@ impl Work<'_> {
     pub(super) fn is_doubted(&self, id: JobId) -> bool {
         let job = self.state.job(id);
         let least = self.index.doubted.get(&job.shape);
-        least.is_some_and(|least| *least <= job.limit.unwrap_or(Span::MAX))
+        least.is_some_and(|least| *least <= job.limit.unwrap_or(UNLIMITED))
     }
 
     /// Chooses the places of all members of a job, or none.
@@ -171,20 +171,8 @@ impl Work<'_> {
         let state = &mut *self.state;
         let (now, lease_id) = (state.now, state.next.lease);
         let job = state.job(id);
-        let span = term(state, job.limit);
-        let standing = standing(state, job);
-        let account = job.account;
-        let cost = |extra| term_cost(state, job, (&members, extra, standing.band()), span);
-        let is_over =
-            |amount| job.budget.is_some_and(|budget| job.charged.saturating_add(amount) > budget);
-        let mut extra = spare(state, job, &members);
-        if is_over(cost(extra)) || cost(extra) > state.ledger.available(account) {
-            extra = MilliCores::ZERO;
-        }
-        let amount = cost(extra);
-        if is_over(amount) {
-            return Err(Refusal::Account);
-        }
+        let (account, standing) = (job.account, standing(state, job));
+        let (extra, amount) = first_term(state, job, &members, standing)?;
         let hold = if amount.is_zero() {
             None
         } else {
@@ -340,6 +328,25 @@ impl Work<'_> {
 /// Returns a length as a count.
 fn count(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+/// Returns the CPU that a job starts with beside its needs, as far as it can pay for it, and what
+/// its first term costs.
+fn first_term(
+    state: &State,
+    job: &Job,
+    members: &[Member],
+    standing: Priority,
+) -> Result<(MilliCores, MicroAtp), Refusal> {
+    let span = term(state, job.limit);
+    let cost = |extra| term_cost(state, job, (members, extra, standing.band()), span);
+    let is_over =
+        |amount| job.budget.is_some_and(|budget| job.charged.saturating_add(amount) > budget);
+    let (extra, most) = (spare(state, job, members), state.ledger.available(job.account));
+    let pays = cost(extra) <= most && !is_over(cost(extra));
+    let extra = if pays { extra } else { MilliCores::ZERO };
+    let amount = cost(extra);
+    if is_over(amount) { Err(Refusal::Account) } else { Ok((extra, amount)) }
 }
 
 /// Describes the lease of a job that starts now.

@@ -215,7 +215,7 @@ fn return_capacity(work: &mut Work<'_>, id: LeaseId, node: NodeId) {
 fn end_attempt(work: &mut Work<'_>, lease: &Lease, outcome: Outcome, until: Time, lost: Span) {
     let id = lease.job;
     work.note_health(lease, outcome);
-    work.note_last_term(lease);
+    work.note_last_term(lease, until);
     let requeue = work.state.rules.preemption.requeue;
     let cancelled = work.state.job(id).cancelled;
     let end = match (outcome, lease.reason) {

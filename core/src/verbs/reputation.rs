@@ -8,8 +8,7 @@ use crate::effect::EvictionReason;
 use crate::ids::{LeaseId, NodeId};
 use crate::leases::{Lease, LeaseState};
 use crate::state::State;
-use crate::tariff::dominant;
-use crate::units::Span;
+use crate::units::{Span, Time};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
@@ -26,8 +25,9 @@ impl Work<'_> {
         }
     }
 
-    /// Counts the last term of a lease, unless one of its nodes has cut it short.
-    pub(super) fn note_last_term(&mut self, lease: &Lease) {
+    /// Counts the last term of a lease that was last known to live at `until`, unless one of its
+    /// nodes has cut it short, or was lost with it.
+    pub(super) fn note_last_term(&mut self, lease: &Lease, until: Time) {
         let honoured = match lease.reason {
             None
             | Some(
@@ -47,7 +47,7 @@ impl Work<'_> {
                 | EvictionReason::PermissionLost,
             ) => false,
         };
-        if honoured {
+        if honoured && until == self.state.now {
             for node in counting(self.state, lease) {
                 self.state.nodes[node].reputation.honour(lease.account, self.state.now);
             }
@@ -82,8 +82,17 @@ fn counting(state: &State, lease: &Lease) -> Vec<NodeId> {
     let counts = |node: &NodeId| {
         let row = &state.nodes[*node];
         let members = lease.members.iter().filter(|member| member.node == *node).count() as u64;
-        let share = dominant(&lease.needs.bundle(), &row.spec.capacity, [1; 3]);
-        let enough = share.saturating_mul(members).saturating_mul(SMALLEST) >= 1 << 32;
+        let (needs, all) = (lease.needs.bundle(), &row.spec.capacity);
+        let parts = [
+            (needs.cpu.get(), all.cpu.get()),
+            (needs.memory.get(), all.memory.get()),
+            (needs.gpu.get(), all.gpu.get()),
+        ];
+        let is_enough = |(part, whole): (u64, u64)| {
+            let part = u128::from(part) * u128::from(members) * u128::from(SMALLEST);
+            whole > 0 && part >= u128::from(whole)
+        };
+        let enough = parts.into_iter().any(is_enough);
         enough && row.spec.owner != lease.account
     };
     nodes.into_iter().filter(counts).collect()

@@ -17,6 +17,7 @@ use crate::jobs::{Ahead, Job, JobState, Shape};
 use crate::leases::LeaseState;
 use crate::shadow::Shadow;
 use crate::state::{State, permutation};
+use crate::units::MilliCores;
 use crate::wire::{Item, Status};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -204,6 +205,10 @@ impl Work<'_> {
         }
         // Nothing below can be refused.
         let now = self.state.now;
+        if suspended {
+            // What stands still needs no more than it keeps; it grows with a term after that.
+            self.set_extra(lease, MilliCores::ZERO);
+        }
         self.state.lease_mut(lease).set_suspended(suspended, now);
         self.order_to_go_on(lease);
         Ok(Reply::Done)

@@ -10,7 +10,7 @@ use crate::effect::EvictionReason;
 use crate::ids::{AccountId, LeaseId};
 use crate::leases::LeaseState;
 use crate::ledger::Hold;
-use crate::units::{MicroAtp, Span, Time};
+use crate::units::{MicroAtp, Priority, Span, Time};
 use alloc::vec::Vec;
 
 impl Work<'_> {
@@ -32,15 +32,16 @@ impl Work<'_> {
             return;
         }
         let left = lease.limit_at.map(|limit| limit.since(lease.term_ends));
-        self.set_aside(id, term(self.state, left));
+        let span = term(self.state, left);
+        self.set_aside(id, span, self.next_standing(id, span));
     }
 
-    /// Sets the credit of a next term of some length aside, if it is there.
-    pub(super) fn set_aside(&mut self, id: LeaseId, span: Span) {
+    /// Sets the credit of a next term of some length aside, in which its job counts as `standing`,
+    /// if it is there.
+    pub(super) fn set_aside(&mut self, id: LeaseId, span: Span, standing: Priority) {
         let lease = self.state.lease(id);
         let ends = lease.term_ends;
         let job = self.state.job(lease.job);
-        let standing = self.next_standing(id, span);
         let members = (lease.members.as_slice(), lease.extra.cpu, standing.band());
         let amount = term_cost(self.state, job, members, span);
         if amount.is_zero() {
@@ -99,7 +100,7 @@ impl Work<'_> {
             }
             let span = wanted.since(lease.term_ends);
             self.take_back(id);
-            self.set_aside(id, span);
+            self.set_aside(id, span, self.next_standing(id, span));
             self.renew(id);
         }
     }
@@ -131,7 +132,7 @@ impl Work<'_> {
             self.unbook_term(id, ends);
         }
         self.stand_anew(id, ends);
-        let span = self.grow(id).unwrap_or(span);
+        self.grow(id);
         let rates = self.state.rules.atp.rates;
         let lease = self.state.lease_mut(id);
         (lease.rested, lease.next_span) = (Span::ZERO, None);

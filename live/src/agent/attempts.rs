@@ -58,12 +58,10 @@ impl Agent {
     /// Gives the processes of a lease so much CPU from now on.
     pub(super) fn resize(&mut self, lease: LeaseId, cpu: MilliCores) {
         let processors = self.choose_processors(lease, cpu);
-        // What the disk does not take is said again with the next change.
-        let noted = LeaseFolder::of(&self.root, lease).set_processors(&processors);
+        self.tell(lease, Told::Processors(order::mask_of(&processors)));
+        // Its job reads there what it has; a full disk keeps nobody from getting it.
+        let _ = LeaseFolder::of(&self.root, lease).set_processors(&processors);
         self.processors.insert(lease, processors);
-        if noted.is_ok() {
-            self.tell(lease, Told::Resized);
-        }
     }
 
     /// Chooses the processors of a lease: those that the fewest others have, its own before others,
@@ -129,8 +127,9 @@ impl Agent {
         let held = self.station.as_ref().and_then(|station| station.leases.get(&lease));
         let Some(held) = held else { return };
         self.tell(lease, Told::Until(held.until, self.watch.offering.kill));
-        if held.start.least.is_some() {
-            self.tell(lease, Told::Resized);
+        if let Some(processors) = self.processors.get(&lease).filter(|_| held.start.least.is_some())
+        {
+            self.tell(lease, Told::Processors(order::mask_of(processors)));
         }
         match held.phase {
             Phase::Paused(_) => self.tell(lease, Told::Pause),

@@ -1,6 +1,6 @@
 //! Becoming a job, or a shell beside one: with its processors, its folder and its environment.
 
-use super::order::{LeaseFolder, Order, make_folder, work_folder};
+use super::order::{LeaseFolder, Mask, Order, make_folder, mask_of, work_folder};
 use gridcore::ids::LeaseId;
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, setrlimit, setsid};
@@ -68,20 +68,29 @@ pub fn enter(root: &Path, lease: LeaseId) -> io::Result<Infallible> {
 }
 
 /// Returns a set of processors as the kernel takes it.
-pub(super) fn set_of(processors: &[u32]) -> CpuSet {
+pub(super) fn set_of(mask: &Mask) -> CpuSet {
     let mut set = CpuSet::new();
-    for processor in processors {
-        let index = usize::try_from(*processor).unwrap_or(usize::MAX);
-        if index < CpuSet::MAX_CPU {
-            set.set(index);
+    let has = |i: &usize| mask.get(i / 64).is_some_and(|word| word & 1 << (i % 64) != 0);
+    (0..CpuSet::MAX_CPU).filter(has).for_each(|i| set.set(i));
+    set
+}
+
+/// Returns the bits of a set of processors.
+pub(super) fn bits(set: &CpuSet) -> Mask {
+    let mut mask = Mask::default();
+    for i in (0..CpuSet::MAX_CPU).filter(|i| set.is_set(*i)) {
+        if let Some(word) = mask.get_mut(i / 64) {
+            *word |= 1 << (i % 64);
         }
     }
-    set
+    mask
 }
 
 /// Takes the processors and the folder of an attempt, and returns a program with its environment.
 fn with_all_of(root: &Path, order: &Order, program: &str, more: &[&str]) -> io::Result<Command> {
-    let set = set_of(&order.processors);
+    // They may have changed since.
+    let now = LeaseFolder::of(root, order.lease).processors();
+    let set = set_of(&mask_of(now.as_ref().unwrap_or(&order.processors)));
     if set.count() > 0 {
         // Where an administrator has set others apart, those stay.
         let _ = sched_setaffinity(None, &set);

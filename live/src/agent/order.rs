@@ -44,13 +44,28 @@ pub struct Order {
     pub kill: Span,
 }
 
+/// Processors, one bit each: as many as the kernel's own sets hold.
+pub type Mask = [u64; 16];
+
+/// Returns processors as bits; what has no bit is left out.
+#[must_use]
+pub fn mask_of(processors: &[u32]) -> Mask {
+    let mut mask = Mask::default();
+    for processor in processors {
+        if let Some(word) = mask.get_mut(*processor as usize / 64) {
+            *word |= 1 << (processor % 64);
+        }
+    }
+    mask
+}
+
 /// What a shim is told, one datagram each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Told {
     /// It may run until then, and is killed so long after.
     Until(Time, Span),
-    /// It has the processors that its folder names from now on.
-    Resized,
+    /// It has these processors from now on, one bit each.
+    Processors(Mask),
     /// Stop everything for a while.
     Pause,
     /// Go on.

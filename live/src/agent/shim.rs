@@ -5,8 +5,8 @@
 //! has no child any more, nothing is left, and only then it says so and ends.
 
 use super::cgroup::Leaf;
-use super::exec::set_of;
-use super::order::{End, LeaseFolder, Order, Told, log_file, make_folder};
+use super::exec::{bits, set_of};
+use super::order::{End, LeaseFolder, Mask, Order, Told, log_file, make_folder, mask_of};
 use super::tree::{ProcessId, family, memory_of, signal_all, threads};
 use crate::clock::{since_boot, wait, wall_seconds};
 use crate::frame::Exit;
@@ -17,7 +17,7 @@ use rustix::fs::Mode;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, set_child_subreaper, setsid, wait as reap,
 };
-use rustix::thread::sched_setaffinity;
+use rustix::thread::{sched_getaffinity, sched_setaffinity};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -105,8 +105,8 @@ struct Keeper {
     until: Time,
     kill: Span,
     memory: Bytes,
-    /// The processors of what it keeps, where they have changed.
-    processors: Option<Vec<u32>>,
+    /// The processors of what it keeps, and whether they have ever changed.
+    processors: (Mask, bool),
     look_at: Time,
     kill_at: Option<Time>,
     notice: std::path::PathBuf,
@@ -187,7 +187,7 @@ impl Keeper {
             until,
             kill,
             memory: order.memory,
-            processors: None,
+            processors: (mask_of(&order.processors), false),
             look_at: since_boot().after(LOOK),
             kill_at: None,
             notice,
@@ -235,10 +235,7 @@ impl Keeper {
     fn hear(&mut self, told: Told) {
         match told {
             Told::Until(until, kill) => (self.until, self.kill) = (until, kill),
-            Told::Resized => {
-                self.processors = self.folder.processors();
-                self.confine();
-            }
+            Told::Processors(mask) => self.confine(Some(mask)),
             Told::Pause => stop_all(),
             Told::Resume => self.signal(Signal::CONT),
             Told::Terminate(at) => self.terminate(at),
@@ -267,7 +264,7 @@ impl Keeper {
             return;
         }
         self.look_at = now.after(LOOK);
-        self.confine();
+        self.confine(None);
         let rows = family(i32::try_from(std::process::id()).unwrap_or(0));
         let over = if rows.len() > PROCESSES_MAX {
             format!("it has {} processes, and may have {PROCESSES_MAX}", rows.len())
@@ -287,15 +284,26 @@ impl Keeper {
         self.signal(Signal::KILL);
     }
 
-    /// Keeps every thread on its processors where these have changed: one that was being started
-    /// meanwhile, too.
-    fn confine(&self) {
-        if let Some(processors) = &self.processors {
-            let set = set_of(processors);
-            let me = i32::try_from(std::process::id()).unwrap_or(0);
-            for thread in threads(&family(me)) {
-                // It may have ended since.
-                let _ = sched_setaffinity(Some(thread), &set);
+    /// Keeps every thread on its processors where these have changed, and gives threads that had
+    /// all of the old ones all of the new ones. A thread that a job has bound itself stays where it
+    /// is, as far as it may.
+    fn confine(&mut self, new: Option<Mask>) {
+        let (old, changed) = self.processors;
+        let own = new.unwrap_or(old);
+        self.processors = (own, changed || own != old);
+        if !self.processors.1 {
+            return;
+        }
+        let me = i32::try_from(std::process::id()).unwrap_or(0);
+        for thread in threads(&family(me)) {
+            // It may have ended since.
+            let Ok(has) = sched_getaffinity(Some(thread)) else { continue };
+            let has = bits(&has);
+            let mut both = own;
+            both.iter_mut().zip(has).for_each(|(word, has)| *word &= has);
+            let wanted = if has == old || both == Mask::default() { own } else { both };
+            if wanted != has {
+                let _ = sched_setaffinity(Some(thread), &set_of(&wanted));
             }
         }
     }

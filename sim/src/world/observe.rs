@@ -98,8 +98,8 @@ fn snake(name: &str) -> String {
 
 impl Observer {
     pub(super) fn new(interval: Span, dedicated: bool) -> Self {
-        // Looks lie at most five minutes apart and meet the end of every interval. Where nobody owns
-        // anything, nothing changes between them.
+        // Looks lie at most five minutes apart and meet the end of every interval. Where nobody
+        // owns anything, nothing changes between them.
         let looks = if dedicated { 1 } else { interval.get().div_ceil(300_000).max(1) };
         let step = Span::new((interval.get() / looks).max(1));
         Self {

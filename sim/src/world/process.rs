@@ -215,6 +215,8 @@ impl World {
     pub(super) fn go_on(&mut self, node: NodeId, lease: LeaseId) {
         let now = self.now;
         let Some(index) = self.process_on(node, lease) else { return };
+        let held = self.station(node).and_then(|station| station.leases.get(&lease));
+        let given = held.map(|held| held.start.needs.cpu.get());
         let Some(process) = self.processes.get_mut(index) else { return };
         match process.doing {
             Doing::Nothing => {
@@ -230,6 +232,10 @@ impl World {
             Doing::Working(_) | Doing::Ended => return,
         }
         let fresh = process.doing == Doing::Nothing;
+        // What it was granted may have changed before it began.
+        if let Some(cpu) = given.filter(|_| process.speed.1 > 0) {
+            process.speed.0 = cpu.min(process.speed.1);
+        }
         process.doing = Doing::Working(now);
         process.ends = process.done();
         let broken = |far: &Far| far.hosts.get(node.get() as usize).map(|host| host.broken_until);
@@ -320,8 +326,12 @@ impl World {
 
     /// Notes that nothing is left of a process, and what its machine knows of how it ended.
     pub(super) fn over(&mut self, index: usize, outcome: Option<Outcome>) {
+        let now = self.now;
         if let Some(process) = self.processes.get_mut(index) {
+            let slowed = process.work(now);
             (process.doing, process.outcome) = (Doing::Ended, outcome);
+            let row = process.row as usize;
+            self.slow(row, slowed);
         }
         if let Some(far) = &mut self.far {
             far.living.remove(&index);

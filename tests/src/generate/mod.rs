@@ -177,7 +177,20 @@ fn submit(world: &mut World, account: AccountId, spec: &JobSpec, work: Work, on:
     let _ = world.submit(account, &spec, work);
 }
 
+/// Returns what a node states of a lease that is not elastic.
+fn item(lease: LeaseId, epoch: Epoch, status: Status) -> Item {
+    Item { lease, epoch, cpu: MilliCores::ZERO, status }
+}
+
 impl Op {
+    /// Returns what a job of this step asks for, where it submits one.
+    pub fn spec_mut(&mut self) -> Option<&mut JobSpec> {
+        if let Self::Submit(_, spec, _) | Self::SubmitAfter(_, spec, ..) = self {
+            return Some(spec);
+        }
+        None
+    }
+
     /// Plays one step; refusals are part of the history.
     pub fn run(&self, world: &mut World) {
         let _ = match self {
@@ -247,9 +260,7 @@ impl Op {
                 let (node, lease, epoch) = pick(*n, living.into_iter()).unwrap_or(nobody);
                 let epoch = Epoch::new(epoch.get() + by);
                 let status = Status::Ended(gridcore::command::Outcome::Completed, None);
-                let cpu = MilliCores::ZERO;
-                let item = Item { lease, epoch, cpu, status };
-                Ok(world.report(Report::Lease { node, item }))
+                Ok(world.report(Report::Lease { node, item: item(lease, epoch, status) }))
             }
         };
     }
