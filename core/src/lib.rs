@@ -14,7 +14,7 @@
 //! | 4 | [`nodes`] [`reputation`] [`load`] [`offers`] [`jobs`] [`queue`] [`leases`] [`ledger`] [`karma`] [`tariff`] [`due`] [`links`] [`clients`] [`urgent`] |
 //! | 3 | [`config`] [`command`] [`effect`] [`deny`] [`blocker`] [`forecast`] [`pressure`] [`trend`] [`usage`] [`wire`] [`encode`] [`decode`] |
 //! | 2 | [`bundle`] [`rows`] [`tags`] |
-//! | 1 | [`units`] [`ids`] [`share`] [`canary`] |
+//! | 1 | [`units`] [`ids`] [`share`] [`canary`]; [`legacy`] the first allocator's arithmetic, which nothing uses |
 //!
 //! A module uses only what is below it, or on its own floor without a circle; a test reads this
 //! table's twin and the imports.
@@ -48,6 +48,7 @@ pub mod jobs;
 pub mod karma;
 pub mod leases;
 pub mod ledger;
+pub mod legacy;
 pub mod links;
 pub mod load;
 pub mod nodes;

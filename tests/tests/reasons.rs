@@ -234,6 +234,8 @@ fn a_job_that_lacks_only_confidence_starts_when_less_is_asked_for() {
         let mut world = World::new(config, Checks::Off);
         for op in &case.ops {
             op.run(&mut world);
+            // What a node has still to say would be heard before the question below.
+            world.run_to(world.now);
             let state = world.grid.state();
             let asks = !state.rules.scheduling.min_confidence.is_zero();
             for job in waiting(state).into_iter().filter(|_| asks).take(4) {
