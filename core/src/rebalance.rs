@@ -162,17 +162,23 @@ pub fn moves(state: &State, pool: PoolId) -> Vec<Move> {
     let rules = &state.rules.rebalance;
     let rested = |node: &Node| node.moved_at.is_none_or(|at| now.since(at) >= rules.node_cooldown);
     let nodes = || state.pools[pool].nodes.iter().map(|id| (*id, &state.nodes[*id]));
-    let mut donors: Vec<(u64, NodeId)> = Vec::new();
-    let mut receivers: Vec<Receiver> = Vec::new();
-    let margin = u64::from(rules.margin.get()) * 100;
-    for (id, node) in nodes().filter(|(_, node)| is_known(node) && rested(node)) {
-        let load = load(node, &heading(state, id), now, balance);
-        if is_donor(node, now, balance) {
-            donors.push((load, id));
-        } else if node.takes_work(now) && load.saturating_add(margin) < high(balance) {
-            receivers.push(Receiver { id, load });
-        }
+    let known = || nodes().filter(|(_, node)| is_known(node) && rested(node));
+    let load_of = |id, node: &Node| load(node, &heading(state, id), now, balance);
+    let donors =
+        known().filter(|(_, node)| !node.leases.is_empty() && is_donor(node, now, balance));
+    let donors = donors.map(|(id, node)| (load_of(id, node), id));
+    let mut donors: Vec<(u64, NodeId)> =
+        donors.filter(|from| candidates(state, *from).next().is_some()).collect();
+    if donors.is_empty() {
+        // Nobody else need be looked at.
+        return Vec::new();
     }
+    let margin = u64::from(rules.margin.get()) * 100;
+    let takes = |(_, node): &(NodeId, &Node)| node.takes_work(now) && !is_donor(node, now, balance);
+    let receivers =
+        known().filter(takes).map(|(id, node)| Receiver { id, load: load_of(id, node) });
+    let mut receivers: Vec<Receiver> =
+        receivers.filter(|to| to.load.saturating_add(margin) < high(balance)).collect();
     // The fullest first; of equal ones the first in the order of nodes.
     donors.sort_unstable_by_key(|(load, id)| (core::cmp::Reverse(*load), state.tie(*id), *id));
     donors.truncate(DONORS_MAX);
@@ -193,6 +199,15 @@ pub fn moves(state: &State, pool: PoolId) -> Vec<Move> {
     out
 }
 
+/// Walks the leases on a donor that may move, and for which that could be worth it: no other place
+/// is less loaded than an empty one.
+fn candidates(state: &State, (load, from): (u64, NodeId)) -> impl Iterator<Item = &Lease> {
+    let source = &state.nodes[from];
+    let lasts = lasts(source, &state.rules.balance);
+    let leases = source.leases.iter().map(|id| state.lease(*id));
+    leases.filter(move |lease| may_move(state, lease) && is_worth(state, lease, load, lasts))
+}
+
 /// Returns the move from one node that levels most.
 fn best_move(
     state: &State,
@@ -201,10 +216,7 @@ fn best_move(
     (taken, kept): (&BTreeSet<NodeId>, &Shadow),
 ) -> Option<Move> {
     let mut best: Option<((u128, _, _), Move)> = None;
-    for lease in state.nodes[from].leases.iter().map(|id| state.lease(*id)) {
-        if !may_move(state, lease) {
-            continue;
-        }
+    for lease in candidates(state, (load, from)) {
         let end = end_behind(state, state.job(lease.job).limit);
         let kept = kept.forbidden(&state.shapes[lease.shape], end);
         let open = |to: &&Receiver| !taken.contains(&to.id) && !kept.contains(&to.id);
