@@ -251,9 +251,7 @@ impl Allocator {
     pub fn release(&mut self, id: &str) -> bool {
         let Some(at) = self.allocations.iter().position(|row| row.id == id) else { return false };
         let row = self.allocations.remove(at);
-        if let Some(pool) =
-            self.pools.get_mut(&row.pool).filter(|_| row.limit != Amounts::default())
-        {
+        if let Some(pool) = self.pools.get_mut(&row.pool) {
             pool.reserved = pool.reserved.zip(&row.limit, u128::saturating_sub);
         }
         true

@@ -46,16 +46,37 @@ pub struct Move {
 /// What a node uses of CPU, memory and GPUs, in millionths, not capped.
 type Uses = [u64; 3];
 
-/// A node with room below its limits.
-struct Receiver {
+/// A node at one look: worked out once, however many leases and places are weighed.
+struct Side<'a> {
     id: NodeId,
+    node: &'a Node,
+    /// What its owner uses.
+    owner: Uses,
+    /// What of it is going to be leased.
+    leased: Bundle,
+    /// Its load with that.
     load: u64,
+}
+
+impl<'a> Side<'a> {
+    fn new(state: &State, id: NodeId, node: &'a Node) -> Self {
+        let owner = owner_uses(node, state.now, &state.rules.balance);
+        let leased = heading(state, id);
+        let load = load_of(node, uses_with(node, owner, &leased));
+        Self { id, node, owner, leased, load }
+    }
+
+    /// Returns what it uses and its load with so much of it leased.
+    fn with(&self, leased: &Bundle) -> (Uses, u64) {
+        let uses = uses_with(self.node, self.owner, leased);
+        (uses, load_of(self.node, uses))
+    }
 }
 
 /// Returns what the owner of a node uses of CPU, memory and GPUs; under the policy `predictive`
 /// what it is going to use within the horizon, if that is more.
-fn owner_uses(node: &Node, now: Time, balance: &Balance) -> [BasisPoints; 3] {
-    let Some(load) = &node.load else { return [BasisPoints::ZERO; 3] };
+fn owner_uses(node: &Node, now: Time, balance: &Balance) -> Uses {
+    let Some(load) = &node.load else { return Uses::default() };
     let mut uses = load.owner();
     if balance.policy == Policy::Predictive {
         let mut peaks = load.forecasts.iter().map(|f| f.peak(now, balance).capped());
@@ -67,11 +88,11 @@ fn owner_uses(node: &Node, now: Time, balance: &Balance) -> [BasisPoints; 3] {
             *slot = (*slot).max(peak);
         }
     }
-    uses
+    uses.map(|use_| u64::from(use_.get()) * 100)
 }
 
-/// Returns what a node would use with so much of it leased.
-fn uses_with(node: &Node, leased: &Bundle, now: Time, balance: &Balance) -> Uses {
+/// Returns what a node would use beside its owner with so much of it leased.
+fn uses_with(node: &Node, owner: Uses, leased: &Bundle) -> Uses {
     let all = &node.spec.capacity;
     let part = |part: u64, all: u64| {
         let scaled = u128::from(part) * u128::from(WHOLE);
@@ -82,7 +103,7 @@ fn uses_with(node: &Node, leased: &Bundle, now: Time, balance: &Balance) -> Uses
         part(leased.memory.get(), all.memory.get()),
         part(leased.gpu.get(), all.gpu.get()),
     ];
-    let mut uses = owner_uses(node, now, balance).map(|use_| u64::from(use_.get()) * 100);
+    let mut uses = owner;
     for (slot, leased) in uses.iter_mut().zip(leased) {
         *slot = slot.saturating_add(leased);
     }
@@ -99,7 +120,7 @@ fn load_of(node: &Node, uses: Uses) -> u64 {
 /// Returns the load of a node with so much of it leased, in millionths.
 #[must_use]
 pub fn load(node: &Node, leased: &Bundle, now: Time, balance: &Balance) -> u64 {
-    load_of(node, uses_with(node, leased, now, balance))
+    load_of(node, uses_with(node, owner_uses(node, now, balance), leased))
 }
 
 /// Returns what of a node is going to be leased once what leaves has left, and what makes way for
@@ -128,7 +149,7 @@ fn is_known(node: &Node) -> bool {
 pub fn is_donor(node: &Node, now: Time, balance: &Balance) -> bool {
     let Some(known) = node.load.as_ref().filter(|_| is_known(node)) else { return false };
     let foreseen = || {
-        let uses = uses_with(node, &node.leased, now, balance);
+        let uses = uses_with(node, owner_uses(node, now, balance), &node.leased);
         let over = |(u, limit): (&u64, u64)| *u >= limit;
         load_of(node, uses) >= high(balance) || uses.iter().zip(limits(balance)).any(over)
     };
@@ -162,25 +183,21 @@ pub fn moves(state: &State, pool: PoolId) -> Vec<Move> {
     let rules = &state.rules.rebalance;
     let rested = |node: &Node| node.moved_at.is_none_or(|at| now.since(at) >= rules.node_cooldown);
     let nodes = || state.pools[pool].nodes.iter().map(|id| (*id, &state.nodes[*id]));
-    let known = || nodes().filter(|(_, node)| is_known(node) && rested(node));
-    let load_of = |id, node: &Node| load(node, &heading(state, id), now, balance);
-    let donors =
-        known().filter(|(_, node)| !node.leases.is_empty() && is_donor(node, now, balance));
-    let donors = donors.map(|(id, node)| (load_of(id, node), id));
-    let mut donors: Vec<(u64, NodeId)> =
-        donors.filter(|from| candidates(state, *from).next().is_some()).collect();
-    if donors.is_empty() {
-        // Nobody else need be looked at.
-        return Vec::new();
-    }
+    let (mut donors, mut receivers): (Vec<Side<'_>>, Vec<Side<'_>>) = (Vec::new(), Vec::new());
     let margin = u64::from(rules.margin.get()) * 100;
-    let takes = |(_, node): &(NodeId, &Node)| node.takes_work(now) && !is_donor(node, now, balance);
-    let receivers =
-        known().filter(takes).map(|(id, node)| Receiver { id, load: load_of(id, node) });
-    let mut receivers: Vec<Receiver> =
-        receivers.filter(|to| to.load.saturating_add(margin) < high(balance)).collect();
+    for (id, node) in nodes().filter(|(_, node)| is_known(node) && rested(node)) {
+        let donates = is_donor(node, now, balance);
+        if donates || node.takes_work(now) {
+            let side = Side::new(state, id, node);
+            if donates {
+                donors.push(side);
+            } else if side.load.saturating_add(margin) < high(balance) {
+                receivers.push(side);
+            }
+        }
+    }
     // The fullest first; of equal ones the first in the order of nodes.
-    donors.sort_unstable_by_key(|(load, id)| (core::cmp::Reverse(*load), state.tie(*id), *id));
+    donors.sort_unstable_by_key(|f| (core::cmp::Reverse(f.load), state.tie(f.id), f.id));
     donors.truncate(DONORS_MAX);
     receivers.sort_unstable_by_key(|to| (to.load, state.tie(to.id), to.id));
     receivers.truncate(RECEIVERS_MAX);
@@ -188,11 +205,11 @@ pub fn moves(state: &State, pool: PoolId) -> Vec<Move> {
     let most = rules.moves_max.of_floor(leases).max(1);
     let kept = Shadow::of_reservations(state, pool, None);
     let (mut out, mut taken) = (Vec::new(), BTreeSet::new());
-    for (load, from) in donors {
+    for from in &donors {
         if out.len() as u64 >= most {
             break;
         }
-        let best = best_move(state, (load, from), &receivers, (&taken, &kept));
+        let best = best_move(state, from, &receivers, (&taken, &kept));
         taken.extend(best.map(|step| step.to.node));
         out.extend(best);
     }
@@ -201,35 +218,35 @@ pub fn moves(state: &State, pool: PoolId) -> Vec<Move> {
 
 /// Walks the leases on a donor that may move, and for which that could be worth it: no other place
 /// is less loaded than an empty one.
-fn candidates(state: &State, (load, from): (u64, NodeId)) -> impl Iterator<Item = &Lease> {
-    let source = &state.nodes[from];
-    let lasts = lasts(source, &state.rules.balance);
-    let leases = source.leases.iter().map(|id| state.lease(*id));
-    leases.filter(move |lease| may_move(state, lease) && is_worth(state, lease, load, lasts))
+fn candidates<'a>(state: &'a State, from: &Side<'a>) -> impl Iterator<Item = &'a Lease> {
+    let (load, lasts) = (from.load, lasts(from.node, &state.rules.balance));
+    let leases = from.node.leases.iter().map(|id| state.lease(*id));
+    leases.filter(move |lease| is_worth(state, lease, load, lasts) && may_move(state, lease))
 }
 
 /// Returns the move from one node that levels most.
 fn best_move(
     state: &State,
-    (load, from): (u64, NodeId),
-    receivers: &[Receiver],
+    from: &Side<'_>,
+    receivers: &[Side<'_>],
     (taken, kept): (&BTreeSet<NodeId>, &Shadow),
 ) -> Option<Move> {
     let mut best: Option<((u128, _, _), Move)> = None;
-    for lease in candidates(state, (load, from)) {
+    for lease in candidates(state, from) {
+        let without = from.leased.saturating_sub(&lease.needs.bundle());
+        let (_, left) = from.with(&without);
         let end = end_behind(state, state.job(lease.job).limit);
         let kept = kept.forbidden(&state.shapes[lease.shape], end);
-        let open = |to: &&Receiver| !taken.contains(&to.id) && !kept.contains(&to.id);
+        let open = |to: &&Side<'_>| !taken.contains(&to.id) && !kept.contains(&to.id);
         for to in receivers.iter().filter(open) {
-            let Some(levels) = gain(state, lease, (load, from), to) else { continue };
+            let Some(levels) = gain(state, lease, (from, left), to) else { continue };
             let rank = (levels, core::cmp::Reverse(lease.id), core::cmp::Reverse(state.tie(to.id)));
             if best.as_ref().is_some_and(|(known, _)| *known >= rank) {
                 continue;
             }
-            let node = &state.nodes[to.id];
-            let devices = tightest(node, lease.needs.gpus);
+            let devices = tightest(to.node, lease.needs.gpus);
             let member = Member { node: to.id, devices };
-            best = Some((rank, Move { lease: lease.id, from, to: member }));
+            best = Some((rank, Move { lease: lease.id, from: from.id, to: member }));
         }
     }
     best.map(|(_, step)| step)
@@ -259,24 +276,17 @@ fn pays_on(state: &State, lease: &Lease, job: &Job) -> bool {
 }
 
 /// Returns by how much a move lowers the sum of the squares of all loads, if it is worth it and
-/// allowed.
+/// allowed; `left` is the load that it leaves behind.
 fn gain(
     state: &State,
     lease: &Lease,
-    (load_from, from): (u64, NodeId),
-    to: &Receiver,
+    (from, left): (&Side<'_>, u64),
+    to: &Side<'_>,
 ) -> Option<u128> {
-    let (now, balance) = (state.now, &state.rules.balance);
+    let balance = &state.rules.balance;
     let margin = u64::from(state.rules.rebalance.margin.get()) * 100;
-    let (source, target) = (&state.nodes[from], &state.nodes[to.id]);
-    let need = lease.needs.bundle();
-    let without = heading(state, from).saturating_sub(&need);
-    let without = uses_with(source, &without, now, balance);
-    let left = load_of(source, without);
-    let with = heading(state, to.id).checked_add(&need)?;
-    let with = uses_with(target, &with, now, balance);
-    let filled = load_of(target, with);
-    let (share_from, share_to) = (load_from.saturating_sub(left), filled.saturating_sub(to.load));
+    let (with, filled) = to.with(&to.leased.checked_add(&lease.needs.bundle())?);
+    let (share_from, share_to) = (from.load.saturating_sub(left), filled.saturating_sub(to.load));
     let below = |(u, limit): (&u64, u64)| u.saturating_add(margin) <= limit;
     let room = filled.saturating_add(margin) <= high(balance)
         && with.iter().zip(limits(balance)).all(below);
@@ -284,11 +294,11 @@ fn gain(
         return None;
     }
     let square = |load: u64| u128::from(load) * u128::from(load);
-    let before = square(load_from) + square(to.load);
+    let before = square(from.load) + square(to.load);
     let levels = before.checked_sub(square(left) + square(filled))?;
     let least = 2 * u128::from(margin) * u128::from(share_from.max(share_to));
-    let lower = load_from.checked_sub(filled)?;
-    let enough = levels >= least.max(1) && is_worth(state, lease, lower, lasts(source, balance));
+    let lower = from.load.checked_sub(filled)?;
+    let enough = levels >= least.max(1) && is_worth(state, lease, lower, lasts(from.node, balance));
     (enough && fits(state, lease, to.id)).then_some(levels)
 }
 

@@ -129,7 +129,10 @@ fn decides_the_same_anew(case: &Case) -> Result<usize, TestCaseError> {
 fn every_start_has_the_confidence_that_is_asked_for() {
     let name = "every_start_has_the_confidence_that_is_asked_for";
     let (sure, doubted) = (Cell::new(0_u64), Cell::new(0_u64));
-    property(name, 400, &case(Profile::ALL), |case, counts| {
+    property(name, 400, &case(Profile::ALL), |mut case, counts| {
+        // Where a case asks for none, much is asked for.
+        let least = &mut case.config.rules.scheduling.min_confidence;
+        *least = if least.is_zero() { PerMille::new(860) } else { *least };
         let world = case.play(Checks::Off);
         let mut grid = fresh(&case);
         for entry in &world.entries {
@@ -156,7 +159,7 @@ fn every_start_has_the_confidence_that_is_asked_for() {
         counts.case(world.entries.len());
         Ok(())
     });
-    assert!(sure.get() > 100 && doubted.get() > 10, "{sure:?} sure, {doubted:?} doubted");
+    assert!(sure.get() > 100 && doubted.get() > 100, "{sure:?} sure, {doubted:?} doubted");
 }
 
 #[test]
