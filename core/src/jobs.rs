@@ -50,8 +50,10 @@ impl Shape {
     #[must_use]
     pub fn new(spec: &JobSpec, home: Option<AccountId>) -> Self {
         fn sorted<T: Ord + Clone>(list: &[T]) -> Vec<T> {
-            let unique: BTreeSet<T> = list.iter().cloned().collect();
-            unique.into_iter().collect()
+            let mut list = list.to_vec();
+            list.sort_unstable();
+            list.dedup();
+            list
         }
         Self {
             pool: spec.pool,

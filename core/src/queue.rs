@@ -9,6 +9,7 @@
 use crate::ids::{AccountId, JobId, PoolId, ShapeId};
 use crate::jobs::STARVING;
 use crate::units::Priority;
+use alloc::collections::btree_map::Entry;
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::ops::Bound::{Excluded, Unbounded};
 use serde::{Deserialize, Serialize};
@@ -92,10 +93,13 @@ impl Queue {
     pub fn enter(&mut self, job: JobId, key: LineKey, pool: PoolId, usage: u128) {
         let line = self.lines.entry(key).or_default();
         line.pool = pool;
+        let begins = line.jobs.is_empty();
         let fresh = line.jobs.insert(job);
         assert!(fresh, "job {job} waits once");
-        self.by_account.entry(key.account).or_default().insert(key);
-        self.shapes.entry(pool).or_default().insert(key.shape);
+        if begins {
+            self.by_account.entry(key.account).or_default().insert(key);
+            self.shapes.entry(pool).or_default().insert(key.shape);
+        }
         if let Some(count) = slot(&mut self.waiting, pool, key.priority) {
             *count += 1;
         }
@@ -107,19 +111,23 @@ impl Queue {
     /// # Panics
     /// When the job does not wait there: our bug.
     pub fn leave(&mut self, job: JobId, key: LineKey, pool: PoolId, usage: u128) {
-        let Some(line) = self.lines.get_mut(&key) else { panic!("job {job} waits in a line") };
-        let was = line.jobs.remove(&job);
+        let Entry::Occupied(mut entry) = self.lines.entry(key) else {
+            panic!("job {job} waits in a line")
+        };
+        let was = entry.get_mut().jobs.remove(&job);
         self.aged.remove(&job);
         assert!(was, "job {job} leaves its line once");
         if let Some(count) = slot(&mut self.waiting, pool, key.priority) {
             *count -= 1;
         }
-        self.rank(key, usage);
-        if self.lines.get(&key).is_some_and(|line| line.jobs.is_empty()) {
-            self.lines.remove(&key);
-            self.demoted.remove(&key);
-            remove(&mut self.by_account, &key.account, &key);
+        if !entry.get().jobs.is_empty() {
+            return self.rank(key, usage);
         }
+        let old = entry.remove().rank;
+        replace(&mut self.ranks, key.shape, old, None);
+        replace(&mut self.order, pool, old, None);
+        self.demoted.remove(&key);
+        remove(&mut self.by_account, &key.account, &key);
         if !self.ranks.contains_key(&key.shape) {
             remove(&mut self.shapes, &pool, &key.shape);
         }

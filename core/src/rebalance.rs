@@ -95,6 +95,10 @@ fn owner_uses(node: &Node, now: Time, balance: &Balance) -> Uses {
 fn uses_with(node: &Node, owner: Uses, leased: &Bundle) -> Uses {
     let all = &node.spec.capacity;
     let part = |part: u64, all: u64| {
+        // Almost always it fits 64 bits, in which a division is a step.
+        if let Some(scaled) = part.checked_mul(WHOLE) {
+            return scaled.checked_div(all).unwrap_or(0);
+        }
         let scaled = u128::from(part) * u128::from(WHOLE);
         u64::try_from(scaled.checked_div(u128::from(all)).unwrap_or(0)).unwrap_or(u64::MAX)
     };

@@ -20,7 +20,7 @@ const PAGE: u64 = ROWS as u64;
 /// Most pages between the lowest live number and the highest: more is no state that we wrote.
 const PAGES_MAX: u64 = 1 << 26;
 
-type Page<T> = Option<Box<[Option<T>; ROWS]>>;
+type Page<T> = Option<Box<[Option<T>]>>;
 
 /// Live rows by their number.
 #[derive(Clone)]
@@ -92,8 +92,9 @@ impl<K: Numbered, T> Rows<K, T> {
             self.pages.push_back(None);
         }
         let place = self.page(number)?;
-        let page =
-            self.pages.get_mut(place)?.get_or_insert_with(|| Box::new([const { None }; ROWS]));
+        // Made where it stays: rows are large, and a page of them on the stack would be copied.
+        let page = || (0..ROWS).map(|_| None).collect();
+        let page = self.pages.get_mut(place)?.get_or_insert_with(page);
         let old = page.get_mut(slot(number))?.replace(row);
         self.len += usize::from(old.is_none());
         old

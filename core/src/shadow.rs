@@ -221,6 +221,8 @@ pub struct Shadow {
     jobs: BTreeSet<JobId>,
     kept: Vec<Kept>,
     slots: Vec<Slot>,
+    /// The nodes of which a part is kept, in order.
+    pub nodes: Vec<NodeId>,
 }
 
 impl Shadow {
@@ -433,6 +435,9 @@ impl Shadow {
     fn keep_part(&mut self, state: &State, mut kept: Kept) {
         let (job, id, needs, count) = (kept.job, kept.node, kept.needs, kept.count);
         let ends = endings(state, &state.nodes[id]);
+        if let Err(at) = self.nodes.binary_search(&id) {
+            self.nodes.insert(at, id);
+        }
         if kept.from == Time::MAX {
             // Nobody knows when it can start: only what ends before everything known to end there
             // may come before it.
@@ -484,11 +489,6 @@ impl Shadow {
     pub fn window(&self, node: NodeId, shape: &Shape) -> Time {
         let delays = |slot: &&Slot| slot.node == node && !slot.takes(shape);
         self.slots.iter().filter(delays).map(|slot| slot.at).min().unwrap_or(Time::MAX)
-    }
-
-    /// Walks the nodes of which a part is kept.
-    pub fn nodes(&self) -> BTreeSet<NodeId> {
-        self.slots.iter().map(|slot| slot.node).collect()
     }
 
     /// Notes that something starts now on a node and is there until `end`.

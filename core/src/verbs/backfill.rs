@@ -320,12 +320,12 @@ impl Work<'_> {
     /// somewhere.
     fn window(&self, id: ShapeId, shadow: &Shadow) -> Time {
         let shape = &self.state.shapes[id];
-        let kept = shadow.nodes().into_iter().filter(|node| self.index.fits(id, *node));
-        let windows: Vec<Time> = kept.map(|node| shadow.window(node, shape)).collect();
-        if windows.len() < self.index.len(id) {
-            // It fits where nothing is kept.
-            return Time::MAX;
+        let (mut kept, mut last) = (0, None);
+        for node in shadow.nodes.iter().filter(|node| self.index.fits(id, **node)) {
+            kept += 1;
+            last = last.max(Some(shadow.window(*node, shape)));
         }
-        windows.into_iter().max().unwrap_or(Time::MAX)
+        // It may fit where nothing is kept.
+        if kept < self.index.len(id) { Time::MAX } else { last.unwrap_or(Time::MAX) }
     }
 }

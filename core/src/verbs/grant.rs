@@ -343,10 +343,12 @@ fn first_term(
     let is_over =
         |amount| job.budget.is_some_and(|budget| job.charged.saturating_add(amount) > budget);
     let (extra, most) = (spare(state, job, members), state.ledger.available(job.account));
-    let pays = cost(extra) <= most && !is_over(cost(extra));
-    let extra = if pays { extra } else { MilliCores::ZERO };
     let amount = cost(extra);
-    if is_over(amount) { Err(Refusal::Account) } else { Ok((extra, amount)) }
+    if amount <= most && !is_over(amount) {
+        return Ok((extra, amount));
+    }
+    let least = if extra.is_zero() { amount } else { cost(MilliCores::ZERO) };
+    if is_over(least) { Err(Refusal::Account) } else { Ok((MilliCores::ZERO, least)) }
 }
 
 /// Describes the lease of a job that starts now.
