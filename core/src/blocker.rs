@@ -2,7 +2,7 @@
 
 use crate::bundle::Dimension;
 use crate::ids::{JobId, NodeId};
-use crate::units::{MicroAtp, PerMille, Time};
+use crate::units::{MicroAtp, PerMille, Ppm, Time};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +44,22 @@ pub enum Blocker {
         /// The quota.
         quota: u64,
     },
+    /// Its account has its part of the pool, and others wait for theirs.
+    ExceedsMaxShare {
+        /// The dimension.
+        dimension: Dimension,
+        /// What the account would hold on others' nodes.
+        needed: u64,
+        /// Its part of what the pool offers.
+        most: u64,
+    },
+    /// Its account holds as many leases on others' nodes as it may.
+    LeasesExceeded {
+        /// How many it holds.
+        held: u32,
+        /// How many it may.
+        most: u32,
+    },
     /// The account has too little credit available.
     AtpBudgetExceeded {
         /// What a first term costs.
@@ -57,6 +73,15 @@ pub enum Blocker {
         needed: MicroAtp,
         /// Its budget.
         budget: MicroAtp,
+    },
+    /// The price of what it needs is above the highest that it pays.
+    PriceAboveLimit {
+        /// The first such resource.
+        dimension: Dimension,
+        /// Its price, as a multiple of its rate.
+        price: Ppm,
+        /// The highest that the job pays.
+        limit: Ppm,
     },
     /// No suitable node offers anything.
     NoOffers {
@@ -138,8 +163,11 @@ impl Blocker {
             Self::DependencyNeverSatisfied { .. } => "DependencyNeverSatisfied",
             Self::NoMatchingNode => "NoMatchingNode",
             Self::QuotaExceeded { .. } => "QuotaExceeded",
+            Self::ExceedsMaxShare { .. } => "ExceedsMaxShare",
+            Self::LeasesExceeded { .. } => "LeasesExceeded",
             Self::AtpBudgetExceeded { .. } => "AtpBudgetExceeded",
             Self::BudgetCommitted { .. } => "BudgetCommitted",
+            Self::PriceAboveLimit { .. } => "PriceAboveLimit",
             Self::NoOffers { .. } => "NoOffers",
             Self::Resources { .. } => "Resources",
             Self::Priority { .. } => "Priority",
@@ -179,20 +207,26 @@ impl core::fmt::Display for Blocker {
             Self::QuotaExceeded { dimension, needed, quota } => {
                 write!(f, "Quota exceeded: {dimension:?}: {needed} > {quota}")
             }
+            Self::ExceedsMaxShare { dimension, needed, most } => {
+                say_share(f, *dimension, *needed, *most)
+            }
+            Self::LeasesExceeded { held, most } => {
+                write!(f, "its account holds {held} leases on others' nodes: {most} is the most")
+            }
             Self::AtpBudgetExceeded { needed, available } => {
                 write!(f, "ATP budget exceeded: {needed} > {available} micro-ATP available")
             }
             Self::BudgetCommitted { needed, budget } => {
                 write!(f, "its own budget is used up: {needed} > {budget} micro-ATP")
             }
+            Self::PriceAboveLimit { dimension, price, limit } => {
+                say_price(f, *dimension, (price.get(), limit.get()))
+            }
             Self::NoOffers { nodes } => {
                 write!(f, "{nodes} suitable nodes offer nothing: their owners use them")
             }
             Self::Resources { short, nearest } => {
-                f.write_str("too little is free:")?;
-                for (dimension, nodes) in short {
-                    write!(f, " {dimension:?} on {nodes} nodes;")?;
-                }
+                say_short(f, short)?;
                 match nearest {
                     Some((node, dimension, lacks)) => {
                         write!(f, " nearest is {node}, which lacks {lacks} of {dimension:?}")
@@ -224,6 +258,43 @@ impl core::fmt::Display for Blocker {
             Self::LowConfidence { best, wanted } => say_unsure(f, best.get(), wanted.get()),
         }
     }
+}
+
+/// Says on how many nodes too little is free of what.
+fn say_short(f: &mut core::fmt::Formatter<'_>, short: &[(Dimension, u32)]) -> core::fmt::Result {
+    f.write_str("too little is free:")?;
+    short.iter().try_for_each(|(dimension, nodes)| write!(f, " {dimension:?} on {nodes} nodes;"))
+}
+
+/// Says that a job's account has its part of the pool.
+fn say_share(
+    f: &mut core::fmt::Formatter<'_>,
+    dimension: Dimension,
+    needed: u64,
+    most: u64,
+) -> core::fmt::Result {
+    write!(
+        f,
+        "its account would hold {needed} of the pool's {dimension:?} while others wait: {most} is \
+         its part"
+    )
+}
+
+/// Says which price is above the highest that a job pays, both as multiples with six digits.
+fn say_price(
+    f: &mut core::fmt::Formatter<'_>,
+    dimension: Dimension,
+    (price, limit): (u32, u32),
+) -> core::fmt::Result {
+    let (whole, part) = (|ppm: u32| ppm / 1_000_000, |ppm: u32| ppm % 1_000_000);
+    write!(
+        f,
+        "the price of {dimension:?} is {}.{:06} times its rate, and it pays at most {}.{:06}",
+        whole(price),
+        part(price),
+        whole(limit),
+        part(limit)
+    )
 }
 
 /// Says that a job is too unsure to stay where it fits, and what would start it.

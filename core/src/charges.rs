@@ -6,9 +6,10 @@ use crate::ids::{AccountId, NodeId, ShapeId};
 use crate::jobs::{Job, Shape};
 use crate::leases::{Lease, Member};
 use crate::ledger::Payment;
+use crate::price::Prices;
 use crate::state::State;
-use crate::tariff::{cost, cost_beside};
-use crate::units::{Band, MicroAtp, MilliCores, Priority, Span, Time};
+use crate::tariff::{Tariff, cost, cost_beside};
+use crate::units::{Band, MicroAtp, MilliCores, Ppm, Priority, Span, Time};
 use crate::urgent::Part;
 use alloc::vec::Vec;
 
@@ -22,14 +23,33 @@ pub fn over_quota(state: &State, shape: &Shape) -> Option<(Dimension, u64, u64)>
     leased.and_then(|leased| first_short(&leased, quota))
 }
 
-/// Returns whether its pool's quota, its account or its own budget keeps a job from starting,
-/// however much is free.
+/// Returns whether its pool's quota or price, its account or its own budget keeps a job from
+/// starting, however much is free.
 #[must_use]
 pub fn is_refused(state: &State, job: &Job, shape: &Shape) -> bool {
     let needed = first_hold(state, job, shape);
     needed > state.ledger.available(job.account)
         || job.budget.is_some_and(|budget| job.charged.saturating_add(needed) > budget)
         || over_quota(state, shape).is_some()
+        || over_price(state, job, shape).is_some()
+}
+
+/// Returns the first resource that a job needs and whose price in its pool is above the highest
+/// that the job pays, with both. What is free has no price.
+#[must_use]
+pub fn over_price(state: &State, job: &Job, shape: &Shape) -> Option<(Dimension, Ppm, Ppm)> {
+    let limit = job.price_max.filter(|_| state.rules.atp.enabled)?;
+    let prices = Dimension::all().zip(prices(state, shape).0).zip(state.rules.atp.rates);
+    let needed = prices.zip(shape.needs.bundle().amounts());
+    let paid = needed.filter(|((_, rate), amount)| *rate > 0 && *amount > 0);
+    let mut paid = paid.map(|((priced, _), _)| priced);
+    paid.find(|(_, price)| *price > limit).map(|(dimension, price)| (dimension, price, limit))
+}
+
+/// Returns the prices of the pool of a shape.
+#[must_use]
+pub fn prices<'a>(state: &'a State, shape: &Shape) -> &'a Prices {
+    &state.pools[shape.pool].market.prices
 }
 
 /// Returns the length of the term that begins now: a whole term, or what is left of the limit.
@@ -40,23 +60,29 @@ pub fn term(state: &State, limit_left: Option<Span>) -> Span {
 }
 
 /// Returns what a term of these members costs a job's account in a band, with CPU beside the needs
-/// of each; its own nodes cost it nothing.
+/// of each, at these prices; its own nodes cost it nothing.
 #[must_use]
 pub fn term_cost(
     state: &State,
     job: &Job,
     (members, extra, band): (&[Member], MilliCores, Band),
-    span: Span,
+    (span, prices): (Span, &Prices),
 ) -> MicroAtp {
     if !state.rules.atp.enabled {
         return MicroAtp::ZERO;
     }
-    let foreign = |m: &&Member| state.nodes[m.node].spec.owner != job.account;
-    let count = members.iter().filter(foreign).count() as u64;
+    let count = foreign(state, job.account, members);
     let needs = &state.shapes[job.shape].needs;
     let extra = u128::from(extra.get()) * u128::from(span.get());
-    let one = cost_beside((needs, extra), span, band, &state.rules.atp.rates);
+    let tariff = Tariff { rates: &state.rules.atp.rates, prices, band };
+    let one = cost_beside((needs, extra), span, tariff);
     MicroAtp::new(one.get().saturating_mul(count))
+}
+
+/// Returns how many of these members are on nodes of other accounts.
+#[must_use]
+pub fn foreign(state: &State, account: AccountId, members: &[Member]) -> u64 {
+    members.iter().filter(|m| state.nodes[m.node].spec.owner != account).count() as u64
 }
 
 /// Returns the CPU that a job's lease has beside its needs if it starts on these members: what is
@@ -107,7 +133,9 @@ pub fn first_hold(state: &State, job: &Job, shape: &Shape) -> MicroAtp {
     }
     let span = term(state, job.limit);
     let band = standing(state, job).band();
-    let one = cost(&shape.needs, span, band, &state.rules.atp.rates);
+    let prices = prices(state, shape);
+    let tariff = Tariff { rates: &state.rules.atp.rates, prices, band };
+    let one = cost(&shape.needs, span, tariff);
     MicroAtp::new(one.get().saturating_mul(u64::from(shape.members)))
 }
 
@@ -115,10 +143,9 @@ pub fn first_hold(state: &State, job: &Job, shape: &Shape) -> MicroAtp {
 /// that the node to blame owes for the work lost in it.
 #[must_use]
 pub fn payments(state: &State, lease: &Lease, until: Time, lost: Span) -> Vec<Payment> {
-    let rates = &lease.rates;
     let span = lease.ran_in_term(until);
     let extra = lease.extra.metered(span);
-    let amount = cost_beside((&lease.needs, extra), span, lease.band(), rates);
+    let amount = cost_beside((&lease.needs, extra), span, lease.tariff());
     let owner = |node: NodeId| state.nodes[node].spec.owner;
     let foreign = || lease.members.iter().filter(|m| owner(m.node) != lease.account);
     let mut left = if lease.blame.is_some() {
@@ -140,7 +167,7 @@ pub fn payments(state: &State, lease: &Lease, until: Time, lost: Span) -> Vec<Pa
 /// Returns what the last work of a lease costs on each node, after running for `ran` in its term.
 fn priced_work(lease: &Lease, ran: Span, work: Span) -> MicroAtp {
     let extra = lease.extra.last(ran, work);
-    cost_beside((&lease.needs, extra), work, lease.band(), &lease.rates)
+    cost_beside((&lease.needs, extra), work, lease.tariff())
 }
 
 /// Returns the priced work that the running term of a lease would lose by `at`.
@@ -152,7 +179,6 @@ pub fn priced_loss(state: &State, lease: &Lease, at: Time) -> MicroAtp {
     let at = at.min(lease.term_ends);
     let ran = lease.ran_in_term(at);
     let lost = state.job(lease.job).lost_after(lease.worked(at)).min(ran);
-    let owner = |node: NodeId| -> AccountId { state.nodes[node].spec.owner };
-    let count = lease.members.iter().filter(|m| owner(m.node) != lease.account).count() as u64;
+    let count = foreign(state, lease.account, &lease.members);
     MicroAtp::new(priced_work(lease, ran, lost).get().saturating_mul(count))
 }

@@ -3,7 +3,7 @@
 use crate::bundle::Needs;
 use crate::config::Rules;
 use crate::ids::{AccountId, JobId, NodeId, PoolId, Seq};
-use crate::units::{MicroAtp, MilliCores, Priority, Span, Time};
+use crate::units::{MicroAtp, MilliCores, Ppm, Priority, Span, Time};
 use crate::wire::{FromNode, Item, Lending, Task};
 pub use crate::wire::{GpuSample, Outcome, Sample};
 use alloc::boxed::Box;
@@ -105,6 +105,14 @@ pub enum Request {
         /// How much.
         amount: MicroAtp,
     },
+    /// Give an account credit that the treasury has, above what it keeps back for a day: see
+    /// [`crate::ledger::Ledger::award`].
+    Grant {
+        /// The account.
+        account: AccountId,
+        /// How much.
+        amount: MicroAtp,
+    },
     /// Let a node finish what it runs and take nothing new.
     Drain {
         /// The node.
@@ -168,6 +176,9 @@ pub enum Report {
 pub struct JobSpec {
     /// The pool.
     pub pool: PoolId,
+    /// Whether it named none: under the strategy `cheapest` it then goes to that in which its first
+    /// term costs least.
+    pub any_pool: bool,
     /// How much it matters.
     pub priority: Priority,
     /// What each member needs.
@@ -207,6 +218,10 @@ pub struct JobSpec {
     pub movable: bool,
     /// Most credit the job may cost over all attempts.
     pub budget: Option<MicroAtp>,
+    /// The highest price that it pays for each resource it needs, as a multiple of the rate
+    /// (1,000,000 is the rate itself): above that it neither starts nor goes on, but on its
+    /// account's own nodes, where it pays nothing. `None` is any price.
+    pub price_max: Option<Ppm>,
     /// Longest notice the job asks for when its node's owner returns; `None` is the pool's default.
     pub vacate: Option<Span>,
     /// When it may start at the earliest; `None` is at once.
@@ -226,6 +241,7 @@ impl Default for JobSpec {
     fn default() -> Self {
         Self {
             pool: PoolId::new(0),
+            any_pool: false,
             priority: Priority::MEDIUM,
             needs: Needs::default(),
             extra: MilliCores::ZERO,
@@ -243,6 +259,7 @@ impl Default for JobSpec {
             restart: Span::ZERO,
             movable: false,
             budget: None,
+            price_max: None,
             vacate: None,
             begin: None,
             reserve: false,

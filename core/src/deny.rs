@@ -71,6 +71,14 @@ pub enum Denied {
         /// The quota.
         quota: u64,
     },
+    /// The account has as many open requests as it may.
+    #[error("account {account} has {most} open requests, which is the most: wait until some end")]
+    TooManyRequests {
+        /// The account.
+        account: AccountId,
+        /// How many it may have.
+        most: u32,
+    },
     /// The account cannot pay.
     #[error("ATP budget exceeded: {needed} > {balance}")]
     OverBudget {
@@ -117,14 +125,23 @@ pub enum Denied {
     /// The new rules cannot work.
     #[error("the rules are refused: {0}")]
     Config(ConfigError),
-    /// The account would hold more than it may.
+    /// The treasury has less to give than an administrator grants.
     #[error(
-        "a deposit of {amount} would raise {account} above 2^62 micro-ATP, or all credit above 2^63"
+        "the treasury has {spare} micro-ATP to give beside the fees of the last day, not {needed}: \
+         a deposit makes new credit"
     )]
+    TreasuryShort {
+        /// What it may give, in micro-ATP.
+        spare: MicroAtp,
+        /// What was asked for, in micro-ATP.
+        needed: MicroAtp,
+    },
+    /// The account would hold more than it may.
+    #[error("{amount} more would raise {account} above 2^62 micro-ATP, or all credit above 2^63")]
     TooRich {
         /// The account.
         account: AccountId,
-        /// The deposit.
+        /// The deposit or grant.
         amount: MicroAtp,
     },
 }

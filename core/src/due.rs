@@ -13,12 +13,16 @@ use serde::{Deserialize, Serialize};
 pub enum Due {
     /// A quantum of the order `karma` ends: what was held in it is counted before limits free it.
     Quantum,
+    /// Prices move: by what was used before limits free it, and before terms are paid for.
+    Price,
     /// A lease reaches its limit.
     Limit(LeaseId),
     /// Half of a lease's term has passed: it may be renewed.
     Renew(LeaseId),
     /// A lease's term ends.
     TermEnd(LeaseId),
+    /// An epoch ends: credit decays and is granted.
+    Epoch,
     /// A claim is given up.
     ClaimEnd(JobId),
     /// A node's offer is checked.

@@ -204,6 +204,8 @@ pub enum Party {
     Account(AccountId),
     /// An account's held credit.
     Held(AccountId),
+    /// Credit ends here: what decays, and what is above a cap.
+    Burn,
 }
 
 /// What a transfer is for.
@@ -211,6 +213,16 @@ pub enum Party {
 pub enum TransferKind {
     /// New credit by an administrator.
     Deposit,
+    /// Out of the treasury by an administrator.
+    Award,
+    /// An account's part of what an epoch grants, out of the treasury or the mint.
+    Grant,
+    /// What an account begins with when a node of it has first honoured a lease of another's.
+    Newcomer,
+    /// The part of a balance above a daily grant that is lost with an epoch.
+    Decay,
+    /// What a balance has above the account's cap at an epoch's end.
+    Overflow,
     /// Set aside for a term.
     Hold,
     /// The rest of a hold goes back.
@@ -230,6 +242,11 @@ impl TransferKind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Deposit => "deposit",
+            Self::Award => "award",
+            Self::Grant => "grant",
+            Self::Newcomer => "newcomer",
+            Self::Decay => "decay",
+            Self::Overflow => "overflow",
             Self::Hold => "hold",
             Self::Restore => "restore",
             Self::Settle => "settle",

@@ -5,6 +5,7 @@
 pub use crate::blocker::{Blocker, Explanation};
 
 use crate::bundle::Dimension;
+use crate::caps::{is_refused, over_leases, over_share};
 use crate::charges;
 use crate::confidence::{is_asked, of_each, suffices};
 use crate::config::Backfill;
@@ -28,6 +29,8 @@ struct Survey {
     reclaiming: u32,
     closed: u32,
     apart: u32,
+    /// Members that would fit where others keep it away.
+    apart_fit: u32,
     fit: u32,
     /// The confidence in each member that fits and is too unsure to stay.
     unsure: Vec<PerMille>,
@@ -78,11 +81,17 @@ fn count(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
 
-/// Returns what its pool's quota, its account and its own budget have against a job.
+/// Returns what its pool's quota and price, its account and its own budget have against a job.
 fn account_blockers(state: &State, job: &Job, shape: &Shape) -> Vec<Blocker> {
     let mut out = Vec::new();
     if let Some((dimension, needed, quota)) = charges::over_quota(state, shape) {
         out.push(Blocker::QuotaExceeded { dimension, needed, quota });
+    }
+    if let Some((dimension, needed, most)) = over_share(state, job, shape, shape.members.into()) {
+        out.push(Blocker::ExceedsMaxShare { dimension, needed, most });
+    }
+    if let Some((held, most)) = over_leases(state, job.account) {
+        out.push(Blocker::LeasesExceeded { held, most });
     }
     let needed = charges::first_hold(state, job, shape);
     let available = state.ledger.available(job.account);
@@ -94,6 +103,9 @@ fn account_blockers(state: &State, job: &Job, shape: &Shape) -> Vec<Blocker> {
         if needed > budget {
             out.push(Blocker::BudgetCommitted { needed, budget });
         }
+    }
+    if let Some((dimension, price, limit)) = charges::over_price(state, job, shape) {
+        out.push(Blocker::PriceAboveLimit { dimension, price, limit });
     }
     out
 }
@@ -127,9 +139,13 @@ fn survey(state: &State, job: &Job) -> Survey {
             survey.closed += 1;
         } else if !node.fits(&shape.needs, &bundle) {
             survey.note_short(state, shape, id);
-        } else if bears {
+        } else {
             let fit = if shape.spread { 1 } else { members_on(node.clone(), shape) };
-            survey.note_fit(state, job, id, fit);
+            if bears {
+                survey.note_fit(state, job, id, fit);
+            } else {
+                survey.apart_fit += fit;
+            }
         }
     }
     survey
@@ -203,7 +219,8 @@ fn room_blockers(state: &State, job: &Job, shape: &Shape, survey: &Survey) -> Ve
     let best = survey.best(shape);
     let wanted = state.rules.scheduling.min_confidence;
     out.extend(best.map(|best| Blocker::LowConfidence { best, wanted }));
-    let (fit, needed) = (survey.fit + count(survey.unsure.len()), u32::from(shape.members));
+    let fit = survey.fit + survey.apart_fit + count(survey.unsure.len());
+    let needed = u32::from(shape.members);
     if (1..needed).contains(&fit) {
         out.push(Blocker::GangIncomplete { fit, needed });
     }
@@ -286,7 +303,7 @@ fn delayed(state: &State, job: &Job, pool: PoolId, most: usize) -> Option<JobId>
             continue;
         }
         let keeps = !greedy || class == STARVING;
-        let waits = keeps && !charges::is_refused(state, other, shape);
+        let waits = keeps && !is_refused(state, other, shape);
         let blocked = waits && survey(state, other).blocks(shape);
         if blocked || (waits && held_back(state, &shadow, other).is_some()) {
             shadow.keep_by_search(state, other);

@@ -53,6 +53,7 @@ impl Grid {
         let follows = entry.seq == self.state.seq.next() && entry.at >= self.state.now;
         assert!(follows, "entry {} at {} follows {}", entry.seq, entry.at, self.state.seq);
         let first = self.state.seq == Seq::new(0);
+        let moves = self.state.ledger.moves();
         (self.state.seq, self.state.now) = (entry.seq, entry.at);
         let mut work = Work { state: &mut self.state, index: &mut self.index, effects };
         if first {
@@ -76,6 +77,9 @@ impl Grid {
             work.pass();
         }
         work.speak();
+        if work.state.ledger.moves() != moves {
+            work.keep_epochs();
+        }
         reply
     }
 
@@ -119,9 +123,11 @@ fn run_due(work: &mut Work<'_>) {
     while let Some((_, due)) = work.state.timers.pop(work.state.now) {
         match due {
             Due::Quantum => work.close_quantum(),
+            Due::Price => work.move_prices(),
             Due::Limit(lease) => work.limit_reached(lease),
             Due::Renew(lease) => work.half_term(lease),
             Due::TermEnd(lease) => work.end_term(lease),
+            Due::Epoch => work.close_epoch(),
             Due::ClaimEnd(job) => work.claim_ended(job),
             Due::Check(node) => work.check_offer(node),
             Due::OfferEnd(node) => work.offer_end(node),
@@ -163,6 +169,7 @@ fn run_request(work: &mut Work<'_>, request: &Request) -> Result<Reply, Denied> 
         Request::SuspendJob { account, job } => work.suspend_job(*account, *job, true),
         Request::ResumeJob { account, job } => work.suspend_job(*account, *job, false),
         Request::Deposit { account, amount } => work.deposit(*account, *amount),
+        Request::Grant { account, amount } => work.award(*account, *amount),
         Request::Drain { node, reason } => work.drain(*node, reason),
         Request::Undrain { node } => work.undrain(*node),
         Request::Configure(rules) => work.configure((**rules).clone()),

@@ -39,6 +39,9 @@ pub struct Index {
     owned: BTreeMap<AccountId, Vec<NodeId>>,
     /// How many transfers there had been when the last pass found an account that could not pay.
     pub refused_at: Option<TransferId>,
+    /// Whether a cap kept somebody waiting in the pool that is being passed, because of others who
+    /// may have started since.
+    pub capped: bool,
     /// The shortest limit of each shape with which a job fits somewhere in the pool that is being
     /// passed, but nowhere with enough confidence: neither does one with a longer limit.
     pub doubted: BTreeMap<ShapeId, Span>,
@@ -119,6 +122,7 @@ impl Index {
             ranks,
             owned,
             refused_at: None,
+            capped: false,
             doubted: BTreeMap::new(),
         }
     }
@@ -241,6 +245,12 @@ impl Index {
         let own = self.owned.get(&account)?.iter().copied();
         let fits = own.filter(|node| candidates.scores[*node] != NONE && choice.takes(*node));
         fits.min_by_key(|node| (Reverse(candidates.scores[*node]), self.ranks[*node]))
+    }
+
+    /// Returns the nodes of an account.
+    #[must_use]
+    pub fn owned(&self, account: AccountId) -> &[NodeId] {
+        self.owned.get(&account).map_or(&[], Vec::as_slice)
     }
 
     /// Returns whether a node's hardware, labels and pool suit a shape; the shape must be indexed.

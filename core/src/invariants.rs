@@ -5,6 +5,9 @@
 //! tests, so that a daemon can check itself; they walk everything and are not for every entry of a
 //! live system.
 
+mod ledger;
+mod market;
+
 use crate::bundle::Bundle;
 use crate::command::{Command, Entry, Report};
 use crate::confidence::{held, trusted};
@@ -20,6 +23,7 @@ use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use market::{can_pay, check_prices, check_steps};
 
 /// One broken invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +49,8 @@ impl Breaches {
 #[must_use]
 pub fn check(state: &State) -> Vec<Breach> {
     let mut out = Breaches(Vec::new());
-    check_ledger(state, &mut out);
+    ledger::check(state, &mut out);
+    check_prices(state, &mut out);
     for (id, node) in state.nodes.iter() {
         check_counts(state, id, &mut out);
         check_lent(state, id, &mut out);
@@ -86,46 +91,12 @@ pub fn check(state: &State) -> Vec<Breach> {
     }
     let strays = state.strays();
     out.need(29, strays.is_empty(), || format!("jobs that are nowhere: {strays:?}"));
-    // A lease has at most three timers, a node five, a claim one; a pool one per waiting retry.
+    // A lease has at most three timers, a node five, a claim one; a pool one per waiting retry;
+    // a quantum and prices one.
     let most = 3 * state.leases.len() + 5 * state.nodes.len() + state.claims.len();
-    let most = most + 16 * state.pools.len() + 4 * state.jobs.len() + 1;
+    let most = most + 16 * state.pools.len() + 4 * state.jobs.len() + 2;
     out.need(48, state.timers.len() <= most, || format!("{} timers", state.timers.len()));
     out.0
-}
-
-/// Invariants 1, 2, 3 and 7.
-fn check_ledger(state: &State, out: &mut Breaches) {
-    let ledger = &state.ledger;
-    let mut sum = ledger.mint + i128::from(ledger.treasury.get());
-    for (id, account) in ledger.accounts.iter() {
-        sum += i128::from(account.available.get()) + i128::from(account.held.get());
-        let holds = ledger.holds.values().filter(|hold| hold.account == id);
-        let held: u64 = holds.map(|hold| hold.amount.get()).sum();
-        out.need(3, held == account.held.get(), || {
-            format!("{id}: {held} in open holds, {} held", account.held)
-        });
-    }
-    for (id, account) in ledger.accounts.iter() {
-        let mut using = Bundle::ZERO;
-        let held = state
-            .leases
-            .values()
-            .filter(|lease| lease.account == id && lease.state != LeaseState::Released);
-        for lease in held {
-            for _ in lease.members.iter().filter(|m| !lease.gone.contains(&m.node)) {
-                using.add(&lease.needs.bundle());
-            }
-        }
-        out.need(32, using == account.using, || {
-            format!("{id}: its leases hold {using:?}, {:?} counted", account.using)
-        });
-    }
-    out.need(1, sum == 0, || format!("all balances add up to {sum}"));
-    let leases = state.leases.values();
-    let used = leases.flat_map(|l| [l.hold, l.next_hold, l.cover]).flatten();
-    let used: BTreeSet<_> = used.collect();
-    let open: BTreeSet<_> = ledger.holds.keys().collect();
-    out.need(4, used == open, || format!("holds {open:?} are open, leases name {used:?}"));
 }
 
 /// Invariants 20 and 24: the counts of a node equal the sum over its leases and claims.
@@ -224,22 +195,14 @@ pub fn check_step(before: &State, entry: &Entry<Command>, after: &State) -> Vec<
             None => check_granted(before, after, id, &mut out),
         }
     }
-    for account in after.ledger.accounts.ids() {
-        let (old, new) = (before.account(account), after.account(account));
-        let grows =
-            new.earned >= old.earned && new.spent >= old.spent && new.granted >= old.granted;
-        out.need(5, grows, || format!("{account}: a lifetime total falls"));
-    }
-    let settled = after.ledger.settled - before.ledger.settled;
-    let reserved: u128 = before.ledger.holds.values().map(|h| u128::from(h.amount.get())).sum();
-    let fresh = after.ledger.reserved - before.ledger.reserved;
-    out.need(5, settled <= reserved + fresh, || format!("{settled} settled, {reserved} was held"));
+    ledger::check_step(before, after, &mut out);
     if let Command::Report(Report::Sample { node, .. }) = &entry.command {
         for (id, row) in after.nodes.iter().filter(|(id, _)| id != node) {
             out.need(46, *row == before.nodes[id], || format!("a sample of {node} changes {id}"));
         }
         out.need(46, after.leases == before.leases, || format!("a sample of {node} ends leases"));
     }
+    check_steps(before, after, &mut out);
     check_order(before, after, &mut out);
     check_victims(before, after, &mut out);
     check_moves(before, after, &mut out);
@@ -252,7 +215,7 @@ fn check_kept(old: &Lease, new: &Lease, out: &mut Breaches) {
     let term = |lease: &Lease| (lease.term_began, lease.term_ends);
     let same = (old.job, old.epoch, old.account) == (new.job, new.epoch, new.account)
         && old.members == new.members
-        && (old.priority == new.priority || term(old) != term(new));
+        && ((old.priority, old.prices) == (new.priority, new.prices) || term(old) != term(new));
     out.need(41, same, || format!("{}: its terms changed under way", new.id));
     let onward = new.term_began >= old.term_began && new.settled >= old.settled;
     out.need(4, onward, || format!("{}: a settled term is open again", new.id));
@@ -350,14 +313,6 @@ fn is_as_good(state: &State, lease: &Lease, id: JobId, reserved: bool) -> bool {
     let starves = scheduling.backfill == Backfill::Greedy && scheduling.starvation_after.is_some();
     let keeps = reserved || scheduling.backfill.reservations() > 0 || starves;
     !keeps || (shorter && smaller)
-}
-
-/// Returns whether an account can pay the first term of a waiting job.
-fn can_pay(state: &State, id: JobId) -> bool {
-    let job = state.job(id);
-    let needed = crate::charges::first_hold(state, job, &state.shapes[job.shape]);
-    let inside = job.budget.is_none_or(|b| job.charged.saturating_add(needed) <= b);
-    inside && state.ledger.available(job.account) >= needed
 }
 
 /// Returns whether a waiting job of one member would fit where a lease has just been granted.

@@ -9,7 +9,7 @@ use crate::command::{JobSpec, LabelNeed, Near};
 use crate::config::{Preemption, Scheduling};
 use crate::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, PoolId, ShapeId, Table};
 use crate::tags::Tags;
-use crate::units::{MicroAtp, MilliCores, Priority, Span, Time};
+use crate::units::{MicroAtp, MilliCores, Ppm, Priority, Span, Time};
 use crate::wire::Task;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -41,7 +41,7 @@ pub struct Shape {
     pub anti_affinity: Vec<String>,
     /// Where its jobs' data lies, for the strategy `near_data`.
     pub near: Option<Near>,
-    /// Whose nodes come first under `local_first`; `None` under other strategies.
+    /// Whose nodes come first under `local_first` and `cheapest`; `None` under other strategies.
     pub home: Option<AccountId>,
 }
 
@@ -263,6 +263,8 @@ pub struct Job {
     pub moved_at: Option<Time>,
     /// Most credit it may cost over all attempts.
     pub budget: Option<MicroAtp>,
+    /// The highest price that it pays, as a multiple of the rates.
+    pub price_max: Option<Ppm>,
     /// Longest notice it asks for when an owner returns.
     pub vacate: Option<Span>,
     /// What it runs.
@@ -319,6 +321,7 @@ impl Job {
             movable: spec.movable,
             moved_at: None,
             budget: spec.budget,
+            price_max: spec.price_max,
             vacate: spec.vacate,
             task: spec.task,
             submitted: now,

@@ -7,6 +7,8 @@ use crate::bundle::{DIMENSIONS, Needs};
 use crate::command::Outcome;
 use crate::effect::EvictionReason;
 use crate::ids::{AccountId, Epoch, HoldId, JobId, LeaseId, NodeId, ShapeId};
+use crate::price::Prices;
+use crate::tariff::Tariff;
 use crate::units::{Band, MicroAtp, MilliCores, Priority, Span, Time};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -76,6 +78,10 @@ pub struct Lease {
     pub next_hold: Option<HoldId>,
     /// The rates of the running term and of the next, once renewed: a term's price is fixed.
     pub rates: [u64; DIMENSIONS],
+    /// The prices of the running term: those of its pool when its hold was made.
+    pub prices: Prices,
+    /// The prices of the next term, once renewed.
+    pub next_prices: Prices,
     /// What its use was booked at: the dominant share in the pool, in parts of 2^32.
     pub share: u64,
     /// What the running term was booked at on its account, to take back what is left of it.
@@ -190,6 +196,12 @@ impl Lease {
     #[must_use]
     pub fn has_more_than(&self, cpu: MilliCores) -> bool {
         !self.extra.cpu.is_zero() && cpu < self.cpu()
+    }
+
+    /// Returns what the running term is paid by.
+    #[must_use]
+    pub fn tariff(&self) -> Tariff<'_> {
+        Tariff { rates: &self.rates, prices: &self.prices, band: self.band() }
     }
 
     /// Returns the price band.

@@ -8,17 +8,15 @@
 
 use crate::bundle::Bundle;
 use crate::canary::{Canary, planted};
-use crate::config::{AccountSpec, MINTED_MAX};
+use crate::config::{AccountSpec, BALANCE_MAX, MINTED_MAX};
 use crate::deny::Denied;
 use crate::effect::{Effect, Party, Transfer, TransferKind};
+use crate::epoch::{DAY, Fees};
 use crate::ids::{AccountId, HoldId, LeaseId, NodeId, Table, TransferId};
 use crate::rows::Rows;
 use crate::units::{MicroAtp, Ppm, Time};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
-
-/// Most credit one account may have.
-pub const BALANCE_MAX: MicroAtp = MicroAtp::new(1 << 62);
 
 /// One account's money.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,17 +28,65 @@ pub struct Account {
     /// Credit set aside in its open holds.
     pub held: MicroAtp,
     /// Deposits over its lifetime.
+    pub deposited: u128,
+    /// Granted over its lifetime: with epochs, as a newcomer, and by administrators.
     pub granted: u128,
     /// Earned as a lender over its lifetime.
     pub earned: u128,
-    /// Paid as a borrower over its lifetime.
+    /// Paid as a borrower over its lifetime: for its terms, and for work of others that its own
+    /// took the place of.
     pub spent: u128,
+    /// What came back over its lifetime for its work that others destroyed.
+    pub refunded: u128,
+    /// What decayed over its lifetime, or was above its cap.
+    pub decayed: u128,
+    /// When it last paid for a term or earned one.
+    pub active: Option<Time>,
+    /// Whether it has been given what newcomers are given.
+    pub welcome: Welcome,
     /// What its leases hold, those that are leaving included.
     pub using: Bundle,
+    /// How many of them hold anything on others' nodes.
+    pub leases: u32,
+    /// Its jobs that wait or run; the jobs of an array are one.
+    pub requests: u32,
     /// The last job of it that completed, or failed soon; and the last such on another node.
     pub ended: [Option<Ended>; 2],
     /// Decayed dominant use over weight, for the order `fair` (see [`crate::usage::Usage`]).
     pub usage: crate::usage::Usage,
+}
+
+impl Account {
+    /// Returns all the credit it has.
+    #[must_use]
+    pub fn balance(&self) -> MicroAtp {
+        self.available.saturating_add(self.held)
+    }
+
+    /// Returns what its lifetime totals come to: its balance, always (invariant 7).
+    #[must_use]
+    pub fn of_totals(&self) -> Option<u128> {
+        let came = self.deposited + self.granted + self.earned + self.refunded;
+        came.checked_sub(self.spent + self.decayed)
+    }
+
+    /// Returns whether it has paid or earned within a day.
+    #[must_use]
+    pub fn is_active(&self, now: Time) -> bool {
+        self.active.is_some_and(|at| now.since(at) <= DAY)
+    }
+}
+
+/// Whether an account has been given what newcomers are given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Welcome {
+    /// No node of it has ever honoured a lease of another account.
+    #[default]
+    Unknown,
+    /// One has: it is given with the end of the epoch.
+    Due,
+    /// It has been.
+    Given,
 }
 
 /// How a job of an account ended somewhere.
@@ -89,6 +135,10 @@ pub struct Ledger {
     pub treasury: MicroAtp,
     /// Everything ever minted, as a negative balance.
     pub mint: i128,
+    /// Everything ever burned.
+    pub burned: u128,
+    /// The fees of the last day: so much of the treasury is not granted.
+    pub fees: Fees,
     /// Everything ever settled, and ever held.
     pub settled: u128,
     /// Everything ever set aside.
@@ -114,10 +164,17 @@ impl Ledger {
                 spec: spec.clone(),
                 available: MicroAtp::ZERO,
                 held: MicroAtp::ZERO,
+                deposited: 0,
                 granted: 0,
                 earned: 0,
                 spent: 0,
+                refunded: 0,
+                decayed: 0,
+                active: None,
+                welcome: Welcome::default(),
                 using: Bundle::ZERO,
+                leases: 0,
+                requests: 0,
                 ended: [None; 2],
                 usage: crate::usage::Usage::default(),
             });
@@ -128,8 +185,8 @@ impl Ledger {
     /// Puts new credit into an account.
     ///
     /// # Errors
-    /// When the account does not exist, would hold more than [`BALANCE_MAX`], or all credit ever
-    /// minted would pass [`MINTED_MAX`].
+    /// When the account does not exist, would hold more than [`BALANCE_MAX`], or all credit would
+    /// pass [`MINTED_MAX`].
     pub fn deposit(
         &mut self,
         account: AccountId,
@@ -137,19 +194,12 @@ impl Ledger {
         now: Time,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Denied> {
-        let Some(row) = self.accounts.find(account) else {
-            return Err(Denied::NoAccount(account));
-        };
-        let total = row.available.checked_add(row.held).and_then(|t| t.checked_add(amount));
-        if amount.is_zero() {
-            return Err(Denied::Range { what: "amount".into(), value: 0, range: "above 0".into() });
-        }
-        let minted = i128::from(amount.get()) - self.mint;
-        if total.is_none_or(|t| t > BALANCE_MAX) || minted > i128::from(MINTED_MAX.get()) {
+        self.check_gift(account, amount)?;
+        if amount > self.mintable() {
             return Err(Denied::TooRich { account, amount });
         }
         // Nothing below can be refused.
-        self.accounts[account].granted += u128::from(amount.get());
+        self.accounts[account].deposited += u128::from(amount.get());
         let (from, to) = (Party::Mint, Party::Account(account));
         self.transfer(
             Move { from, to, amount, kind: TransferKind::Deposit, lease: None },
@@ -221,12 +271,16 @@ impl Ledger {
             fees = fees.saturating_add(part);
             let net = due.saturating_sub(part);
             self.accounts[payment.to].earned += u128::from(net.get());
+            if !net.is_zero() {
+                self.accounts[payment.to].active = Some(now);
+            }
             let to = Party::Account(payment.to);
             let paid = Move { from, to, amount: net, kind: TransferKind::Settle, lease };
             self.transfer(paid, now, effects);
         }
         let fee = Move { from, to: Party::Treasury, amount: fees, kind: TransferKind::Fee, lease };
         self.transfer(fee, now, effects);
+        self.fees.note(fees, now);
         let to = Party::Account(account);
         let amount = rest.unwrap_or_default();
         let back = Move { from, to, amount, kind: TransferKind::Restore, lease };
@@ -235,6 +289,9 @@ impl Ledger {
         }
         self.settled += u128::from(total.get());
         self.accounts[account].spent += u128::from(total.get());
+        if !total.is_zero() {
+            self.accounts[account].active = Some(now);
+        }
         total
     }
 
@@ -254,6 +311,8 @@ impl Ledger {
         assert!(hold.is_some_and(|h| h.amount >= amount), "hold {id} covers the refund once");
         let Some(Hold { account, amount: held, lease }) = hold else { return };
         let lease = Some(lease);
+        self.accounts[account].spent += u128::from(amount.get());
+        self.accounts[to].refunded += u128::from(amount.get());
         let (from, to) = (Party::Held(account), Party::Account(to));
         self.transfer(Move { from, to, amount, kind: TransferKind::Refund, lease }, now, effects);
         let rest = held.saturating_sub(amount);
@@ -272,10 +331,104 @@ impl Ledger {
         effects: &mut Vec<Effect>,
     ) -> MicroAtp {
         let amount = amount.min(self.treasury);
+        self.accounts[to].refunded += u128::from(amount.get());
         let (from, to, lease) = (Party::Treasury, Party::Account(to), Some(lease));
         self.transfer(Move { from, to, amount, kind: TransferKind::Refund, lease }, now, effects);
         self.refunded += u128::from(amount.get());
         amount
+    }
+
+    /// Gives an account credit that the treasury has to spare; nothing is minted. Unlike a deposit
+    /// it raises no cap.
+    ///
+    /// # Errors
+    /// When the account does not exist or would hold more than [`BALANCE_MAX`], or the treasury has
+    /// less to spare.
+    pub fn award(
+        &mut self,
+        account: AccountId,
+        amount: MicroAtp,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Denied> {
+        self.check_gift(account, amount)?;
+        let spare = self.spare(now);
+        if amount > spare {
+            return Err(Denied::TreasuryShort { spare, needed: amount });
+        }
+        // Nothing below can be refused.
+        self.endow((account, amount), TransferKind::Award, now, effects);
+        Ok(())
+    }
+
+    /// Refuses a gift of nothing, to nobody, or to who would have too much.
+    fn check_gift(&self, account: AccountId, amount: MicroAtp) -> Result<(), Denied> {
+        let Some(row) = self.accounts.find(account) else {
+            return Err(Denied::NoAccount(account));
+        };
+        if amount.is_zero() {
+            return Err(Denied::Range { what: "amount".into(), value: 0, range: "above 0".into() });
+        }
+        if row.balance().checked_add(amount).is_none_or(|total| total > BALANCE_MAX) {
+            return Err(Denied::TooRich { account, amount });
+        }
+        Ok(())
+    }
+
+    /// Gives an account credit: out of what the treasury has to spare, the rest from the mint as
+    /// far as that may go. Returns how much.
+    pub fn endow(
+        &mut self,
+        (account, amount): (AccountId, MicroAtp),
+        kind: TransferKind,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) -> MicroAtp {
+        let old = amount.min(self.spare(now));
+        let new = amount.saturating_sub(old).min(self.mintable());
+        let (to, lease) = (Party::Account(account), None);
+        for (from, amount) in [(Party::Treasury, old), (Party::Mint, new)] {
+            self.transfer(Move { from, to, amount, kind, lease }, now, effects);
+        }
+        let given = old.saturating_add(new);
+        self.accounts[account].granted += u128::from(given.get());
+        given
+    }
+
+    /// Burns available credit of an account.
+    pub fn burn(
+        &mut self,
+        (account, amount): (AccountId, MicroAtp),
+        kind: TransferKind,
+        now: Time,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.accounts[account].decayed += u128::from(amount.get());
+        let (from, to, lease) = (Party::Account(account), Party::Burn, None);
+        self.transfer(Move { from, to, amount, kind, lease }, now, effects);
+    }
+
+    /// Notes that a node of an account has honoured a lease of another account.
+    pub fn welcome(&mut self, account: AccountId) {
+        let row = &mut self.accounts[account];
+        if row.welcome == Welcome::Unknown {
+            row.welcome = Welcome::Due;
+        }
+    }
+
+    /// Returns what the treasury has beside the fees of the last day, which are kept for those
+    /// whose jobs are moved.
+    #[must_use]
+    pub fn spare(&self, now: Time) -> MicroAtp {
+        self.treasury.saturating_sub(self.fees.of_day(now))
+    }
+
+    /// Returns how much may be minted now.
+    #[must_use]
+    pub fn mintable(&self) -> MicroAtp {
+        let minted = u128::try_from(-self.mint).unwrap_or(0);
+        let room = (u128::from(MINTED_MAX.get()) + self.burned).saturating_sub(minted);
+        MicroAtp::new(u64::try_from(room).unwrap_or(u64::MAX)).min(MINTED_MAX)
     }
 
     /// Moves credit from one party to another and records it; nothing moves when it is nothing.
@@ -297,6 +450,11 @@ impl Ledger {
             Party::Mint => {
                 let amount = i128::from(amount.get());
                 self.mint += if add { amount } else { -amount };
+                return;
+            }
+            Party::Burn => {
+                assert!(add, "what is burned never comes back");
+                self.burned += u128::from(amount.get());
                 return;
             }
             Party::Treasury => &mut self.treasury,

@@ -116,6 +116,8 @@ pub struct Node {
     pub idle_check: Option<Time>,
     /// How far what it lent could be relied on.
     pub reputation: Reputation,
+    /// When it last honoured a term of another account that used enough of it to count.
+    pub honoured: Option<Time>,
 }
 
 /// What a node could lend now, were there no growth limit.
@@ -154,6 +156,7 @@ impl Node {
             next_check: None,
             idle_check: None,
             reputation: Reputation::default(),
+            honoured: None,
         }
     }
 
@@ -173,12 +176,27 @@ impl Node {
         node
     }
 
+    /// Returns the most that its configuration lets it lend, whatever its owner uses.
+    #[must_use]
+    pub fn registered(&self) -> Bundle {
+        if !self.spec.can_share {
+            return Bundle::ZERO;
+        }
+        self.spec.capacity.meet(&self.spec.share_max)
+    }
+
     /// Returns whether new leases may start here.
     #[must_use]
     pub fn takes_work(&self, now: Time) -> bool {
         let open = self.offer.as_ref().is_some_and(|offer| offer.is_open(now));
         let asked = now >= self.asked_again && !self.silent;
         self.up && self.draining.is_none() && self.lending.open && asked && open
+    }
+
+    /// Returns what is on offer, the leased part included.
+    #[must_use]
+    pub fn offered(&self) -> Bundle {
+        self.offer.as_ref().map_or(Bundle::ZERO, |offer| offer.total)
     }
 
     /// Returns what is on offer and neither leased nor claimed.

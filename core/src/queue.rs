@@ -1,14 +1,14 @@
 //! The queue: who goes next.
 //!
-//! Jobs of one account, shape and priority stand in one line, first come first served; a job with a
-//! budget of its own stands alone. Lines are
+//! Jobs of one account, shape, priority and highest price stand in one line, first come first
+//! served; a job with a budget of its own stands alone. Lines are
 //! ranked by class, then (order `fair`) by their account's decayed dominant use over weight, then
 //! by the submission of their first job. Use is booked a term ahead at the grant, which is the
 //! entry penalty at admission, and given back for what a lease did not use.
 
 use crate::ids::{AccountId, JobId, PoolId, ShapeId};
 use crate::jobs::STARVING;
-use crate::units::Priority;
+use crate::units::{Ppm, Priority};
 use alloc::collections::btree_map::Entry;
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::ops::Bound::{Excluded, Unbounded};
@@ -23,6 +23,8 @@ pub struct LineKey {
     pub shape: ShapeId,
     /// Its priority.
     pub priority: Priority,
+    /// The highest price that its jobs pay.
+    pub price_max: Option<Ppm>,
     /// The job, if it has a budget of its own (one that is used up must not keep others waiting) or
     /// is ranked by itself.
     pub alone: Option<JobId>,
@@ -258,6 +260,21 @@ impl Queue {
         self.lines.iter().map(|(key, line)| (*key, line.jobs.len() as u64))
     }
 
+    /// Walks the accounts that wait in a pool, each with the first job of its first line there.
+    pub fn firsts(&self, pool: PoolId) -> impl Iterator<Item = (AccountId, Option<JobId>)> {
+        self.by_account.iter().filter_map(move |(account, keys)| {
+            let mut lines = keys.iter().filter_map(|key| self.lines.get(key));
+            let line = lines.find(|line| line.pool == pool)?;
+            Some((*account, line.jobs.first().copied()))
+        })
+    }
+
+    /// Returns how many jobs wait in a line.
+    #[must_use]
+    pub fn count(&self, key: LineKey) -> u64 {
+        self.lines.get(&key).map_or(0, |line| line.jobs.len() as u64)
+    }
+
     /// Returns whether a job waits in a line.
     #[must_use]
     pub fn contains(&self, key: LineKey, job: JobId) -> bool {
@@ -340,6 +357,7 @@ mod tests {
             account: AccountId::new(account),
             shape: ShapeId::new(shape),
             priority,
+            price_max: None,
             alone: None,
         };
         let pool = PoolId::new(0);

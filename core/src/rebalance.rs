@@ -8,7 +8,7 @@
 //! as the pressure has been high already: what comes for a minute moves nobody.
 
 use crate::bundle::Bundle;
-use crate::charges::first_hold;
+use crate::charges::{first_hold, over_price};
 use crate::confidence::suffices;
 use crate::config::{Balance, Policy};
 use crate::ids::{LeaseId, NodeId, PoolId};
@@ -270,13 +270,16 @@ fn may_move(state: &State, lease: &Lease) -> bool {
 }
 
 /// Returns whether an account and a job's own budget can pay a first term elsewhere when the
-/// running one is paid.
+/// running one is paid, at a price that the job pays.
 fn pays_on(state: &State, lease: &Lease, job: &Job) -> bool {
-    let needed = first_hold(state, job, &state.shapes[lease.shape]);
+    let shape = &state.shapes[lease.shape];
+    let needed = first_hold(state, job, shape);
     let hold = lease.hold.and_then(|id| state.ledger.holds.get(&id));
     let running = hold.map_or(MicroAtp::ZERO, |hold| hold.amount);
     let all = job.charged.saturating_add(running).saturating_add(needed);
-    state.ledger.available(job.account) >= needed && job.budget.is_none_or(|most| all <= most)
+    let within = job.budget.is_none_or(|most| all <= most);
+    let cheap = over_price(state, job, shape).is_none();
+    state.ledger.available(job.account) >= needed && within && cheap
 }
 
 /// Returns by how much a move lowers the sum of the squares of all loads, if it is worth it and

@@ -7,6 +7,7 @@ use crate::bundle::Bundle;
 use crate::clients::Clients;
 use crate::config::{Config, Order, PoolSpec, Rules};
 use crate::due::{Due, Timers};
+use crate::epoch::Epochs;
 use crate::ids::{AccountId, JobId, LeaseId, NodeId, OfferId, PoolId, Seq, Table};
 use crate::jobs::{Ahead, Job, JobState, Shapes};
 use crate::karma::Karma;
@@ -15,6 +16,7 @@ use crate::ledger::{Account, Ledger};
 use crate::links::Link;
 use crate::nodes::Node;
 use crate::offers::Fates;
+use crate::price::{INTERVAL, Market};
 use crate::queue::{LineKey, Queue};
 use crate::rows::Rows;
 use crate::tags::Tags;
@@ -34,10 +36,16 @@ pub struct Pool {
     pub spec: PoolSpec,
     /// Hardware of its nodes.
     pub capacity: Bundle,
+    /// What its nodes offer, the leased part included.
+    pub offered: Bundle,
     /// What leases hold of it.
     pub leased: Bundle,
+    /// What the leases of each account hold of it on others' nodes.
+    pub borrowed: BTreeMap<AccountId, Bundle>,
     /// Classes that run in it.
     pub running: Running,
+    /// What its capacity costs.
+    pub market: Market,
     /// What urgent work has had of it within the hour.
     pub urgent: Urgent,
     /// Members that run in it, by tag.
@@ -48,6 +56,37 @@ pub struct Pool {
     pub balanced: Option<Time>,
     /// When it is looked at next.
     pub balance_at: Option<Time>,
+}
+
+impl Pool {
+    /// Returns a pool without nodes.
+    #[must_use]
+    pub fn new(spec: PoolSpec) -> Self {
+        Self {
+            spec,
+            capacity: Bundle::ZERO,
+            offered: Bundle::ZERO,
+            leased: Bundle::ZERO,
+            borrowed: BTreeMap::new(),
+            running: Running::default(),
+            market: Market::default(),
+            urgent: Urgent::default(),
+            tags: Tags::default(),
+            nodes: Vec::new(),
+            balanced: None,
+            balance_at: None,
+        }
+    }
+
+    /// Takes a part out of what an account's leases hold on others' nodes.
+    pub fn give_back(&mut self, account: AccountId, part: &Bundle) {
+        if let Some(held) = self.borrowed.get_mut(&account) {
+            held.take(part);
+            if held.is_zero() {
+                self.borrowed.remove(&account);
+            }
+        }
+    }
 }
 
 /// Everything that the coordinator knows.
@@ -85,6 +124,8 @@ pub struct State {
     pub shapes: Shapes,
     /// Jobs that wait or run.
     pub jobs: Rows<JobId, Job>,
+    /// Jobs of each account that share a program: an array is one request.
+    pub requests: BTreeMap<(AccountId, u64), u32>,
     /// Jobs that wait for each job to complete.
     pub dependents: BTreeMap<JobId, BTreeSet<JobId>>,
     /// Jobs that wait, in lines.
@@ -105,6 +146,10 @@ pub struct State {
     pub inflation: Inflation,
     /// What accounts may borrow with, for the order `karma`.
     pub karma: Karma,
+    /// What grants are shared out by, and when the epoch ends.
+    pub epochs: Epochs,
+    /// When prices move next; [`Time::MAX`] while they are static.
+    pub priced_at: Time,
     /// When each account preempted in the last hour.
     pub preempted: BTreeMap<AccountId, VecDeque<Time>>,
     /// Numbers drawn by the strategy `random`.
@@ -211,9 +256,11 @@ impl State {
             pools: Table::new(),
             capacity: Bundle::ZERO,
             nodes: Table::new(),
+            epochs: Epochs::new(config.accounts.iter().map(|account| account.weight)),
             ledger,
             shapes: Shapes::default(),
             jobs: Rows::new(),
+            requests: BTreeMap::new(),
             dependents: BTreeMap::new(),
             queue: Queue::default(),
             reserved: BTreeMap::new(),
@@ -224,6 +271,7 @@ impl State {
             fates: Fates::default(),
             inflation: Inflation::default(),
             karma: Karma::default(),
+            priced_at: Time::MAX,
             preempted: BTreeMap::new(),
             draws: 0,
             stale_reports: 0,
@@ -231,21 +279,13 @@ impl State {
             changed: Changed::default(),
         };
         for spec in config.pools {
-            state.pools.push(Pool {
-                spec,
-                capacity: Bundle::ZERO,
-                leased: Bundle::ZERO,
-                running: Running::default(),
-                urgent: Urgent::default(),
-                tags: Tags::default(),
-                nodes: Vec::new(),
-                balanced: None,
-                balance_at: None,
-            });
+            state.pools.push(Pool::new(spec));
         }
         for spec in config.nodes {
             let (pool, capacity) = (spec.pool, spec.capacity);
-            let id = state.nodes.push(Node::new(spec));
+            let node = Node::new(spec);
+            state.epochs.register(&node.registered());
+            let id = state.nodes.push(node);
             state.pools[pool].capacity.add(&capacity);
             state.capacity.add(&capacity);
             state.pools[pool].nodes.push(id);
@@ -258,6 +298,10 @@ impl State {
         let scheduling = &state.rules.scheduling;
         state.karma = Karma::new(scheduling, &state.ledger, &state.capacity, now);
         state.timers.set(state.karma.ends(), Due::Quantum);
+        if state.rules.atp.is_dynamic() {
+            state.priced_at = now.after(INTERVAL);
+        }
+        state.timers.set(state.priced_at, Due::Price);
         state
     }
 
@@ -325,7 +369,8 @@ impl State {
     pub fn line_of(&self, job: &Job) -> LineKey {
         let alone = job.budget.is_some() || self.rules.scheduling.order == Order::EarliestDue;
         let alone = alone.then_some(job.id);
-        LineKey { account: job.account, shape: job.shape, priority: job.priority, alone }
+        let (shape, price_max) = (job.shape, job.price_max);
+        LineKey { account: job.account, shape, priority: job.priority, price_max, alone }
     }
 
     /// Returns what ranks a line among those of its class: its account's use, or when its job is

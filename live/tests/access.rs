@@ -47,6 +47,8 @@ const MATRIX: &[(&[&str], [i32; 4])] = &[
     (&["statement", "owners"], [7, 0, 0, 7]),
     (&["statement", "nobodys"], [7, 7, 4, 7]),
     (&["deposit", "lab", "1"], [7, 7, 0, 7]),
+    // Nobody has paid a fee yet: the treasury has nothing to give.
+    (&["grant", "lab", "1"], [7, 7, 5, 7]),
     (&["down"], [7, 7, 0, 7]),
 ];
 

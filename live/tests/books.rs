@@ -42,10 +42,14 @@ fn amount(row: &Value, key: &str) -> f64 {
 
 /// Checks that an account has what its transfers come to.
 fn sums(row: &Value) -> bool {
-    let came: f64 =
-        ["deposited_atp", "earned_atp", "refunded_atp"].iter().map(|key| amount(row, key)).sum();
-    let went: f64 =
-        ["paid_atp", "fees_atp", "compensated_atp"].iter().map(|key| amount(row, key)).sum();
+    let came: f64 = ["deposited_atp", "granted_atp", "earned_atp", "refunded_atp"]
+        .iter()
+        .map(|key| amount(row, key))
+        .sum();
+    let went: f64 = ["paid_atp", "fees_atp", "compensated_atp", "decayed_atp"]
+        .iter()
+        .map(|key| amount(row, key))
+        .sum();
     let has = amount(row, "available_atp") + amount(row, "held_atp");
     (came - went - has).abs() < 1e-6
 }
@@ -121,10 +125,13 @@ fn a_statement_tells_what_an_account_has_earned_and_paid_and_for_which_jobs() {
     let of = |cluster: &Cluster, account: &str| cluster.ask(&["statement", account]).unwrap();
     let lab = of(&cluster, "lab");
     let has = |row: &Value| {
-        let came: f64 =
-            ["deposited_atp", "earned_atp", "refunded_atp"].iter().map(|k| amount(row, k)).sum();
+        let came: f64 = ["deposited_atp", "granted_atp", "earned_atp", "refunded_atp"]
+            .iter()
+            .map(|k| amount(row, k))
+            .sum();
         let left = amount(row, "available_atp") + amount(row, "held_atp");
-        (came - amount(row, "paid_atp") - left).abs() < 1e-6
+        let went = amount(row, "paid_atp") + amount(row, "decayed_atp");
+        (came - went - left).abs() < 1e-6
     };
     assert!(has(&lab) && amount(&lab, "deposited_atp") == 5_000.0, "{lab}");
     let jobs = lab["jobs"].as_array().unwrap();
@@ -182,7 +189,10 @@ fn what_a_preemptor_destroyed_comes_back_and_all_books_say_who_gave_it() {
     let (charged, refunded) = (amount(row, "charged_atp"), amount(row, "refunded_atp"));
     assert!(refunded > 0.0 && refunded <= charged, "{lab}");
     assert_eq!(amount(&lab, "refunded_atp"), refunded);
-    assert_eq!(amount(&rush, "refunded_atp"), -amount(&lab, "refunded_atp"));
+    assert_eq!(amount(&rush, "refunded_atp"), 0.0);
+    let own: f64 =
+        rush["jobs"].as_array().unwrap().iter().map(|job| amount(job, "charged_atp")).sum();
+    assert!((amount(&rush, "paid_atp") - own - refunded).abs() < 1e-6, "{rush}");
     assert_eq!(amount(&lab, "paid_atp"), charged);
     let state = cluster.path("state");
     let args = ["audit", "--json", "--state", state.to_str().unwrap()];

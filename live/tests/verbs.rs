@@ -311,7 +311,7 @@ fn a_node_says_how_its_machine_is_doing() {
     for name in names {
         assert!(page.contains(&format!("# TYPE {name} ")), "{name} in {page}");
     }
-    assert!(page.contains("grid_price{resource=\"cpu\"} 3600.000000\n"), "{page}");
+    assert!(page.contains("grid_price{pool=\"default\",resource=\"cpu\"} 3600.000000\n"), "{page}");
     // What the daemon takes for its connections, jobs do not get.
     let mine = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap();
     let job = cluster.submit(&[], "ulimit -Sn");

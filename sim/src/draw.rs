@@ -9,7 +9,8 @@ use crate::scenario::build::NodeLoad;
 use crate::work::{Blow, BlowRecord, JobExtra, JobRecord, LoadSeries, NetworkRecord};
 use gridcore::bundle::{Bundle, DIMENSIONS, GpuNeed, Needs};
 use gridcore::config::{
-    Backfill, BackfillOrder, Config, Hours, Lend, Mode, NodeSpec, Order, Policy, Rules, Strategy,
+    Backfill, BackfillOrder, Config, Hours, Lend, Mode, NodeSpec, Order, Policy, Pricing, Rules,
+    Strategy,
 };
 use gridcore::ids::AccountId;
 use gridcore::units::{
@@ -110,6 +111,7 @@ pub fn rules(dice: &mut Dice<'_>) -> Rules {
         1 => PerMille::new(780),
         _ => PerMille::ZERO,
     };
+    epochs(&mut rules);
     rules.term.0 = dice.pick(&[60, 60, 120, 300, 300]).map_or(Span::minutes(5), Span::seconds);
     rules.preemption.grace = dice.seconds(0, 60);
     rules.preemption.runtime_min = dice.seconds(0, 300);
@@ -132,6 +134,24 @@ pub fn rules(dice: &mut Dice<'_>) -> Rules {
     rules
 }
 
+/// Sets what is granted and decays, by the seed of ties: epochs shorter than most terms, half-lives
+/// of days, so that nobody runs out of credit by decay alone before the weather is over, and, for a
+/// quarter of all, what users have by default or no grants at all.
+fn epochs(rules: &mut Rules) {
+    let seed = rules.scheduling.seed;
+    match seed % 8 {
+        0 => rules.atp.grant_fraction = Ppm::ZERO,
+        1 => {}
+        _ => {
+            rules.atp.epoch = Span::seconds(20 + seed % 5 * 40);
+            rules.atp.grant_fraction = Ppm::new(if seed.is_multiple_of(3) { 700_000 } else { 100 });
+            rules.atp.decay_half_life =
+                (!seed.is_multiple_of(7)).then(|| Span::seconds(86_400 << (seed % 4)));
+            rules.atp.newcomer = !seed.is_multiple_of(11);
+        }
+    }
+}
+
 /// Chooses how running work is balanced: mostly it moves, and often from limits that are soon
 /// reached.
 pub fn balancing(rules: &mut Rules, dice: &mut Dice<'_>) {
@@ -141,8 +161,31 @@ pub fn balancing(rules: &mut Rules, dice: &mut Dice<'_>) {
     rules.rebalance.job_cooldown = dice.seconds(30, 300);
     let shares = [None, Some(0), Some(50_000), Some(250_000)];
     rules.caps.urgent_share = dice.pick(&shares).unwrap_or(None).map(Ppm::new);
+    let shares = [None, Some(500_000), Some(300_000), Some(100_000)];
+    rules.caps.pool_share = dice.pick(&shares).unwrap_or(None).map(Ppm::new);
+    rules.caps.leases = dice.pick(&[None, None, Some(2), Some(4)]).unwrap_or(None);
+    rules.caps.open_requests = dice.pick(&[None, None, None, Some(20)]).unwrap_or(None);
+    rules.caps.requests_per_second = dice.pick(&[None, Some(1), Some(10)]).unwrap_or(None);
+    rules.caps.burst = dice.pick(&[1, 5, 100]).unwrap_or(100);
     let high = dice.pick(&[40, 60, 80]).map_or(BasisPoints::percent(80), BasisPoints::percent);
     rules.balance.high = [high; 3];
+}
+
+/// Chooses whether prices move, and whether work goes where it costs least.
+pub fn pricing(rules: &mut Rules, dice: &mut Dice<'_>) {
+    if dice.one_in(2) {
+        rules.atp.price = Pricing::Dynamic;
+    }
+    if dice.one_in(8) {
+        rules.scheduling.strategy = Strategy::Cheapest;
+    }
+}
+
+/// Chooses the highest price that a job pays: most pay any, and some only one that comes when much
+/// lies idle.
+pub fn price_max(dice: &mut Dice<'_>) -> Option<Ppm> {
+    let most = dice.pick(&[300_000, 1_000_000, 1_000_000, 1_020_000, 1_500_000]);
+    most.map(Ppm::new).filter(|_| dice.one_in(3))
 }
 
 /// Chooses what is asked of GPUs: mostly what jobs may soon fall short of.

@@ -9,7 +9,8 @@ use crate::json::{Json, object};
 use crate::record::{JobRow, JobState, RunRecord};
 use crate::world::Finished;
 use gridcore::effect::EvictionReason;
-use gridcore::units::{Band, MicroAtp, Span};
+use gridcore::ledger::Account;
+use gridcore::units::{Band, Span};
 use std::collections::BTreeMap;
 
 /// The version of the layout of `summary.json`.
@@ -208,7 +209,8 @@ fn metrics(run: &Finished) -> Json {
     let placed = record.jobs.iter().filter(|row| row.attempts > 0).count() as u128;
     put("allocation_success_share", share(placed, record.jobs.len() as u128));
     put("jain", jain(&shares_of_accounts(record)));
-    put("gini", gini(run));
+    let accounts = run.grid.state().ledger.accounts.iter();
+    put("gini", gini(accounts.map(|(_, a)| a.balance().get().into()).collect()));
     let gpus = divide(sums.unallocated * 1_000, u128::from(record.end.ms()).max(1));
     put("unallocated_gpus", Json::Fixed(gpus));
     let fates = run.grid.state().fates;
@@ -223,10 +225,26 @@ fn metrics(run: &Finished) -> Json {
         ]),
     );
     put("atp", atp(run));
+    if run.grid.state().rules.atp.is_dynamic() {
+        put("price", each(&|i| prices(record, i)));
+    }
     if !record.fill.is_empty() {
         put("allocated_gpu_percent_at", fill(record));
     }
     Json::Object(pairs)
+}
+
+/// Returns the mean and the extremes of a resource's price over the run, as multiples of its rate.
+fn prices(record: &RunRecord, resource: usize) -> Json {
+    let rows = record.timeline.iter().filter_map(|row| row.price_ppm.get(resource));
+    let prices: Vec<u32> = rows.copied().collect();
+    let sum: u128 = prices.iter().copied().map(u128::from).sum();
+    let end = |price: Option<&u32>| Json::Fixed(price.copied().unwrap_or(1_000_000).into());
+    object([
+        ("mean", Json::Fixed(divide(sum, prices.len().max(1) as u128))),
+        ("min", end(prices.iter().min())),
+        ("max", end(prices.iter().max())),
+    ])
 }
 
 fn by_class(record: &RunRecord) -> Json {
@@ -303,15 +321,12 @@ fn jain(values: &[u128]) -> Json {
     share(sum * sum / (values.len() as u128).max(1), squares)
 }
 
-/// The Gini coefficient of what accounts own: 0 is equal.
-fn gini(run: &Finished) -> Json {
-    let accounts = run.grid.state().ledger.accounts.iter();
-    let mut owned: Vec<u128> =
-        accounts.map(|(_, a)| u128::from(a.available.get()) + u128::from(a.held.get())).collect();
-    owned.sort_unstable();
-    let n = owned.len() as u128;
-    let sum: u128 = owned.iter().sum();
-    let weighted: u128 = (1..).zip(&owned).map(|(i, x): (u128, &u128)| i * x).sum();
+/// The Gini coefficient of what accounts have: 0 is equal.
+fn gini(mut values: Vec<u128>) -> Json {
+    values.sort_unstable();
+    let n = values.len() as u128;
+    let sum: u128 = values.iter().sum();
+    let weighted: u128 = (1..).zip(&values).map(|(i, x): (u128, &u128)| i * x).sum();
     share((2 * weighted).saturating_sub((n + 1) * sum), n * sum)
 }
 
@@ -319,17 +334,41 @@ fn atp(run: &Finished) -> Json {
     let ledger = &run.grid.state().ledger;
     let held: u128 = ledger.accounts.iter().map(|(_, a)| u128::from(a.held.get())).sum();
     let granted: u128 = ledger.accounts.iter().map(|(_, a)| a.granted).sum();
+    // Their squares must fit: what is lost is below a millionth of the largest.
+    let most = ledger.accounts.iter().map(|(_, a)| a.earned).max().unwrap_or(0);
+    let shift = (128 - most.leading_zeros()).saturating_sub(48);
+    let earned: Vec<u128> = ledger.accounts.iter().map(|(_, a)| a.earned >> shift).collect();
+    let deposited: u128 = ledger.accounts.iter().map(|(_, a)| a.deposited).sum();
     let refunded: u128 = run.record.jobs.iter().map(|row| u128::from(row.refunded.get())).sum();
     let micro = |value: u128| Json::Fixed(i128::try_from(value).unwrap_or(i128::MAX));
     object([
         ("minted", micro(ledger.mint.unsigned_abs())),
+        ("deposited", micro(deposited)),
         ("granted", micro(granted)),
         ("settled", micro(ledger.settled)),
         ("refunded", micro(refunded)),
-        ("burned", micro(u128::from(MicroAtp::ZERO.get()))),
+        ("burned", micro(ledger.burned)),
         ("held", micro(held)),
         ("treasury", micro(u128::from(ledger.treasury.get()))),
+        ("jain_earned", jain(&earned)),
+        ("gini_earned", gini(earned)),
+        ("by_account", object(ledger.accounts.iter().map(|(_, a)| of_account(a)))),
     ])
+}
+
+/// What an account has at the end, and what its lifetime totals are.
+fn of_account(account: &Account) -> (String, Json) {
+    let micro = |value: u128| Json::Fixed(i128::try_from(value).unwrap_or(i128::MAX));
+    let totals = object([
+        ("balance", micro(account.balance().get().into())),
+        ("deposited", micro(account.deposited)),
+        ("granted", micro(account.granted)),
+        ("earned", micro(account.earned)),
+        ("spent", micro(account.spent)),
+        ("refunded", micro(account.refunded)),
+        ("decayed", micro(account.decayed)),
+    ]);
+    (account.spec.name.clone(), totals)
 }
 
 /// The percentages of arrived requests that the fill is read at.

@@ -9,7 +9,7 @@ use crate::record::JobState;
 use crate::scenario::build::{NodeLoad, Setup};
 use crate::work::{Blow, BlowRecord, JobExtra, JobRecord, Weather};
 use crate::world::{Finished, World};
-use gridcore::config::{AccountSpec, Config, NodeSpec, Policy, PoolSpec};
+use gridcore::config::{AccountSpec, Config, NodeSpec, Policy, PoolSpec, Rules};
 use gridcore::ids::AccountId;
 use gridcore::units::{MicroAtp, Span, Time};
 
@@ -102,6 +102,7 @@ impl Case {
         let mut rules = draw::rules(&mut Dice::random(seed, "swarm rules", 0));
         draw::balancing(&mut rules, &mut Dice::random(seed, "swarm balance", 0));
         draw::utilization(&mut rules, &mut Dice::random(seed, "swarm utilization", 0));
+        draw::pricing(&mut rules, &mut Dice::random(seed, "swarm price", 0));
         let mut config = Config { rules, cluster: seed, network: true, ..Config::default() };
         config.pools.push(PoolSpec { name: "main".to_owned(), quota: None });
         for name in ["ada", "bo", "cy"] {
@@ -130,6 +131,7 @@ impl Case {
         draw_dependencies(seed, &mut jobs);
         draw_company(seed, &config.nodes, &mut jobs);
         draw_use(seed, &mut jobs);
+        draw_prices(seed, &config.rules, &mut jobs);
         Self { seed, config, loads, jobs, weather }
     }
 
@@ -211,6 +213,14 @@ fn draw_use(seed: u64, jobs: &mut [JobRecord]) {
     }
     for job in jobs.iter_mut().filter(|job| job.needs.gpus.count > 0) {
         job.extra.get_or_insert_default().gpu_use = draw::gpu_use(&mut dice);
+    }
+}
+
+/// Lets some jobs pay no more than so much, where prices move.
+fn draw_prices(seed: u64, rules: &Rules, jobs: &mut [JobRecord]) {
+    let mut dice = Dice::random(seed, "swarm highest price", 0);
+    for job in jobs.iter_mut().filter(|_| rules.atp.is_dynamic()) {
+        job.extra.get_or_insert_default().price_max = draw::price_max(&mut dice);
     }
 }
 

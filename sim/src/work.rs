@@ -6,7 +6,7 @@
 use gridcore::bundle::Needs;
 use gridcore::command::{JobSpec, LabelNeed, Near};
 use gridcore::ids::{NodeId, PoolId};
-use gridcore::units::{BasisPoints, MicroAtp, MilliCores, Priority, Span, Time};
+use gridcore::units::{BasisPoints, MicroAtp, MilliCores, Ppm, Priority, Span, Time};
 
 /// One job of a workload, before the core has seen it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,6 +56,7 @@ impl JobRecord {
         }
         let mut spec = JobSpec {
             pool,
+            any_pool: self.pool.is_none(),
             priority: self.priority,
             needs: self.needs,
             members: self.members.max(1),
@@ -79,7 +80,7 @@ impl JobRecord {
             let near = |name: &String| find(name).map_or(Near::Zone(name.clone()), Near::Node);
             spec.near = extra.near.as_ref().map(near);
             spec.spread = extra.spread;
-            spec.budget = extra.budget;
+            (spec.budget, spec.price_max) = (extra.budget, extra.price_max);
             spec.vacate = extra.vacate;
             spec.extra = extra.elastic;
             (spec.restart, spec.movable) = (extra.restart, extra.movable);
@@ -113,6 +114,8 @@ pub struct JobExtra {
     pub spread: bool,
     /// Most credit it may cost.
     pub budget: Option<MicroAtp>,
+    /// The highest price that it pays for what it needs, as a multiple of the rates.
+    pub price_max: Option<Ppm>,
     /// Longest notice it asks for.
     pub vacate: Option<Span>,
     /// Time a restart takes before work goes on.

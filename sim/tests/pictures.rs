@@ -124,7 +124,7 @@ fn money_that_is_only_minted_draws_no_flows() {
             from: Party::Mint,
             to: Party::Account(0),
             amount: MicroAtp::whole(5),
-            kind: "grant",
+            kind: "deposit",
             lease: None,
         }]
         .into(),

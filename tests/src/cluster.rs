@@ -6,7 +6,7 @@ use gridcore::config::{
     AccountSpec, Backfill, Config, Mode, NodeSpec, Order, PoolSpec, Preemption, Rules, Scheduling,
 };
 use gridcore::ids::{AccountId, PoolId};
-use gridcore::units::{BasisPoints, Bytes, MicroAtp, MilliCores, PerMille, Span};
+use gridcore::units::{BasisPoints, Bytes, MicroAtp, MilliCores, PerMille, Ppm, Span};
 
 /// A configuration under construction.
 #[derive(Clone, Debug)]
@@ -101,7 +101,9 @@ pub fn plain_rules() -> Rules {
     rules.offering.kill = Span::ZERO;
     rules.rebalance.mode = Mode::ShareAndOffload;
     rules.atp.enabled = false;
-    rules.caps.urgent_share = None;
+    (rules.caps.urgent_share, rules.caps.pool_share) = (None, None);
+    (rules.caps.leases, rules.caps.open_requests) = (None, None);
+    rules.atp.grant_fraction = Ppm::ZERO;
     rules
 }
 

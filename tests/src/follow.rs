@@ -1,7 +1,7 @@
 //! Plays a history on the core and on the model side by side, and compares them after every entry.
 
 use crate::model::{Leaving, Model};
-use gridcore::command::{Command, Entry, Outcome, Reply, Report, Request};
+use gridcore::command::{Command, Entry, JobSpec, Outcome, Reply, Report, Request};
 use gridcore::config::{Config, Exhaustion};
 use gridcore::deny::Denied;
 use gridcore::grid::Grid;
@@ -116,6 +116,14 @@ impl Pair {
         }
     }
 
+    /// Returns a job with the pool that the core has chosen for it: the model knows no prices.
+    fn in_its_pool(&self, id: JobId, job: &JobSpec) -> JobSpec {
+        let state = self.grid.state();
+        let chosen = state.jobs.get(&id).filter(|_| job.any_pool);
+        let pool = chosen.map_or(job.pool, |job| state.shapes[job.shape].pool);
+        JobSpec { pool, ..job.clone() }
+    }
+
     fn request(
         &mut self,
         request: &Request,
@@ -124,7 +132,7 @@ impl Pair {
     ) -> Result<(), String> {
         match (request, answer) {
             (Request::SubmitJob { account, job }, Ok(Reply::Submitted(id))) => {
-                self.model.submit(*id, (*account, now), job);
+                self.model.submit(*id, (*account, now), &self.in_its_pool(*id, job));
                 if job.refuse_if_busy {
                     self.model.pass_pool(job.pool.get() as usize, now);
                     if self.model.tasks.get(id).is_none_or(|task| task.places.is_none()) {

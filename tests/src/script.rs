@@ -3,14 +3,14 @@
 //! The first lines describe a cluster, the others what happens and when; see `tests/scripts/`. Only
 //! names, `key=value` and flags; amounts in whole cores, GiB, seconds, percent and ATP.
 
+mod rules;
+
 use crate::cluster::{Cluster, hardware, load};
 use crate::text;
 use crate::world::{Checks, Work, World};
 use gridcore::bundle::Bundle;
 use gridcore::command::{LabelNeed, Near, Outcome, Report, Request, Sample};
-use gridcore::config::{
-    Backfill, BackfillOrder, Exhaustion, Lend, Mode, NodeSpec, Order, Policy, Rules, Strategy,
-};
+use gridcore::config::NodeSpec;
 use gridcore::explain::explain;
 use gridcore::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, PoolId};
 use gridcore::station::ladder::OwnerSays;
@@ -18,6 +18,7 @@ use gridcore::units::{
     BasisPoints, Bytes, MicroAtp, MilliCores, MilliGpus, PerMille, Ppm, Priority, Span, Time,
 };
 use gridcore::wire::{Item, Status};
+use rules::rules;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -151,96 +152,6 @@ fn node(cluster: &Cluster, line: &Line<'_>) -> Result<NodeSpec, String> {
     Ok(spec)
 }
 
-fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
-    let spans: [(&str, &mut Span); 14] = [
-        ("term", &mut rules.term.0),
-        ("grace", &mut rules.preemption.grace),
-        ("kill", &mut rules.offering.kill),
-        ("hold", &mut rules.preemption.hold),
-        ("min_runtime", &mut rules.preemption.runtime_min),
-        ("check", &mut rules.offering.check_interval),
-        ("expiry", &mut rules.offering.offer_expiry),
-        ("idle", &mut rules.offering.idle_before_offer),
-        ("latch", &mut rules.offering.busy_latch),
-        ("suspend", &mut rules.offering.suspend_max),
-        ("resume", &mut rules.offering.resume_after),
-        ("horizon", &mut rules.balance.horizon),
-        ("cooldown", &mut rules.rebalance.job_cooldown),
-        ("quantum", &mut rules.scheduling.karma.quantum),
-    ];
-    let ages = ["ageing", "starvation", "warn", "reclaim"];
-    let others = ["guaranteed", "urgent_percent", "gpu_min", "confidence"];
-    let known = spans.iter().map(|(name, _)| *name).chain(ages).chain(others);
-    if let Some(key) = line.values.keys().find(|key| !known.clone().any(|name| name == **key)) {
-        return Err(format!("{key} is no rule"));
-    }
-    for (key, slot) in spans {
-        *slot = line.span(key)?.unwrap_or(*slot);
-    }
-    spans_and_parts(rules, line, ages)?;
-    rules.atp.enabled |= line.has("money");
-    rules.preemption.enabled |= line.has("preempt");
-    for word in &line.words[1..] {
-        match *word {
-            "money" | "preempt" => {}
-            "strict" => rules.scheduling.backfill = Backfill::Strict,
-            "greedy" => rules.scheduling.backfill = Backfill::Greedy,
-            "boosted" => rules.preemption.boost_after = Some(1),
-            "easy" => rules.scheduling.backfill = Backfill::Easy,
-            "conservative_backfill" => rules.scheduling.backfill = Backfill::Conservative,
-            "shortest" => rules.scheduling.backfill_order = BackfillOrder::Shortest,
-            "smallest" => rules.scheduling.backfill_order = BackfillOrder::Smallest,
-            "fair" => rules.scheduling.order = Order::Fair,
-            "drf" => rules.scheduling.order = Order::Drf,
-            "karma" => rules.scheduling.order = Order::Karma,
-            "fifo" => rules.scheduling.order = Order::Fifo,
-            "balancing" => rules.rebalance.mode = Mode::DynamicBalancing,
-            "offload_only" => rules.rebalance.mode = Mode::OffloadOnly,
-            "predictive" => rules.balance.policy = Policy::Predictive,
-            "earliest_due" => rules.scheduling.order = Order::EarliestDue,
-            "lend_idle" => rules.offering.lend = Lend::Idle,
-            "kill_exhausted" => rules.atp.on_exhaustion = Exhaustion::Kill,
-            "aggressive" => rules.balance.policy = Policy::Aggressive,
-            "conservative" => rules.balance.policy = Policy::Conservative,
-            "first_fit" => rules.scheduling.strategy = Strategy::FirstFit,
-            "best_fit" => rules.scheduling.strategy = Strategy::BestFit,
-            "near_data" => rules.scheduling.strategy = Strategy::NearData,
-            "worst_fit" => rules.scheduling.strategy = Strategy::WorstFit,
-            other => return Err(format!("{other} is no rule")),
-        }
-    }
-    Ok(())
-}
-
-/// Reads the spans that may be never, by these keys, and the parts.
-fn spans_and_parts(rules: &mut Rules, line: &Line<'_>, ages: [&str; 4]) -> Result<(), String> {
-    let (scheduling, utilization) = (&mut rules.scheduling, &mut rules.utilization);
-    let slots = [
-        &mut scheduling.ageing,
-        &mut scheduling.starvation_after,
-        &mut utilization.warn_after,
-        &mut utilization.reclaim_after,
-    ];
-    for (key, slot) in ages.into_iter().zip(slots) {
-        *slot = line.span(key)?.or(*slot);
-    }
-    if let Some(percent) = line.number("urgent_percent")? {
-        let ppm = u32::try_from(percent * 10_000).map_err(|e| e.to_string())?;
-        rules.caps.urgent_share = Some(Ppm::new(ppm));
-    }
-    if let Some(percent) = line.number("gpu_min")? {
-        let percent = u16::try_from(percent).map_err(|e| e.to_string())?;
-        rules.utilization.gpu_min = BasisPoints::percent(percent);
-    }
-    if let Some(least) = line.number("confidence")? {
-        let least = u16::try_from(least).map_err(|e| e.to_string())?;
-        rules.scheduling.min_confidence = PerMille::new(least);
-    }
-    let guaranteed = line.small("guaranteed", 50)?;
-    rules.scheduling.karma.guaranteed = Ppm::new(guaranteed * 10_000);
-    Ok(())
-}
-
 /// Reads what an owner says.
 fn owner_says(line: &Line<'_>) -> Result<OwnerSays, String> {
     if line.has("reclaim") {
@@ -267,7 +178,7 @@ impl Play {
     /// Adds a line to what came out.
     fn say(&mut self, at: Time, text: &str) {
         let at = text::time(at);
-        let written = writeln!(self.out, "{at:<6}{text}");
+        let written = writeln!(self.out, "{at:<5} {text}");
         assert!(written.is_ok(), "a string takes every line");
     }
 
@@ -355,6 +266,10 @@ impl Play {
         }
         let treasury = text::atp(ledger.treasury);
         self.say(at, &format!("treasury has {treasury}"));
+        if ledger.burned > 0 {
+            let burned = u64::try_from(ledger.burned).map(MicroAtp::new).unwrap_or_default();
+            self.say(at, &format!("burned {}", text::atp(burned)));
+        }
     }
 
     fn account(&self, name: &str) -> Result<AccountId, String> {
@@ -398,6 +313,14 @@ impl Play {
         spec.begin = line.span("begin")?.map(|at| Time::ZERO.after(at));
         spec.reserve = line.has("reserve");
         spec.budget = line.number("budget")?.map(MicroAtp::whole);
+        let percent = line.number("max_price")?.map(|n| u32::try_from(n * 10_000));
+        spec.price_max = percent.transpose().map_err(|e| e.to_string())?.map(Ppm::new);
+        spec.any_pool = !line.values.contains_key("pool");
+        if let Some(name) = line.values.get("pool") {
+            let mut pools = self.world.grid.state().pools.iter();
+            let found = pools.find(|(_, pool)| pool.spec.name == *name).map(|(id, _)| id);
+            spec.pool = found.ok_or_else(|| format!("pool {name} is unknown"))?;
+        }
         for name in line.values.get("after").iter().flat_map(|names| names.split(',')) {
             spec.after.push(self.job(name)?);
         }
@@ -484,6 +407,10 @@ impl Play {
                 reason: String::from("a script says so"),
             },
             "undrain" => Request::Undrain { node: self.node(line.word(2)?)? },
+            "grant" => Request::Grant {
+                account: self.account(line.word(2)?)?,
+                amount: MicroAtp::whole(number(line.word(3)?)?),
+            },
             "deposit" => Request::Deposit {
                 account: self.account(line.word(2)?)?,
                 amount: MicroAtp::whole(number(line.word(3)?)?),

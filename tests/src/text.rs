@@ -37,6 +37,7 @@ fn party(state: &State, party: Party) -> String {
     match party {
         Party::Mint => String::from("mint"),
         Party::Treasury => String::from("treasury"),
+        Party::Burn => String::from("burn"),
         Party::Account(id) => state.account(id).spec.name.clone(),
         Party::Held(id) => format!("{}'s hold", state.account(id).spec.name),
     }

@@ -6,7 +6,8 @@ use gridcore::command::JobSpec;
 use gridcore::config::{AccountSpec, Config, PoolSpec};
 use gridcore::effect::Effect;
 use gridcore::ids::{AccountId, LeaseId};
-use gridcore::tariff::cost;
+use gridcore::price::Prices;
+use gridcore::tariff::{Tariff, cost};
 use gridcore::units::{Band, Bytes, MicroAtp, MilliCores, Span, Time};
 use gridcore::wire::Order;
 use gridsim::draw::Dice;
@@ -66,7 +67,8 @@ fn exact(needs: &Needs, sizes: &Sizes, ends: Time, rates: &[u64; 12]) -> u64 {
         integral += u128::from(cpu.get()) * u128::from(until.since(*at).get());
     }
     let rest = Needs { cpu: MilliCores::ZERO, ..*needs };
-    let rest = cost(&rest, ends.since(began), Band::Medium, rates).get();
+    let tariff = Tariff { rates, prices: &Prices::STATIC, band: Band::Medium };
+    let rest = cost(&rest, ends.since(began), tariff).get();
     let cpu = (integral * 1_000_000).div_ceil(u128::from(rates[0]));
     rest + u64::try_from(cpu).unwrap_or(u64::MAX)
 }

@@ -27,6 +27,7 @@ fn command(command: &Command) -> &'static str {
         Command::Request(Request::SuspendJob { .. }) => "suspend",
         Command::Request(Request::ResumeJob { .. }) => "resume",
         Command::Request(Request::Deposit { .. }) => "deposit",
+        Command::Request(Request::Grant { .. }) => "grant",
         Command::Request(Request::Drain { .. }) => "drain",
         Command::Request(Request::Undrain { .. }) => "undrain",
         Command::Request(Request::Configure(_)) => "configure",
@@ -46,7 +47,7 @@ fn command(command: &Command) -> &'static str {
 
 /// The names of all refusals that a generated history can reach. Not `Full`: the list of jobs holds
 /// four million.
-const DENIALS: [&str; 15] = [
+const DENIALS: [&str; 17] = [
     "NoAccount",
     "NoPool",
     "NoNode",
@@ -60,7 +61,9 @@ const DENIALS: [&str; 15] = [
     "WrongState",
     "Config",
     "TooRich",
+    "TreasuryShort",
     "NoPlaceThen",
+    "TooManyRequests",
     "Range members",
 ];
 
@@ -79,9 +82,11 @@ fn denial(denied: &Denied) -> String {
         Denied::OverBudget { .. } => "OverBudget",
         Denied::Busy(_) => "Busy",
         Denied::Full { .. } => "Full",
+        Denied::TooManyRequests { .. } => "TooManyRequests",
         Denied::WrongState { .. } => "WrongState",
         Denied::Config(_) => "Config",
         Denied::TooRich { .. } => "TooRich",
+        Denied::TreasuryShort { .. } => "TreasuryShort",
         Denied::TooOld { .. } => "TooOld",
         Denied::NoPlaceThen { .. } => "NoPlaceThen",
     })
@@ -134,7 +139,7 @@ fn count(world: &World, seen: &mut Seen) {
 
 /// What else a generated history must show.
 const SHOWN: &str = "\
-    wake,submit,cancel,hold,release,suspend,resume,requeue,deposit,drain,undrain,configure,\
+    wake,submit,cancel,hold,release,suspend,resume,requeue,deposit,grant,drain,undrain,configure,\
     sample,node down,node up,ended,leaving,paused,goes on,lending,granted,resized,evicted,\
     order start,order leave,order watch,closed by itself,stale,left pending,left held,\
     left dependent,order extend,left reserved,left running,idle";
@@ -166,6 +171,11 @@ fn expected() -> Vec<String> {
     out.extend(ends.map(|end| format!("finished {end:?}")));
     let kinds = [
         TransferKind::Deposit,
+        TransferKind::Award,
+        TransferKind::Grant,
+        TransferKind::Newcomer,
+        TransferKind::Decay,
+        TransferKind::Overflow,
         TransferKind::Hold,
         TransferKind::Restore,
         TransferKind::Settle,

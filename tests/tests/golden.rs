@@ -3,19 +3,21 @@
 use gridcore::config::{Order, Strategy};
 use gridcore::encode::RULES_VERSION;
 use gridcore::ids::NodeId;
-use gridcore::units::{Priority, Span};
+use gridcore::units::{Ppm, Priority, Span};
 use gridtests::cluster::{Cluster, LAB, cpu_job, load};
 use gridtests::run::record;
 use gridtests::world::{Checks, Work, World};
 
 /// Rules version, and the digest of the history below under it.
-const GOLDEN: (u32, &str) = (14, "7a27101c975c832d94c900b8b337981e");
+const GOLDEN: (u32, &str) = (15, "9fa5a7c03ef7c6f8a53374dfde05c93f");
 
 /// A fixed small history that fills every table of the state.
 fn history() -> World {
     let cluster = Cluster::new().account("owner", 10_000_000).pool("more", None);
     let cluster = cluster.dedicated(2, 8, 32).owned(2, 16, 64, 2).rules(|rules| {
         rules.atp.enabled = true;
+        rules.atp.grant_fraction = Ppm::new(700_000);
+        rules.atp.epoch = Span::seconds(60);
         rules.preemption.enabled = true;
         rules.preemption.runtime_min = Span::ZERO;
         rules.preemption.grace = Span::seconds(30);

@@ -129,7 +129,7 @@ fn decides_the_same_anew(case: &Case) -> Result<usize, TestCaseError> {
 fn every_start_has_the_confidence_that_is_asked_for() {
     let name = "every_start_has_the_confidence_that_is_asked_for";
     let (sure, doubted) = (Cell::new(0_u64), Cell::new(0_u64));
-    property(name, 400, &case(Profile::ALL), |mut case, counts| {
+    property(name, 800, &case(Profile::ALL), |mut case, counts| {
         // Where a case asks for none, much is asked for.
         let least = &mut case.config.rules.scheduling.min_confidence;
         *least = if least.is_zero() { PerMille::new(860) } else { *least };
@@ -242,6 +242,7 @@ impl Books {
         };
         self.of(Party::Treasury) == i128::from(state.ledger.treasury.get())
             && self.of(Party::Mint) == state.ledger.mint
+            && u128::try_from(self.of(Party::Burn)) == Ok(state.ledger.burned)
             && state.ledger.accounts.ids().all(account)
     }
 }

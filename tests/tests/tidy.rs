@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 const CORE: &[(u8, &[&str])] = &[
     (8, &["grid", "station"]),
     (7, &["verbs"]),
-    (6, &["placement", "index", "shadow", "preempt", "rebalance", "charges"]),
+    (6, &["placement", "index", "shadow", "preempt", "rebalance", "charges", "caps"]),
     (6, &["confidence", "explain", "invariants", "snapshot", "idle"]),
     (5, &["state"]),
     (
@@ -25,11 +25,14 @@ const CORE: &[(u8, &[&str])] = &[
             "queue",
             "leases",
             "ledger",
+            "epoch",
             "karma",
+            "price",
             "tariff",
             "due",
             "links",
             "clients",
+            "rate",
             "urgent",
             "reputation",
         ],

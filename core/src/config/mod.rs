@@ -43,8 +43,11 @@ pub const POOLS_MAX: usize = 1_000;
 pub const JOBS_MAX: usize = 4_000_000;
 /// Most members of one gang.
 pub const MEMBERS_MAX: u16 = 1_024;
-/// Most credit that may ever be minted: no sum of balances can pass 64 bits.
+/// Most credit that there may be at once, which is what was minted less what was burned: no sum of
+/// balances can pass 64 bits.
 pub const MINTED_MAX: MicroAtp = MicroAtp::new(1 << 63);
+/// Most credit one account may have.
+pub const BALANCE_MAX: MicroAtp = MicroAtp::new(1 << 62);
 
 /// A cluster and the rules it runs by.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -310,10 +313,21 @@ impl Default for FairShare {
 pub struct Atp {
     /// Whether money moves at all.
     pub enabled: bool,
+    /// What capacity costs beside its rate.
+    pub price: Pricing,
     /// What happens to a job whose account cannot pay the next term.
     pub on_exhaustion: Exhaustion,
     /// The part of a settled cost that goes to the treasury.
     pub fee: Ppm,
+    /// How often credit is granted and decays (10 s to one day).
+    pub epoch: Span,
+    /// The part of the base value of proven capacity on offer that is granted per epoch (0 to 1).
+    /// Nothing: none is granted, decays, or is capped.
+    pub grant_fraction: Ppm,
+    /// What lies above an account's daily grant halves in so long (at least 60 s); `None` never.
+    pub decay_half_life: Option<Span>,
+    /// Whether who first honours a lease is given what active accounts have on average.
+    pub newcomer: bool,
     /// Resource-milliseconds that one ATP buys: CPU, memory, storage, GPU, custom ...
     /// Zero makes a resource free.
     pub rates: [u64; crate::bundle::DIMENSIONS],
@@ -326,8 +340,35 @@ impl Default for Atp {
         for (slot, rate) in rates.iter_mut().zip(fixed) {
             *slot = rate;
         }
-        Self { enabled: true, on_exhaustion: Exhaustion::Pause, fee: Ppm::new(50_000), rates }
+        Self {
+            enabled: true,
+            price: Pricing::Static,
+            on_exhaustion: Exhaustion::Pause,
+            fee: Ppm::new(50_000),
+            epoch: Span::seconds(300),
+            grant_fraction: Ppm::new(700_000),
+            decay_half_life: Some(Span::seconds(7 * 86_400)),
+            newcomer: true,
+            rates,
+        }
     }
+}
+
+impl Atp {
+    /// Returns whether prices move.
+    #[must_use]
+    pub fn is_dynamic(&self) -> bool {
+        self.enabled && self.price == Pricing::Dynamic
+    }
+}
+
+/// What capacity costs beside its rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Pricing {
+    /// Its rate, always.
+    Static,
+    /// A multiple of it that follows utilisation, per pool and resource (see [`crate::price`]).
+    Dynamic,
 }
 
 /// What happens to a job whose account cannot pay the next term.

@@ -100,6 +100,17 @@ pub enum Strategy {
     NearData,
     /// The node whose room for further tasks of all classes shrinks least.
     Headroom,
+    /// Where the first term costs least: the borrower's own nodes, which are free, then the least
+    /// left over. A job that names no pool goes to the one in which it costs least.
+    Cheapest,
+}
+
+impl Strategy {
+    /// Returns whether a borrower's own nodes come before all others.
+    #[must_use]
+    pub const fn is_home_first(self) -> bool {
+        matches!(self, Self::LocalFirst | Self::Cheapest)
+    }
 }
 
 /// Who goes next (RULES.md section 5).

@@ -109,6 +109,7 @@ impl Rules {
         range("lease.clock_drift", drift, drift < 500_000, "below 0.5 (ppm)")?;
         let fee = u64::from(self.atp.fee.get());
         range("atp.fee", fee, fee <= 1_000_000, "between 0 and 1 (ppm)")?;
+        self.validate_epochs()?;
         let half_life = self.fair_share.half_life.get();
         range("fair_share.half_life", half_life, half_life >= 60_000, "at least 60,000 ms")?;
         let p = &self.preemption;
@@ -133,9 +134,32 @@ impl Rules {
         )?;
         self.validate_rebalance()?;
         self.validate_utilization()?;
-        let share = u64::from(self.caps.urgent_share.map_or(0, Ppm::get));
-        let ok = share <= 1_000_000;
-        range("atp.caps.urgent_share_per_hour", share, ok, "between 0 and 1 (ppm), or null")
+        self.validate_caps()
+    }
+
+    /// Checks the ranges of what nobody may have more of.
+    fn validate_caps(&self) -> Result<(), ConfigError> {
+        let caps = &self.caps;
+        let shares = [
+            ("atp.caps.pool_share", caps.pool_share),
+            ("atp.caps.urgent_share_per_hour", caps.urgent_share),
+        ];
+        for (key, share) in shares {
+            let share = u64::from(share.map_or(0, Ppm::get));
+            range(key, share, share <= 1_000_000, "between 0 and 1 (ppm), or null")?;
+        }
+        let counts = [
+            ("atp.caps.leases", caps.leases),
+            ("atp.caps.open_requests", caps.open_requests),
+            ("atp.caps.requests_per_second", caps.requests_per_second),
+            ("atp.caps.burst", Some(caps.burst)),
+        ];
+        for (key, count) in counts {
+            let count = count.unwrap_or(1);
+            let ok = (1..=1_000_000).contains(&count);
+            range(key, count.into(), ok, "1 to 1,000,000, or null where nothing is capped")?;
+        }
+        Ok(())
     }
 }
 
@@ -154,6 +178,20 @@ impl Rules {
         let classes = rules.fgd_classes.len();
         let ok = classes <= FGD_CLASSES_MAX;
         range("scheduling.fgd_classes", classes as u64, ok, "at most 64 classes")
+    }
+}
+
+impl Rules {
+    /// Checks the ranges of what is granted and decays.
+    fn validate_epochs(&self) -> Result<(), ConfigError> {
+        let rules = &self.atp;
+        let epoch = rules.epoch.get();
+        let ok = (10_000..=86_400_000).contains(&epoch);
+        range("atp.epoch", epoch, ok, "between 10,000 and 86,400,000 ms")?;
+        let part = u64::from(rules.grant_fraction.get());
+        range("atp.grant_fraction", part, part <= 1_000_000, "between 0 and 1 (ppm)")?;
+        let life = rules.decay_half_life.unwrap_or(Span::MAX).get();
+        range("atp.decay_half_life", life, life >= 60_000, "at least 60,000 ms, or null")
     }
 }
 

@@ -77,7 +77,7 @@ impl Scorer {
             Strategy::DotProduct => self.dot_product(node, shape),
             Strategy::GpuClustering => clustering(node, shape.needs.gpus),
             Strategy::Fgd | Strategy::Headroom => self.place_by_classes(node, id, shape).0,
-            Strategy::LocalFirst => {
+            Strategy::LocalFirst | Strategy::Cheapest => {
                 let own = shape.home == Some(node.spec.owner);
                 self.left_over_score(node, shape) + if own { PREFERRED / 10 } else { 0 }
             }
@@ -103,7 +103,8 @@ impl Scorer {
             | Strategy::DotProduct
             | Strategy::GpuClustering
             | Strategy::LocalFirst
-            | Strategy::NearData => tightest(node, shape.needs.gpus),
+            | Strategy::NearData
+            | Strategy::Cheapest => tightest(node, shape.needs.gpus),
         }
     }
 

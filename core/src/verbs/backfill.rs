@@ -7,7 +7,8 @@
 
 use super::Work;
 use super::grant::Refusal;
-use crate::charges::{is_refused, is_urgent, over_quota};
+use crate::caps::is_refused;
+use crate::charges::{is_urgent, over_quota};
 use crate::confidence::suffices;
 use crate::config::{Backfill, BackfillOrder};
 use crate::ids::{JobId, LeaseId, PoolId, ShapeId};

@@ -1,10 +1,11 @@
 //! What of a job is refused at once: what is malformed, and what could never run.
 
 use crate::bundle::{Bundle, GPUS_MAX};
+use crate::caps::over_requests;
 use crate::command::{JobSpec, Near};
 use crate::config::{Backfill, JOBS_MAX, MEMBERS_MAX};
 use crate::deny::{Denied, first_short};
-use crate::ids::AccountId;
+use crate::ids::{AccountId, NodeId};
 use crate::jobs::Shape;
 use crate::placement::{members_on, suits};
 use crate::state::State;
@@ -48,6 +49,9 @@ pub(super) fn check_spec(state: &State, account: AccountId, spec: &JobSpec) -> R
         }
     }
     check_company(spec)?;
+    if let Some(most) = over_requests(state, account, spec.task) {
+        return Err(Denied::TooManyRequests { account, most });
+    }
     if state.jobs.len() >= JOBS_MAX {
         return Err(Denied::Full { what: "the list of jobs".into(), max: JOBS_MAX as u64 });
     }
@@ -88,14 +92,8 @@ pub(super) fn check_room(state: &State, shape: &Shape) -> Result<(), Denied> {
         return Err(Denied::OverQuota { dimension, needed, quota });
     }
     let nodes = &state.pools[shape.pool].nodes;
-    let mut left = u32::from(shape.members);
-    for node in nodes.iter().filter(|node| suits(state, shape, **node)) {
-        // All of one member already fits an empty node that suits.
-        let alone = shape.spread || shape.members == 1;
-        left -= if alone { 1 } else { members_on(state.nodes[*node].emptied(), shape).min(left) };
-        if left == 0 {
-            return Ok(());
-        }
+    if could_hold(state, shape, nodes) {
+        return Ok(());
     }
     let need = shape.needs.bundle();
     let rooms = nodes.iter().map(|n| {
@@ -109,11 +107,25 @@ pub(super) fn check_room(state: &State, shape: &Shape) -> Result<(), Denied> {
     Err(Denied::NoMatchingNode { pool: shape.pool, dimension, most, needed })
 }
 
+/// Returns whether all members of a job could run on these nodes, were they empty.
+pub(super) fn could_hold(state: &State, shape: &Shape, nodes: &[NodeId]) -> bool {
+    let mut left = u32::from(shape.members);
+    for node in nodes.iter().filter(|node| suits(state, shape, **node)) {
+        // All of one member already fits an empty node that suits.
+        let alone = shape.spread || shape.members == 1;
+        left -= if alone { 1 } else { members_on(state.nodes[*node].emptied(), shape).min(left) };
+        if left == 0 {
+            return true;
+        }
+    }
+    false
+}
+
 /// A number of a job: its name, its value, whether it is in its range, and that in words.
 type Bound = (&'static str, u64, bool, &'static str);
 
 /// Returns the numbers of a job and their ranges.
-fn bounds(state: &State, spec: &JobSpec) -> [Bound; 13] {
+fn bounds(state: &State, spec: &JobSpec) -> [Bound; 14] {
     let gpus = spec.needs.gpus;
     let words = spec.labels.iter().map(|need| need.any_of.len()).max().unwrap_or(0);
     let texts = spec.labels.iter().flat_map(|need| need.any_of.iter().chain([&need.key]));
@@ -139,6 +151,12 @@ fn bounds(state: &State, spec: &JobSpec) -> [Bound; 13] {
             spec.extra.get(),
             spec.extra.is_zero() || (spec.members == 1 && !spec.needs.cpu.is_zero()),
             "above 0 cores, and left out of a gang: its members cannot run with less",
+        ),
+        (
+            "max_price",
+            0,
+            spec.price_max.is_none_or(|price| !price.is_zero()),
+            "above 0, or left out",
         ),
         ("limit", 0, spec.limit.is_none_or(|limit| !limit.is_zero()), "above 0"),
         ("labels", spec.labels.len() as u64, spec.labels.len() <= 64, "at most 64"),

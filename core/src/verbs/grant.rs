@@ -2,9 +2,12 @@
 
 use super::Work;
 use super::waiting::{dequeue, enqueue};
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Needs};
 use crate::canary::{Canary, planted};
-use crate::charges::{is_urgent, over_quota, spare, standing, term, term_cost};
+use crate::caps::is_capped;
+use crate::charges::{
+    foreign, is_urgent, over_price, over_quota, prices, spare, standing, term, term_cost,
+};
 use crate::confidence::{UNLIMITED, is_asked, of_places, suffices};
 use crate::due::Due;
 use crate::effect::{Effect, OfferFate};
@@ -27,7 +30,7 @@ use alloc::vec::Vec;
 pub enum Refusal {
     /// Too little is free, for this and every other job of its shape.
     Room,
-    /// Its account, its budget or its pool's quota does not allow it.
+    /// Its account, its budget, or its pool's quota or price does not allow it.
     Account,
     /// It fits, but nowhere with enough confidence.
     Doubt,
@@ -68,7 +71,7 @@ impl Work<'_> {
             return Err(if fits { self.doubt(id, limit) } else { Refusal::Room });
         }
         let lease = self.state.next.lease;
-        if self.grant_on(id, members).is_err() {
+        if self.keeps(id, &members) || self.grant_on(id, members).is_err() {
             // Its own nodes cost an account nothing: a lender without credit still has those.
             let job = self.state.job(id);
             self.index.refresh(self.state, job.shape);
@@ -82,6 +85,15 @@ impl Work<'_> {
         // Only what is granted uses a draw up: a pass that grants nothing changes nothing.
         self.state.draws += u64::from(self.index.scorer().is_random());
         Ok(lease)
+    }
+
+    /// Returns whether a cap keeps a job from these places.
+    fn keeps(&mut self, id: JobId, members: &[Member]) -> bool {
+        let job = self.state.job(id);
+        let foreign = foreign(self.state, job.account, members);
+        let capped = is_capped(self.state, job, &self.state.shapes[job.shape], foreign);
+        self.index.capped |= capped;
+        capped
     }
 
     /// Notes that a job fits, but nowhere with enough confidence.
@@ -166,7 +178,8 @@ impl Work<'_> {
     /// Grants a lease on these places to a job that waits in the queue.
     ///
     /// # Errors
-    /// When the account or the job's own budget cannot pay the first term.
+    /// When the account or the job's own budget cannot pay the first term, or its price is above
+    /// what the job pays.
     pub fn grant_on(&mut self, id: JobId, members: Vec<Member>) -> Result<(), Refusal> {
         let state = &mut *self.state;
         let (now, lease_id) = (state.now, state.next.lease);
@@ -206,7 +219,14 @@ impl Work<'_> {
         }
         let total = state.shapes[lease.shape].total();
         state.pools[pool].leased.add(&total);
-        state.ledger.accounts[account].using.add(&total);
+        let foreign = foreign(state, account, &lease.members);
+        if foreign > 0 {
+            let part = shape_part(&lease.needs, foreign);
+            state.pools[pool].borrowed.entry(account).or_insert(Bundle::ZERO).add(&part);
+        }
+        let row = &mut state.ledger.accounts[account];
+        row.using.add(&total);
+        row.leases += u32::from(foreign > 0);
         state.pools[pool].running.enter(lease.priority);
         state.next.lease = lease_id.next();
         if planted(Canary::ReuseLeaseId) && lease_id.get().is_multiple_of(7) {
@@ -325,6 +345,11 @@ impl Work<'_> {
     }
 }
 
+/// Returns what so many members need together.
+fn shape_part(needs: &Needs, members: u64) -> Bundle {
+    needs.bundle().zip(&Bundle::ZERO, |need, _| need.saturating_mul(members))
+}
+
 /// Returns a length as a count.
 fn count(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
@@ -338,8 +363,13 @@ fn first_term(
     members: &[Member],
     standing: Priority,
 ) -> Result<(MilliCores, MicroAtp), Refusal> {
-    let span = term(state, job.limit);
-    let cost = |extra| term_cost(state, job, (members, extra, standing.band()), span);
+    let shape = &state.shapes[job.shape];
+    // On its account's own nodes it pays nothing, whatever the price.
+    if over_price(state, job, shape).is_some() && foreign(state, job.account, members) > 0 {
+        return Err(Refusal::Account);
+    }
+    let term = (term(state, job.limit), prices(state, shape));
+    let cost = |extra| term_cost(state, job, (members, extra, standing.band()), term);
     let is_over =
         |amount| job.budget.is_some_and(|budget| job.charged.saturating_add(amount) > budget);
     let (extra, most) = (spare(state, job, members), state.ledger.available(job.account));
@@ -385,6 +415,8 @@ fn new_lease(state: &State, id: JobId, members: Vec<Member>, standing: Priority)
         hold: None,
         next_hold: None,
         rates: state.rules.atp.rates,
+        prices: *prices(state, shape),
+        next_prices: *prices(state, shape),
         share,
         booked: 0,
         reason: None,

@@ -57,13 +57,24 @@ impl Work<'_> {
     /// Lowers a node's offer to what it could lend now; one of nothing is taken back with the next
     /// wake.
     fn shrink_offer(&mut self, id: NodeId, lendable: &Lendable) {
+        let before = self.state.nodes[id].offered();
         if !planted(Canary::KeepOffer) && shrink(&mut self.state.nodes[id], lendable) {
+            self.count_offer(id, before);
             self.state.changed.note(id);
             self.squeeze_later(id);
             if self.state.nodes[id].offer.as_ref().is_some_and(|offer| offer.total.is_zero()) {
                 self.state.timers.set(self.state.now, Due::Withdraw(id));
             }
         }
+    }
+
+    /// Counts what a node offers in its pool, where it offered something else before.
+    fn count_offer(&mut self, id: NodeId, before: Bundle) {
+        let node = &self.state.nodes[id];
+        let (pool, offered) = (node.spec.pool, node.offered());
+        let pool = &mut self.state.pools[pool];
+        pool.offered.take(&before);
+        pool.offered.add(&offered);
     }
 
     /// Judges all offers by new rules, at once, and lets every node watch its owner by them.
@@ -177,6 +188,7 @@ impl Work<'_> {
     fn renew_offer(&mut self, id: NodeId, total: Bundle, mut ends: Time) {
         let now = self.state.now;
         let node = &mut self.state.nodes[id];
+        let before = node.offered();
         if let Some(offer) = &mut node.offer {
             // A shorter expiry holds for new offers; this one was promised until its end.
             ends = ends.max(offer.ends);
@@ -190,6 +202,7 @@ impl Work<'_> {
             self.state.fates.count(OfferFate::Opened);
             self.effects.push(Effect::Offer { offer, node: id, fate: OfferFate::Opened });
         }
+        self.count_offer(id, before);
         self.watch_end(id);
     }
 
@@ -214,6 +227,7 @@ impl Work<'_> {
         for gpu in &mut node.gpus {
             gpu.open = false;
         }
+        self.count_offer(id, offer.total);
         self.state.timers.clear(offer.ends, Due::OfferEnd(id));
         self.state.fates.count(fate);
         self.effects.push(Effect::Offer { offer: offer.id, node: id, fate });

@@ -9,7 +9,8 @@ use super::grant::Refusal;
 use super::release::begin_release;
 use super::waiting::dequeue;
 use crate::canary::{Canary, planted};
-use crate::charges::{priced_loss, standing};
+use crate::caps::is_capped;
+use crate::charges::{over_price, over_quota, priced_loss, standing};
 use crate::confidence::{is_asked, next_look};
 use crate::config::Backfill;
 use crate::effect::EvictionReason;
@@ -98,9 +99,17 @@ impl Work<'_> {
     }
 
     /// Starts what can start in one pool: again where a start has put somebody before those that
-    /// were asked already.
+    /// were asked already, or where those may have started who a cap kept somebody waiting for.
     pub fn pass_pool(&mut self, pool: PoolId) {
-        while self.pass_once(pool) {}
+        loop {
+            let started = self.state.next.lease;
+            self.index.capped = false;
+            let again = self.pass_once(pool);
+            let capped = self.index.capped && self.state.next.lease != started;
+            if !again && !capped {
+                return;
+            }
+        }
     }
 
     /// Asks who waits in one pool once; returns whether somebody must be asked again.
@@ -236,8 +245,10 @@ impl Work<'_> {
         let (account, shape_id) = (job.account, job.shape);
         let shape = &self.state.shapes[shape_id];
         let can_pay = crate::charges::first_hold(self.state, job, shape);
-        if crate::charges::over_quota(self.state, shape).is_some()
+        if over_quota(self.state, shape).is_some()
+            || over_price(self.state, job, shape).is_some()
             || job.budget.is_some_and(|b| job.charged.saturating_add(can_pay) > b)
+            || is_capped(self.state, job, shape, shape.members.into())
         {
             return false;
         }

@@ -6,12 +6,12 @@ use super::submit::finish;
 use super::waiting::enqueue;
 use crate::bundle::Needs;
 use crate::canary::{Canary, planted};
-use crate::charges::priced_loss;
+use crate::charges::{foreign, priced_loss};
 use crate::command::Outcome;
 use crate::config::Order as QueueOrder;
 use crate::due::Due;
 use crate::effect::{Effect, EvictionReason, FinalState, LeaseEnd};
-use crate::ids::{JobId, LeaseId, NodeId};
+use crate::ids::{AccountId, JobId, LeaseId, NodeId};
 use crate::jobs::JobState;
 use crate::leases::{Claim, Lease, LeaseState, Member};
 use crate::units::{MicroAtp, MilliCores, Span, Time};
@@ -136,6 +136,7 @@ pub fn close_until(work: &mut Work<'_>, id: LeaseId, outcome: Outcome, until: Ti
     } else {
         let pool = work.state.shapes[lease.shape].pool;
         work.state.pools[pool].running.leave(lease.priority);
+        work.uncount(lease.account, &lease.members);
     }
     work.effects.push(Effect::Closed(LeaseEnd {
         lease: id,
@@ -197,8 +198,12 @@ fn return_capacity(work: &mut Work<'_>, id: LeaseId, node: NodeId) {
             row.give_back(id, (&needs, tags), member.devices);
             row.extra = row.extra.saturating_sub(extra);
             work.state.pools[pool].tags.leave(tags);
+            let foreign = row.spec.owner != account;
             work.state.pools[pool].leased.take(&needs.bundle());
             work.state.ledger.accounts[account].using.take(&needs.bundle());
+            if foreign {
+                work.state.pools[pool].give_back(account, &needs.bundle());
+            }
         }
     }
     work.state.changed.note(node);
@@ -281,12 +286,20 @@ fn victim_left(work: &mut Work<'_>, id: LeaseId) {
 }
 
 impl Work<'_> {
+    /// Counts a lease less on others' nodes, if these are.
+    fn uncount(&mut self, account: AccountId, members: &[Member]) {
+        let foreign = foreign(self.state, account, members) > 0;
+        self.state.ledger.accounts[account].leases -= u32::from(foreign);
+    }
+
     /// Frees the capacity of a lease whose limit is reached on dedicated nodes without grace.
     pub fn free_at_limit(&mut self, id: LeaseId) {
         clear_timers(self.state, id);
         let (places, lease) = (self.state.lease(id).places(), self.state.lease(id));
-        let (epoch, priority) = (lease.epoch, lease.priority);
+        let (epoch, priority, account) = (lease.epoch, lease.priority, lease.account);
         let pool = self.state.shapes[lease.shape].pool;
+        let members = lease.members.clone();
+        self.uncount(account, &members);
         for node in &places {
             return_capacity(self, id, *node);
         }

@@ -1,11 +1,13 @@
 //! What raises and lowers a node's reputation (CREDITS.md "Lenders and reputation"): terms that it
 //! has honoured, leases that it took back without notice, leases that were lost with it.
 //!
-//! What an account runs on its own nodes counts for nothing.
+//! What an account runs on its own nodes counts for nothing. A term that counts also proves that
+//! the capacity exists: for a day the node's offers count for what is granted, and its owner is a
+//! newcomer no more (see [`super::epoch`]).
 
 use super::Work;
 use crate::effect::EvictionReason;
-use crate::ids::{LeaseId, NodeId};
+use crate::ids::{AccountId, LeaseId, NodeId};
 use crate::leases::{Lease, LeaseState};
 use crate::state::State;
 use crate::units::{Span, Time};
@@ -21,7 +23,7 @@ impl Work<'_> {
         let (now, lease) = (self.state.now, self.state.lease(id));
         let account = lease.account;
         for node in counting(self.state, lease) {
-            self.state.nodes[node].reputation.honour(account, now);
+            self.honour(node, account, now);
         }
     }
 
@@ -49,9 +51,19 @@ impl Work<'_> {
         };
         if honoured && until == self.state.now {
             for node in counting(self.state, lease) {
-                self.state.nodes[node].reputation.honour(lease.account, self.state.now);
+                self.honour(node, lease.account, self.state.now);
             }
         }
+    }
+
+    /// Counts a term that a node has honoured for an account.
+    fn honour(&mut self, node: NodeId, account: AccountId, now: Time) {
+        let row = &mut self.state.nodes[node];
+        row.reputation.honour(account, now);
+        row.honoured = Some(now);
+        let owner = row.spec.owner;
+        self.state.ledger.welcome(owner);
+        self.keep_epochs();
     }
 
     /// Counts a running lease that an owner takes the node back from without notice, although its

@@ -3,6 +3,7 @@
 use super::Work;
 use super::check::{check_room, check_spec};
 use super::release::begin_release;
+use super::requests::{begin_request, forget_job};
 use super::waiting::{dequeue, enqueue};
 use crate::canary::{Canary, planted};
 use crate::command::{Command, JobSpec, Reply, Report};
@@ -32,8 +33,12 @@ impl Work<'_> {
     /// When the job is malformed, could never run, or says `if_busy: refuse` and cannot start now.
     pub fn submit(&mut self, account: AccountId, spec: &JobSpec) -> Result<Reply, Denied> {
         check_spec(self.state, account, spec)?;
-        let local = self.state.rules.scheduling.strategy == Strategy::LocalFirst;
-        let shape = Shape::new(spec, local.then_some(account));
+        let strategy = self.state.rules.scheduling.strategy;
+        let home = strategy.is_home_first().then_some(account);
+        let mut shape = Shape::new(spec, home);
+        if spec.any_pool && strategy == Strategy::Cheapest {
+            shape.pool = self.cheapest_pool(account, spec, &shape);
+        }
         // A shape that is known has passed this before: hardware, labels and quotas never change.
         if !self.state.shapes.knows(&shape) {
             check_room(self.state, &shape)?;
@@ -54,6 +59,7 @@ impl Work<'_> {
             self.state.timers.set(begin, Due::Begin(id));
         }
         self.state.jobs.insert(id, job);
+        begin_request(self.state, account, spec.task);
         enqueue(self.state, id);
         if spec.reserve {
             self.keep_ahead_or_refuse(id)?;
@@ -101,7 +107,7 @@ impl Work<'_> {
             return Ok(());
         }
         self.state.timers.clear(begin, Due::Begin(id));
-        self.state.jobs.remove(&id);
+        forget_job(self.state, id);
         self.state.shapes.leave(shape);
         Err(Denied::NoPlaceThen { soonest: from })
     }
@@ -114,7 +120,7 @@ impl Work<'_> {
         }
         let why = explain(self.state, id).unwrap_or_default();
         dequeue(self.state, id);
-        self.state.jobs.remove(&id);
+        forget_job(self.state, id);
         self.state.shapes.leave(shape);
         Err(Denied::Busy(why))
     }
@@ -282,6 +288,8 @@ impl Work<'_> {
         self.state.rules = rules;
         self.adopt_utilization(least);
         self.adopt_karma();
+        self.adopt_epochs();
+        self.adopt_prices();
         waiting.into_iter().for_each(|id| enqueue(self.state, id));
         self.adopt_rules(ran_in_terms);
         *self.index = Index::new(self.state);
@@ -308,7 +316,7 @@ pub fn finish(work: &mut Work<'_>, id: JobId, end: FinalState) {
     if let Some(begin) = work.state.job(id).begin {
         work.state.timers.clear(begin, Due::Begin(id));
     }
-    let job = work.state.jobs.remove(&id);
+    let job = forget_job(work.state, id);
     assert!(job.is_some(), "job {id} ends once");
     let Some(job) = job else { return };
     work.state.shapes.leave(job.shape);

@@ -3,7 +3,7 @@
 use super::Work;
 use super::grant::set_timer;
 use super::release::begin_release;
-use crate::charges::{payments, term, term_cost};
+use crate::charges::{foreign, over_price, payments, prices, term, term_cost};
 use crate::config::{Backfill, Exhaustion};
 use crate::due::Due;
 use crate::effect::EvictionReason;
@@ -25,25 +25,49 @@ impl Work<'_> {
         }
     }
 
-    /// Sets the next term's credit aside and lets the nodes know that the lease goes on.
+    /// Sets the next term's credit aside at the prices of now and lets the nodes know that the
+    /// lease goes on, unless they are above what its job pays.
     fn renew(&mut self, id: LeaseId) {
         let Some(lease) = self.state.leases.get(&id) else { return };
         if lease.state != LeaseState::Active || lease.next_span.is_some() {
             return;
         }
+        if self.lock_prices(id) {
+            self.set_term_aside(id);
+        }
+    }
+
+    /// Fixes the prices of a lease's next term; returns whether its job pays them. On its account's
+    /// own nodes it pays nothing, whatever the price.
+    fn lock_prices(&mut self, id: LeaseId) -> bool {
+        let lease = self.state.lease(id);
+        let (job, shape) = (self.state.job(lease.job), &self.state.shapes[lease.shape]);
+        let dear = over_price(self.state, job, shape).is_some();
+        if dear && foreign(self.state, lease.account, &lease.members) > 0 {
+            return false;
+        }
+        let prices = *prices(self.state, shape);
+        self.state.lease_mut(id).next_prices = prices;
+        true
+    }
+
+    /// Sets the credit of a next term aside that is as long as terms are, or as what is left of the
+    /// limit.
+    fn set_term_aside(&mut self, id: LeaseId) {
+        let lease = self.state.lease(id);
         let left = lease.limit_at.map(|limit| limit.since(lease.term_ends));
         let span = term(self.state, left);
         self.set_aside(id, span, self.next_standing(id, span));
     }
 
     /// Sets the credit of a next term of some length aside, in which its job counts as `standing`,
-    /// if it is there.
+    /// if it is there: at the prices that were fixed for it.
     pub(super) fn set_aside(&mut self, id: LeaseId, span: Span, standing: Priority) {
         let lease = self.state.lease(id);
         let ends = lease.term_ends;
         let job = self.state.job(lease.job);
         let members = (lease.members.as_slice(), lease.extra.cpu, standing.band());
-        let amount = term_cost(self.state, job, members, span);
+        let amount = term_cost(self.state, job, members, (span, &lease.next_prices));
         if amount.is_zero() {
             let lease = self.state.lease_mut(id);
             (lease.next_span, lease.next_priority) = (Some(span), standing);
@@ -99,9 +123,15 @@ impl Work<'_> {
                 continue;
             }
             let span = wanted.since(lease.term_ends);
+            // What is set aside for longer keeps the prices at which it was set aside before.
+            if lease.next_span.is_none() && !self.lock_prices(id) {
+                continue;
+            }
             self.take_back(id);
             self.set_aside(id, span, self.next_standing(id, span));
-            self.renew(id);
+            if self.state.lease(id).next_span.is_none() {
+                self.set_term_aside(id);
+            }
         }
     }
 
@@ -137,7 +167,7 @@ impl Work<'_> {
         let lease = self.state.lease_mut(id);
         (lease.rested, lease.next_span) = (Span::ZERO, None);
         lease.hold = lease.next_hold.take();
-        lease.rates = rates;
+        (lease.rates, lease.prices) = (rates, lease.next_prices);
         lease.extra.begin_term();
         lease.term_began = ends;
         lease.term_ends = ends.after(span);

@@ -2,7 +2,7 @@
 
 use super::Work;
 use crate::canary::{Canary, planted};
-use crate::charges::is_refused;
+use crate::caps::is_refused;
 use crate::due::Due;
 use crate::ids::JobId;
 use crate::jobs::{Job, JobState};

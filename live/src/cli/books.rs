@@ -12,8 +12,10 @@ use serde_json::{Value, json};
 /// What the transfers of one account come to, in micro-ATP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Row {
-    /// Came from the mint.
+    /// Came from the mint, by an administrator.
     deposited: i128,
+    /// Came from the treasury or the mint: with an epoch, as a newcomer, by an administrator.
+    granted: i128,
     /// Went to lenders.
     paid: i128,
     /// Went to the treasury with it.
@@ -24,6 +26,8 @@ struct Row {
     refunded: i128,
     /// Went to those whose jobs it preempted.
     compensated: i128,
+    /// Was burned.
+    decayed: i128,
     available: i128,
     held: i128,
 }
@@ -34,6 +38,7 @@ pub(super) struct Books {
     rows: Vec<Row>,
     treasury: i128,
     mint: i128,
+    burned: i128,
     reserved: i128,
     transfers: u64,
 }
@@ -62,15 +67,28 @@ impl Books {
                 TransferKind::Settle => row.paid += amount,
                 TransferKind::Fee => row.fees += amount,
                 TransferKind::Refund => row.compensated += amount,
-                TransferKind::Deposit | TransferKind::Hold | TransferKind::Restore => {}
+                TransferKind::Decay | TransferKind::Overflow => row.decayed += amount,
+                TransferKind::Deposit
+                | TransferKind::Award
+                | TransferKind::Grant
+                | TransferKind::Newcomer
+                | TransferKind::Hold
+                | TransferKind::Restore => {}
             }
         }
         if let Some(row) = account_of(transfer.to).and_then(|account| self.row(account)) {
             match transfer.kind {
                 TransferKind::Deposit => row.deposited += amount,
+                TransferKind::Award | TransferKind::Grant | TransferKind::Newcomer => {
+                    row.granted += amount;
+                }
                 TransferKind::Settle => row.earned += amount,
                 TransferKind::Refund => row.refunded += amount,
-                TransferKind::Hold | TransferKind::Restore | TransferKind::Fee => {}
+                TransferKind::Decay
+                | TransferKind::Overflow
+                | TransferKind::Hold
+                | TransferKind::Restore
+                | TransferKind::Fee => {}
             }
         }
     }
@@ -79,6 +97,7 @@ impl Books {
         match party {
             Party::Mint => self.mint += amount,
             Party::Treasury => self.treasury += amount,
+            Party::Burn => self.burned += amount,
             Party::Account(account) => {
                 self.row(account).into_iter().for_each(|row| row.available += amount);
             }
@@ -112,13 +131,14 @@ impl Books {
         first(&[
             ("the treasury", self.treasury, ledger.treasury.get().into()),
             ("the mint", self.mint, ledger.mint),
+            ("what was burned", self.burned, signed(ledger.burned)),
         ])
     }
 
     /// Returns what differs of that which is nobody's.
     fn differs_in_all(&self, ledger: &Ledger) -> Option<String> {
         let sum = |part: fn(&Row) -> i128| self.rows.iter().map(part).sum::<i128>();
-        let all = sum(|row| row.available + row.held) + self.treasury + self.mint;
+        let all = sum(|row| row.available + row.held) + self.treasury + self.mint + self.burned;
         let open = ledger.holds.values().map(|hold| i128::from(hold.amount.get())).sum();
         self.differs_in_stock(ledger).or_else(|| {
             first(&[
@@ -137,11 +157,13 @@ impl Books {
             json!({
                 "account": account.spec.name,
                 "deposited_atp": atp(row.deposited),
+                "granted_atp": atp(row.granted),
                 "earned_atp": atp(row.earned),
                 "paid_atp": atp(row.paid),
                 "fees_atp": atp(row.fees),
                 "refunded_atp": atp(row.refunded),
                 "compensated_atp": atp(row.compensated),
+                "decayed_atp": atp(row.decayed),
                 "available_atp": atp(row.available),
                 "held_atp": atp(row.held),
             })
@@ -150,6 +172,7 @@ impl Books {
             "accounts": rows.collect::<Vec<Value>>(),
             "treasury_atp": atp(self.treasury),
             "minted_atp": atp(-self.mint),
+            "burned_atp": atp(self.burned),
             "transfers": self.transfers,
         })
     }
@@ -159,7 +182,7 @@ impl Books {
 fn account_of(party: Party) -> Option<AccountId> {
     match party {
         Party::Account(account) | Party::Held(account) => Some(account),
-        Party::Mint | Party::Treasury => None,
+        Party::Mint | Party::Treasury | Party::Burn => None,
     }
 }
 
@@ -172,9 +195,12 @@ fn differs_in(row: Row, account: &Account) -> Option<String> {
     let found = first(&[
         ("available", row.available, account.available.get().into()),
         ("held", row.held, account.held.get().into()),
-        ("deposited", row.deposited, signed(account.granted)),
+        ("deposited", row.deposited, signed(account.deposited)),
+        ("granted", row.granted, signed(account.granted)),
         ("earned", row.earned, signed(account.earned)),
-        ("paid with fees", row.paid + row.fees, signed(account.spent)),
+        ("paid in all", row.paid + row.fees + row.compensated, signed(account.spent)),
+        ("refunded", row.refunded, signed(account.refunded)),
+        ("decayed", row.decayed, signed(account.decayed)),
     ]);
     found.map(|found| format!("account {}: {found}", account.spec.name))
 }
@@ -223,6 +249,13 @@ mod tests {
         let payments = [Payment { to: owner, amount, refund }];
         ledger.settle(first, &payments, Ppm::new(50_000), now, &mut effects);
         ledger.refund(cover, lab, MicroAtp::whole(3), now, &mut effects);
+        let kinds = [TransferKind::Grant, TransferKind::Newcomer];
+        let gifts = [(owner, MicroAtp::whole(8)), (rush, MicroAtp::whole(2))];
+        for (gift, kind) in gifts.into_iter().zip(kinds) {
+            ledger.endow(gift, kind, now, &mut effects);
+        }
+        ledger.burn((rush, MicroAtp::whole(4)), TransferKind::Decay, now, &mut effects);
+        ledger.burn((rush, MicroAtp::whole(1)), TransferKind::Overflow, now, &mut effects);
         let mut books = Books::new(3);
         for effect in &effects {
             if let Effect::Moved(transfer) = effect {
@@ -246,7 +279,11 @@ mod tests {
         );
         assert_eq!(shown["accounts"][2]["compensated_atp"].to_string(), "3.0");
         assert_eq!(shown["treasury_atp"].to_string(), "1.0");
-        assert_eq!(shown["minted_atp"].to_string(), "200.0");
+        assert_eq!(shown["minted_atp"].to_string(), "210.0");
+        assert_eq!(shown["burned_atp"].to_string(), "5.0");
+        let rush = &shown["accounts"][2];
+        let of = |key: &str| rush[key].to_string();
+        assert_eq!([of("granted_atp"), of("decayed_atp")], ["2.0", "5.0"]);
     }
 
     #[test]
@@ -272,6 +309,15 @@ mod tests {
         );
         assert!(change(|ledger| ledger.treasury = MicroAtp::ZERO).starts_with("the treasury"));
         assert!(change(|ledger| ledger.mint += 1).starts_with("the mint"));
+        assert!(change(|ledger| ledger.burned += 1).starts_with("what was burned"));
+        assert!(
+            change(|ledger| ledger.accounts[AccountId::new(2)].decayed += 1)
+                .contains("rush: decayed")
+        );
+        assert!(
+            change(|ledger| ledger.accounts[AccountId::new(1)].granted += 1)
+                .contains("owner: granted")
+        );
         assert!(change(|ledger| ledger.refunded += 1).starts_with("all that was refunded"));
         assert!(change(|ledger| ledger.settled += 1).starts_with("all that was settled"));
         let open = change(|ledger| {

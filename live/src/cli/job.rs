@@ -70,6 +70,9 @@ pub(super) struct JobArgs {
     /// Most credit it may cost, in ATP.
     #[arg(long)]
     budget: Option<String>,
+    /// The highest price that it pays, as a multiple of the rates, such as 1.5.
+    #[arg(long)]
+    max_price: Option<String>,
     /// Nodes to take before any other, with commas.
     #[arg(long, short = 'n', value_delimiter = ',')]
     preferred_nodes: Vec<String>,
@@ -342,6 +345,7 @@ impl JobArgs {
             near: self.near.clone(),
             gang: self.gang.map(|count| GangRequest { count }),
             budget_atp: self.budget.clone(),
+            max_price: self.max_price.clone(),
             vacate_seconds: self.vacate.clone(),
             if_busy: self.now.then(|| "refuse".to_owned()),
             after: numbers(&self.after)?,

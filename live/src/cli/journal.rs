@@ -233,14 +233,16 @@ impl Audit {
 }
 
 /// The columns of an audit.
-const COLUMNS: [&str; 9] = [
+const COLUMNS: [&str; 11] = [
     "account",
     "deposited_atp",
+    "granted_atp",
     "earned_atp",
     "paid_atp",
     "fees_atp",
     "refunded_atp",
     "compensated_atp",
+    "decayed_atp",
     "available_atp",
     "held_atp",
 ];

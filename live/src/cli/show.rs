@@ -3,7 +3,7 @@
 use super::Asking;
 use super::list::{List, Listing, shown};
 use super::screen::{self, escaped};
-use super::statement::{self, StatementArgs};
+use super::statement::{self, Gift, StatementArgs};
 use clap::Subcommand;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
@@ -120,15 +120,10 @@ pub(super) enum ShowVerb {
     },
     /// Show what accounts have, earned and paid, and for which jobs, the newest first.
     Statement(StatementArgs),
-    /// Put credit into an account.
-    Deposit {
-        /// The account.
-        account: String,
-        /// How much, in ATP.
-        atp: String,
-        #[command(flatten)]
-        asking: Asking,
-    },
+    /// Put new credit into an account; what it may keep rises with it.
+    Deposit(Gift),
+    /// Give an account credit that the treasury has beside the fees of the last day.
+    Grant(Gift),
     /// Print what has happened lately, one JSON line each.
     Events {
         /// Go on with what happens, until interrupted.
@@ -185,8 +180,8 @@ pub(super) enum ShowVerb {
 const PRICE: List<'_> = List {
     path: "/v1/price",
     rows: "prices",
-    columns: &["resource", "unit", "low", "medium", "high", "urgent"],
-    wide: &[],
+    columns: &["pool", "resource", "price", "demand_percent", "unit", "medium"],
+    wide: &["low", "high", "urgent"],
 };
 const QUEUE: List<'_> = List {
     path: "/v1/jobs",
@@ -266,8 +261,18 @@ const PRIO: List<'_> = List {
 const BUDGET: List<'_> = List {
     path: "/v1/accounts",
     rows: "accounts",
-    columns: &["account", "available_atp", "held_atp"],
-    wide: &[],
+    columns: &[
+        "account",
+        "available_atp",
+        "held_atp",
+        "granted_atp",
+        "earned_atp",
+        "spent_atp",
+        "refunded_atp",
+        "decayed_atp",
+        "cap_atp",
+    ],
+    wide: &["deposited_atp"],
 };
 
 /// Runs a verb.
@@ -306,10 +311,8 @@ pub(super) async fn run(verb: ShowVerb) -> anyhow::Result<ExitCode> {
         }
         ShowVerb::Budget { listing } => listing.print(&BUDGET).await?,
         ShowVerb::Statement(args) => statement::run(&args).await?,
-        ShowVerb::Deposit { account, atp, asking } => {
-            let path = format!("/v1/accounts/{}/deposit?atp={}", coded(&account), coded(&atp));
-            asking.client()?.post(&path, &Value::Null).await?;
-        }
+        ShowVerb::Deposit(gift) => gift.give("deposit").await?,
+        ShowVerb::Grant(gift) => gift.give("grant").await?,
         ShowVerb::Events { follow: true, asking } => {
             let print = |event: &str| println!("{}", screen::json(&event));
             asking.client()?.events(print).await?;

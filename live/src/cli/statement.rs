@@ -1,10 +1,32 @@
 //! What accounts have, earned and paid, and for which jobs.
 
+use super::Asking;
 use super::list::{List, Listing, table};
 use super::show::coded;
 use clap::Args;
 use gridlive::client::Client;
 use serde_json::{Value, json};
+
+/// What an administrator gives to an account.
+#[derive(Debug, Args)]
+pub(super) struct Gift {
+    /// The account.
+    account: String,
+    /// How much, in ATP.
+    atp: String,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+impl Gift {
+    /// Asks the daemon to deposit or to grant it.
+    pub(super) async fn give(&self, verb: &str) -> anyhow::Result<()> {
+        let (account, atp) = (coded(&self.account), coded(&self.atp));
+        let path = format!("/v1/accounts/{account}/{verb}?atp={atp}");
+        self.asking.client()?.post(&path, &Value::Null).await?;
+        Ok(())
+    }
+}
 
 /// Whose statement.
 #[derive(Debug, Args)]
@@ -33,14 +55,17 @@ const JOBS: List<'_> = List {
     ],
     wide: &["priority", "nodes", "attempts", "submitted", "finished", "command"],
 };
-const ACCOUNT: [&str; 7] = [
+const ACCOUNT: [&str; 10] = [
     "account",
     "available_atp",
     "held_atp",
     "deposited_atp",
+    "granted_atp",
     "earned_atp",
     "paid_atp",
     "refunded_atp",
+    "decayed_atp",
+    "cap_atp",
 ];
 
 /// Prints the statements.

@@ -27,6 +27,9 @@ use types::{
 /// How long another machine may take to answer at all.
 const CONNECTS: Duration = Duration::from_secs(10);
 
+/// How often a request is made that comes too soon, once a second.
+const TURNS_MAX: u32 = 300;
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -50,7 +53,9 @@ impl ClientError {
             Self::Broken(_) => 1,
             Self::Refused(status, _) => match *status {
                 StatusCode::NOT_FOUND => 4,
-                StatusCode::CONFLICT | StatusCode::INSUFFICIENT_STORAGE => 5,
+                StatusCode::CONFLICT
+                | StatusCode::INSUFFICIENT_STORAGE
+                | StatusCode::TOO_MANY_REQUESTS => 5,
                 StatusCode::GATEWAY_TIMEOUT => 6,
                 StatusCode::FORBIDDEN => 7,
                 _ => 1,
@@ -156,7 +161,25 @@ impl Client {
         Ok(Self(To::Tls(Arc::new(Server { host, port, name, tls, token }))))
     }
 
+    /// Asks, and asks again where the daemon says that the account asks too often.
     async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<Response<Incoming>, ClientError> {
+        for _ in 0..TURNS_MAX {
+            let answer = self.send_once(method.clone(), path, body.clone()).await;
+            let early = StatusCode::TOO_MANY_REQUESTS;
+            if !matches!(&answer, Err(ClientError::Refused(status, _)) if *status == early) {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        self.send_once(method, path, body).await
+    }
+
+    async fn send_once(
         &self,
         method: Method,
         path: &str,

@@ -88,6 +88,10 @@ pub struct JobRequest {
     /// Most it may cost, in ATP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget_atp: Option<String>,
+    /// The highest price that it pays for what it needs, as a multiple of the rates: above it the
+    /// job neither starts nor goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_price: Option<String>,
     /// Longest notice it asks for when its node's owner returns.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vacate_seconds: Option<String>,

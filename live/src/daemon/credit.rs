@@ -6,8 +6,8 @@ use gridcore::bundle::{GpuNeed, Needs};
 use gridcore::ids::JobId;
 use gridcore::jobs::{Job, JobState};
 use gridcore::ledger::Account;
-use gridcore::state::State;
-use gridcore::tariff::cost;
+use gridcore::state::{Pool, State};
+use gridcore::tariff::{Tariff, cost};
 use gridcore::units::{Band, Bytes, MicroAtp, MilliCores, Span};
 use serde_json::{Value, json};
 
@@ -20,6 +20,13 @@ pub fn accounts(state: &State, may: impl Fn(&str) -> bool) -> Value {
             "account": account.spec.name,
             "available_atp": atp(state.ledger.available(id).get()),
             "held_atp": atp(account.held.get()),
+            "deposited_atp": total(account.deposited),
+            "granted_atp": total(account.granted),
+            "earned_atp": total(account.earned),
+            "spent_atp": total(account.spent),
+            "refunded_atp": total(account.refunded),
+            "decayed_atp": total(account.decayed),
+            "cap_atp": cap(state, account),
         })
     });
     let enabled = state.rules.atp.enabled;
@@ -29,14 +36,13 @@ pub fn accounts(state: &State, may: impl Fn(&str) -> bool) -> Value {
 /// Returns what an account has, earned and paid, and its jobs, the newest first; `None` when there
 /// is no such account.
 ///
-/// Deposited, earned and refunded less paid is what it has, to the micro-ATP. What a lender gave
-/// back lowers what was paid; refunded is what those who preempted its jobs gave, less what it gave
-/// so itself.
+/// Deposited, granted, earned and refunded less paid and decayed is what it has, to the micro-ATP.
+/// What a lender gave back lowers what was paid; refunded is what those who preempted its jobs
+/// gave, and paid counts what it gave so itself.
 #[must_use]
 pub fn statement(state: &State, history: &History, name: &str, most: usize) -> Option<Value> {
     let mut accounts = state.ledger.accounts.iter();
     let (id, account) = accounts.find(|(_, account)| account.spec.name == name)?;
-    let [deposited, earned, paid] = totals(account);
     let (available, held) = (account.available.get(), account.held.get());
     let jobs = history.of(id).take(most).map(|memory| {
         let Some(job) = state.jobs.get(&JobId::new(memory.job)) else {
@@ -54,27 +60,31 @@ pub fn statement(state: &State, history: &History, name: &str, most: usize) -> O
         "account": name,
         "available_atp": atp(available),
         "held_atp": atp(held),
-        "deposited_atp": atp(deposited),
-        "earned_atp": atp(earned),
-        "paid_atp": atp(paid),
-        "refunded_atp": atp(refunded(account)),
+        "deposited_atp": total(account.deposited),
+        "granted_atp": total(account.granted),
+        "earned_atp": total(account.earned),
+        "paid_atp": total(account.spent),
+        "refunded_atp": total(account.refunded),
+        "decayed_atp": total(account.decayed),
+        "cap_atp": cap(state, account),
         "jobs": jobs.collect::<Vec<Value>>(),
         "all": history.of(id).count(),
     }))
 }
 
-/// Returns what an account was given, earned and paid over all time.
-fn totals(account: &Account) -> [i128; 3] {
-    let total = |amount: u128| i128::try_from(amount).unwrap_or(i128::MAX);
-    [account.granted, account.earned, account.spent].map(total)
+/// Returns a lifetime total in ATP.
+fn total(amount: u128) -> Value {
+    atp(i128::try_from(amount).unwrap_or(i128::MAX))
 }
 
-/// Returns what came back to an account for work that others destroyed, less what it gave so.
-#[must_use]
-pub fn refunded(account: &Account) -> i128 {
-    let [deposited, earned, paid] = totals(account);
-    let has = i128::from(account.available.get()) + i128::from(account.held.get());
-    has - deposited - earned + paid
+/// Returns the most that an account keeps when an epoch ends; nothing is said where nothing is
+/// capped.
+fn cap(state: &State, account: &Account) -> Value {
+    let (rules, weight) = (&state.rules.atp, account.spec.weight);
+    if !state.epochs.are_open(rules) {
+        return Value::Null;
+    }
+    atp(state.epochs.days(rules).cap(weight, account.deposited).get())
 }
 
 /// Returns what is set aside for the terms of a job that runs.
@@ -86,37 +96,67 @@ fn held_for(state: &State, job: &Job) -> MicroAtp {
     holds.fold(MicroAtp::ZERO, |sum, hold| sum.saturating_add(hold.amount))
 }
 
-/// Returns a unit of each resource that has a price: its name, the unit's name, and the unit.
+/// A resource that has a price in hours, and its unit.
+pub struct Unit {
+    /// The resource's name.
+    pub resource: &'static str,
+    /// The unit's name.
+    pub name: &'static str,
+    /// The unit.
+    pub needs: Needs,
+    /// Its place among the prices.
+    place: usize,
+}
+
+/// Returns the resources that have a price in hours.
 #[must_use]
-pub fn units() -> [(&'static str, &'static str, Needs); 3] {
+pub fn units() -> [Unit; 3] {
+    let unit = |place, resource, name, needs| Unit { resource, name, needs, place };
     [
-        ("cpu", "core", Needs { cpu: MilliCores::whole(1), ..Needs::default() }),
-        ("memory", "GiB", Needs { memory: Bytes::gib(1), ..Needs::default() }),
-        ("gpu", "GPU", Needs { gpus: GpuNeed::whole(1), ..Needs::default() }),
+        unit(0, "cpu", "core", Needs { cpu: MilliCores::whole(1), ..Needs::default() }),
+        unit(1, "memory", "GiB", Needs { memory: Bytes::gib(1), ..Needs::default() }),
+        unit(3, "gpu", "GPU", Needs { gpus: GpuNeed::whole(1), ..Needs::default() }),
     ]
 }
 
-/// Returns what an hour of something costs in a class.
+/// Returns what an hour of a resource costs in a pool and class.
 #[must_use]
-pub fn hour_cost(state: &State, needs: &Needs, band: Band) -> MicroAtp {
-    cost(needs, Span::seconds(3_600), band, &state.rules.atp.rates)
+pub fn hour_cost(state: &State, pool: &Pool, unit: &Unit, band: Band) -> MicroAtp {
+    let tariff = Tariff { rates: &state.rules.atp.rates, prices: &pool.market.prices, band };
+    cost(&unit.needs, Span::seconds(3_600), tariff)
 }
 
-/// Returns what an hour of each resource costs, by class.
+/// Returns what an hour of each resource costs in each pool, by class, as which multiple of its
+/// rate, and what the price last followed: what was used and waited for of what was lent.
 #[must_use]
 pub fn prices(state: &State) -> Value {
-    let rows = units().map(|(resource, unit, needs)| {
-        let hour = |band| atp(hour_cost(state, &needs, band).get());
-        json!({
-            "resource": resource,
-            "unit": format!("ATP per {unit} and hour"),
-            "low": hour(Band::Low),
-            "medium": hour(Band::Medium),
-            "high": hour(Band::High),
-            "urgent": hour(Band::Urgent),
-        })
-    });
-    json!({ "schema": SCHEMA, "money": state.rules.atp.enabled, "prices": rows })
+    let pools = state.pools.iter().map(|(_, pool)| pool);
+    let rows = pools.flat_map(|pool| units().map(|unit| price(state, pool, &unit)));
+    let dynamic = state.rules.atp.is_dynamic();
+    json!({
+        "schema": SCHEMA,
+        "money": state.rules.atp.enabled,
+        "dynamic": dynamic,
+        "prices": rows.collect::<Vec<Value>>(),
+    })
+}
+
+/// Returns the price of one resource in a pool.
+fn price(state: &State, pool: &Pool, unit: &Unit) -> Value {
+    let hour = |band| atp(hour_cost(state, pool, unit, band).get());
+    let multiple = pool.market.prices.0.get(unit.place).map(|ppm| atp(ppm.get()));
+    let used = pool.market.used.get(unit.place).copied().flatten();
+    json!({
+        "pool": pool.spec.name,
+        "resource": unit.resource,
+        "unit": format!("ATP per {} and hour", unit.name),
+        "price": multiple,
+        "demand_percent": used.map(|ppm| ppm.get().div_ceil(10_000)),
+        "low": hour(Band::Low),
+        "medium": hour(Band::Medium),
+        "high": hour(Band::High),
+        "urgent": hour(Band::Urgent),
+    })
 }
 
 /// Returns micro-ATP from ATP as people write them.

@@ -1,6 +1,6 @@
 //! The metrics that Prometheus reads (names: NAMES.md), in its text format.
 
-use super::credit::{hour_cost, refunded, units};
+use super::credit::{hour_cost, units};
 use super::nodes::LineState;
 
 use crate::frame::Vitals;
@@ -232,7 +232,7 @@ impl Page {
         let shown = || state.ledger.accounts.iter().filter(|(_, a)| may(&a.spec.name));
         let atp = |amount: u128| format!("{}.{:06}", amount / 1_000_000, amount % 1_000_000);
         type Of = fn(&State, AccountId) -> u128;
-        let all: [(&str, &str, &str, Of); 5] = [
+        let all: [(&str, &str, &str, Of); 7] = [
             ("grid_atp_available", "gauge", "Credit that can be spent, in ATP.", |state, id| {
                 state.ledger.available(id).get().into()
             }),
@@ -242,7 +242,7 @@ impl Page {
                 "Credit set aside for running terms, in ATP.",
                 |state, id| state.ledger.accounts[id].held.get().into(),
             ),
-            ("grid_atp_settled", "counter", "Credit paid for terms, in ATP.", |state, id| {
+            ("grid_atp_settled", "counter", "Credit paid as a borrower, in ATP.", |state, id| {
                 state.ledger.accounts[id].spent
             }),
             ("grid_atp_earned", "counter", "Credit earned by lending, in ATP.", |state, id| {
@@ -250,10 +250,16 @@ impl Page {
             }),
             (
                 "grid_atp_refunded",
-                "gauge",
-                "Credit that came back for work others destroyed, less what was given so, in ATP.",
-                |state, id| u128::try_from(refunded(&state.ledger.accounts[id])).unwrap_or(0),
+                "counter",
+                "Credit that came back for work others destroyed, in ATP.",
+                |state, id| state.ledger.accounts[id].refunded,
             ),
+            ("grid_atp_granted", "counter", "Credit granted, in ATP.", |state, id| {
+                state.ledger.accounts[id].granted
+            }),
+            ("grid_atp_decayed", "counter", "Credit burned, in ATP.", |state, id| {
+                state.ledger.accounts[id].decayed
+            }),
         ];
         for (name, kind, about, of) in all {
             self.kind(name, kind, about);
@@ -282,9 +288,12 @@ impl Page {
     fn prices(&mut self, state: &State) {
         let name = "grid_price";
         self.kind(name, "gauge", "ATP for a core, GiB or GPU and hour, at the class medium.");
-        for (resource, _, needs) in units() {
-            let hour = hour_cost(state, &needs, Band::Medium).get();
-            self.value(name, &[("resource", resource)], seconds(hour, 6));
+        for (_, pool) in state.pools.iter() {
+            for unit in units() {
+                let hour = hour_cost(state, pool, &unit, Band::Medium).get();
+                let labels = [("pool", pool.spec.name.as_str()), ("resource", unit.resource)];
+                self.value(name, &labels, seconds(hour, 6));
+            }
         }
     }
 

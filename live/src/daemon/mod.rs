@@ -77,9 +77,8 @@ pub async fn serve(place: &Place, say: impl Fn(&str)) -> anyhow::Result<()> {
     let (listener, guests) = doors(place, &access).await?;
     let members: Vec<Membership> = members(&grid);
     let (mut keeper, handle) = Keeper::new(grid, store, history);
-    let programs = place.state.join("programs");
     let plans = tos.into_iter().zip(members).map(|((way, measured), member)| {
-        let plan = Plan { way, member, programs: programs.clone(), measured };
+        let plan = Plan { way, member, programs: place.state.join("programs"), measured };
         nodes::begin(plan, handle.clone())
     });
     let (lines, downs): (Vec<_>, Vec<_>) = plans.unzip();
@@ -96,6 +95,7 @@ pub async fn serve(place: &Place, say: impl Fn(&str)) -> anyhow::Result<()> {
         down: Arc::clone(&down),
         access: Arc::clone(&access),
         tokens: Tokens::of(&place.state),
+        paces: api::Paces::default(),
     };
     say(&format!("listening on {}", place.socket.display()));
     // Where systemd waits for it; elsewhere nobody hears.

@@ -1,6 +1,7 @@
 //! The command line: verbs, their options, and exit codes (0 ok, 1 error, 2 usage, 130
 //! interrupted).
 
+mod audit;
 mod compare;
 mod convert;
 mod explore;
@@ -44,6 +45,8 @@ enum Verb {
     Tune(tune::TuneArgs),
     /// Replay the journal of a run: the same entries, the same digest.
     Replay(replay::ReplayArgs),
+    /// Recompute every balance of a run from its ledger and its journal, and compare.
+    Audit(audit::AuditArgs),
     /// Play random clusters in foul weather through both halves, with every invariant checked.
     Swarm(swarm::SwarmArgs),
     /// Play generated work, owners and faults under a scenario's own rules; a broken promise is
@@ -203,6 +206,7 @@ fn perform(verb: Verb) -> anyhow::Result<()> {
         Verb::Sweep(args) => sweep::sweep(&args),
         Verb::Tune(args) => tune::tune(&args),
         Verb::Replay(args) => replay::replay(&args),
+        Verb::Audit(args) => audit::audit(&args),
         Verb::Swarm(args) => swarm::swarm(&args),
         Verb::Validate(args) => validate::validate(&args),
         Verb::Import(args) => convert::import(&args),

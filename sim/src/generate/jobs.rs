@@ -9,7 +9,7 @@ use crate::trace::table::{DEFAULT_ACCOUNT, named_priority};
 use crate::work::{JobExtra, JobRecord, Workload};
 use core::fmt;
 use gridcore::bundle::{GPUS_MAX, GpuNeed, Needs};
-use gridcore::units::{BasisPoints, Bytes, MilliCores, PerMille, Priority, Span, Time};
+use gridcore::units::{BasisPoints, Bytes, MilliCores, PerMille, Ppm, Priority, Span, Time};
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -72,6 +72,9 @@ pub struct Class {
     /// What a job uses of each GPU while it works, 0 to 100 %; without it that is not known.
     #[serde(default)]
     pub gpu_use: Option<Decimal>,
+    /// The highest price that a job pays for what it needs, as a multiple of the rates.
+    #[serde(default)]
+    pub max_price: Option<Decimal>,
 }
 
 fn one() -> Decimal {
@@ -274,6 +277,11 @@ impl ClassDraws {
             return Err(at("gpu_use", "give 0 to 100"));
         }
         let gpu_use = gpu_use.and_then(Result::ok).map(BasisPoints::new);
+        let price_max = class.max_price.map(multiple);
+        if price_max == Some(None) {
+            return Err(at("max_price", "give a multiple above 0, at most 1000"));
+        }
+        let extra = JobExtra { gpu_use, price_max: price_max.flatten(), ..JobExtra::default() };
         let default = [Payer { name: DEFAULT_ACCOUNT.into(), weight: one() }];
         let payers = if class.accounts.is_empty() { &default[..] } else { &class.accounts };
         let account_weights =
@@ -289,7 +297,7 @@ impl ClassDraws {
                 gpu_models: class.gpu_models.clone(),
                 refuse_if_busy: class.if_busy == IfBusy::Refuse,
                 checkpoint: class.checkpoint.map(|every| every.0),
-                extra: gpu_use.map(saying),
+                extra: (extra != JobExtra::default()).then(|| Box::new(extra)),
                 ..JobRecord::default()
             },
             accounts: payers.iter().map(|payer| account_index(all, &payer.name)).collect(),
@@ -319,8 +327,11 @@ impl ClassDraws {
 }
 
 /// Returns what a job says that uses such a part of each GPU.
-fn saying(gpu_use: BasisPoints) -> Box<JobExtra> {
-    Box::new(JobExtra { gpu_use: Some(gpu_use), ..JobExtra::default() })
+/// Returns a multiple of the rates in millionths; `None` where it is not above 0, or above 1,000.
+#[must_use]
+pub fn multiple(of: Decimal) -> Option<Ppm> {
+    let ppm = u32::try_from(of.millionths()).ok()?;
+    (1..=1_000_000_000).contains(&ppm).then_some(Ppm::new(ppm))
 }
 
 fn account_index(all: &mut Vec<Box<str>>, name: &str) -> u32 {

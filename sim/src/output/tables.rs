@@ -227,7 +227,12 @@ pub fn timeline(run: &RunRecord, out: &mut dyn Write) -> io::Result<()> {
     for band in bands {
         header.push_str(&format!(",queued_{band}"));
     }
-    header.push_str(",running,price_ppm");
+    header.push_str(",running");
+    for what in ["price", "demand"] {
+        for resource in ["cpu", "memory", "gpu"] {
+            header.push_str(&format!(",{what}_{resource}_ppm"));
+        }
+    }
     for band in bands {
         header.push_str(&format!(",wait_{band}_s"));
     }
@@ -244,7 +249,16 @@ pub fn timeline(run: &RunRecord, out: &mut dyn Write) -> io::Result<()> {
         for count in row.queued {
             line.number(count);
         }
-        line.number(row.running).number(row.price_ppm);
+        line.number(row.running);
+        for price in row.price_ppm {
+            line.number(price);
+        }
+        for demand in row.demand_ppm {
+            match demand {
+                Some(demand) => line.number(demand),
+                None => line.word(""),
+            };
+        }
         for wait in row.wait {
             line.some(wait.map(Span::get));
         }

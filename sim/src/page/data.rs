@@ -181,15 +181,19 @@ fn offers(run: &RunRecord) -> Option<Value> {
     Some(chart(("offers", "Offers since the start, by fate", "line"), "", &times, lines))
 }
 
-/// The price of CPU, where it moves.
+/// The prices that move.
 fn prices(run: &RunRecord) -> Option<Value> {
-    if !price::moves(run) {
+    let moving = price::moving(run);
+    if moving.is_empty() {
         return None;
     }
     let size = series::group(run.timeline.len(), POINTS);
-    let values = series::means(&run.timeline, size, price::multiple);
-    let lines = vec![line("price", &colour::hex(colour::BLUE), &values)];
-    let title = "Price of CPU (multiple of the static rate)";
+    let lines = moving.into_iter().filter_map(|i| {
+        let (name, tone) = price::RESOURCES.get(i)?;
+        let values = series::means(&run.timeline, size, |row| price::multiple(row, i));
+        Some(line(name, &colour::hex(*tone), &values))
+    });
+    let (lines, title) = (lines.collect(), "Prices (multiples of the rates)");
     Some(chart(("price", title, "line"), "", &series::times(run, size), lines))
 }
 

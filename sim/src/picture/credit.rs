@@ -21,6 +21,11 @@ const LABELLED: usize = 24;
 /// How many accounts have a row in the table of flows.
 const ROWS_MAX: usize = 14;
 
+/// The kind of transfer that an administrator mints.
+const DEPOSIT: &str = "deposit";
+/// The kinds of transfer that grant credit.
+const GRANTS: [&str; 3] = ["grant", "newcomer", "award"];
+
 /// Returns the account that a party belongs to.
 fn account(party: Party) -> Option<usize> {
     match party {
@@ -162,23 +167,25 @@ pub fn flows(run: &RunRecord) -> Option<Svg> {
         "No account paid another".to_owned()
     };
     let note = format!(
-        "Rows pay, columns receive, in ATP; fees to the treasury {}, minted {}, refunded {}, \
-         burned {}; movements between an account's own credit and holds are left out",
+        "Rows pay, columns receive, in ATP; fees to the treasury {}, granted {}, refunded {}, \
+         burned {}; deposits ({}) and movements between an account's own credit and holds are \
+         left out",
         short(sum_of(&|t| t.to == Party::Treasury)),
-        short(sum_of(&|t| t.from == Party::Mint)),
+        short(sum_of(&|t| GRANTS.contains(&t.kind))),
         short(sum_of(&|t| t.kind.contains("refund"))),
         short(sum_of(&|t| t.to == Party::Burn)),
+        short(sum_of(&|t| t.kind == DEPOSIT)),
     );
     let mut figure = Figure::new(&title, &[subtitle(run), note]);
     draw_flows(&mut figure, run, &cells);
     Some(figure.finish())
 }
 
-/// Adds up what each side paid to each other side; what is minted is paid by nobody.
+/// Adds up what each side paid to each other side; what is deposited is paid by nobody.
 fn flow_cells(run: &RunRecord) -> BTreeMap<(Side, Side), f64> {
     let counts = |t: &TransferRow| {
         let inside = account(t.from).is_some() && account(t.from) == account(t.to);
-        t.from != Party::Mint && !inside
+        t.kind != DEPOSIT && !inside
     };
     let payers = largest(run, |t| account(t.from).filter(|_| counts(t)));
     let getters = largest(run, |t| account(t.to).filter(|_| counts(t)));
@@ -277,7 +284,7 @@ fn cell(canvas: &mut Canvas, area: Area, amount: Option<f64>, most: f64) {
 /// Names a side of a flow.
 fn side_name(run: &RunRecord, side: Side) -> String {
     match side {
-        Side::Mint => "mint".to_owned(),
+        Side::Mint => "mint (grants)".to_owned(),
         Side::Treasury => "treasury (fees)".to_owned(),
         Side::Burn => "burned".to_owned(),
         Side::Others => "other accounts".to_owned(),

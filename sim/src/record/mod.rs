@@ -243,8 +243,11 @@ pub struct TimelineRow {
     pub running: u32,
     /// Mean wait of the jobs that started in the interval, per band; `None` when none started.
     pub wait: [Option<Span>; 4],
-    /// Price of CPU in ppm of the static rate.
-    pub price_ppm: u32,
+    /// Prices of CPU, memory and GPUs in ppm of the rates: the mean over pools by what they have.
+    pub price_ppm: [u32; 3],
+    /// What of CPU, memory and GPUs was used and waited for when prices last moved, in ppm of what
+    /// was lent, at most twice that; likewise. `None` where prices do not move.
+    pub demand_ppm: [Option<u32>; 3],
     /// Offers by fate since the run began: opened, leased, expired, withdrawn, revoked.
     pub offers: [u64; 5],
 }

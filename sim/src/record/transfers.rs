@@ -41,6 +41,7 @@ impl From<&Transfer> for TransferRow {
             effect::Party::Treasury => Party::Treasury,
             effect::Party::Account(id) => Party::Account(id.get()),
             effect::Party::Held(id) => Party::Held(id.get()),
+            effect::Party::Burn => Party::Burn,
         };
         Self {
             id: transfer.id.get(),

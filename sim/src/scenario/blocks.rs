@@ -201,6 +201,7 @@ pub enum StrategyName {
     LocalFirst,
     NearData,
     Headroom,
+    Cheapest,
 }
 
 /// The orders of the queue.
@@ -321,12 +322,27 @@ pub struct Weights {
 #[expect(missing_docs, reason = "the keys are documented in NAMES.md and core/src/config/mod.rs")]
 pub struct Atp {
     pub enabled: Option<bool>,
+    pub price: Option<PricingName>,
     pub on_exhaustion: Option<ExhaustionName>,
     pub fee: Option<Decimal>,
+    pub epoch: Option<Seconds>,
+    pub grant_fraction: Option<Decimal>,
+    #[serde(deserialize_with = "given")]
+    pub decay_half_life: Option<Option<Seconds>>,
+    pub newcomer: Option<bool>,
     pub caps: Caps,
     /// Resource-milliseconds one ATP buys, by resource: `cpu`, `memory`, `storage`, `gpu`, or the
     /// name of a custom resource.
     pub rates: BTreeMap<String, u64>,
+}
+
+/// What capacity costs beside its rate.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the values are documented in core/src/config/mod.rs")]
+pub enum PricingName {
+    Static,
+    Dynamic,
 }
 
 /// Block `atp.caps`.
@@ -334,6 +350,15 @@ pub struct Atp {
 #[serde(deny_unknown_fields, default)]
 #[expect(missing_docs, reason = "the keys are documented in core/src/config/caps.rs")]
 pub struct Caps {
+    #[serde(deserialize_with = "given")]
+    pub pool_share: Option<Option<Decimal>>,
+    #[serde(deserialize_with = "given")]
+    pub leases: Option<Option<u32>>,
+    #[serde(deserialize_with = "given")]
+    pub open_requests: Option<Option<u32>>,
+    #[serde(deserialize_with = "given")]
+    pub requests_per_second: Option<Option<u32>>,
+    pub burst: Option<u32>,
     #[serde(deserialize_with = "given")]
     pub urgent_share_per_hour: Option<Option<Decimal>>,
 }

@@ -223,6 +223,12 @@ fn elastic(key: &str, job: &file::Job, needs: &mut Needs) -> Result<MilliCores, 
     Ok(rest)
 }
 
+/// Returns a multiple of the rates in millionths.
+fn price(key: &str, multiple: crate::decimal::Decimal) -> Result<Ppm, Fault> {
+    let ppm = generate::jobs::multiple(multiple);
+    ppm.ok_or_else(|| at(key, "it must be above 0 and at most 1,000".to_owned()))
+}
+
 /// Turns one job of a list into a record; `key` is for messages.
 ///
 /// # Errors
@@ -244,6 +250,10 @@ pub fn listed_job(key: &str, job: &file::Job, resources: &[String]) -> Result<Jo
         elastic,
         spread: job.gang.as_ref().is_some_and(|gang| gang.spread),
         budget: budget.transpose()?.map(MicroAtp::new),
+        price_max: job
+            .max_price
+            .map(|most| price(&format!("{key}.max_price"), most))
+            .transpose()?,
         vacate: job.vacate_seconds.map(|s| s.0),
         restart: job.checkpoint.as_ref().map_or(Span::ZERO, |c| c.restart.0),
         movable: job.movable,

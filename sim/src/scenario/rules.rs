@@ -5,8 +5,8 @@ use super::schema as file;
 use super::{Fault, at};
 use crate::decimal::{Decimal, Seconds};
 use gridcore::config::{
-    Atp, Backfill, BackfillOrder, Balance, Exhaustion, Gates, Hours, Lend, Mode, Offering, Order,
-    Policy, Preemption, Rebalance, Rules, Scheduling, Strategy, Utilization,
+    Atp, Backfill, BackfillOrder, Balance, Caps, Exhaustion, Gates, Hours, Lend, Mode, Offering,
+    Order, Policy, Preemption, Pricing, Rebalance, Rules, Scheduling, Strategy, Utilization,
 };
 use gridcore::units::{BasisPoints, Bytes, MilliCores, PerMille, Ppm, Span};
 
@@ -110,16 +110,28 @@ pub fn rules(scenario: &file::Scenario, seed: u64) -> Result<Rules, Fault> {
     set(&mut rules.health.nodes, health.nodes);
     utilization(&mut rules.utilization, &scenario.execution.utilization_policy)?;
     atp(&mut rules.atp, &scenario.atp, &scenario.resources)?;
-    let key = "atp.caps.urgent_share_per_hour";
-    let share = scenario.atp.caps.urgent_share_per_hour;
-    let share = share.map(|part| part.map(|part| millionths(key, part)).transpose());
-    set(&mut rules.caps.urgent_share, share.transpose()?.map(|part| part.map(Ppm::new)));
+    caps(&mut rules.caps, &scenario.atp.caps)?;
     set_span(&mut rules.term.0, scenario.lease.term_seconds);
     set_span(&mut rules.stop.0, scenario.lease.stop_seconds);
     if let Some(drift) = scenario.lease.clock_drift {
         rules.drift.0 = Ppm::new(millionths("lease.clock_drift", drift)?);
     }
     Ok(rules)
+}
+
+fn caps(rules: &mut Caps, said: &file::Caps) -> Result<(), Fault> {
+    let share = |key: &str, said: Option<Option<Decimal>>| {
+        let part = said.map(|part| part.map(|part| millionths(key, part)).transpose());
+        Ok::<_, Fault>(part.transpose()?.map(|part| part.map(Ppm::new)))
+    };
+    set(&mut rules.pool_share, share("atp.caps.pool_share", said.pool_share)?);
+    let urgent = share("atp.caps.urgent_share_per_hour", said.urgent_share_per_hour)?;
+    set(&mut rules.urgent_share, urgent);
+    set(&mut rules.leases, said.leases);
+    set(&mut rules.open_requests, said.open_requests);
+    set(&mut rules.requests_per_second, said.requests_per_second);
+    set(&mut rules.burst, said.burst);
+    Ok(())
 }
 
 fn utilization(rules: &mut Utilization, said: &file::Utilization) -> Result<(), Fault> {
@@ -262,6 +274,7 @@ pub const fn strategy(name: file::StrategyName) -> Strategy {
         file::StrategyName::LocalFirst => Strategy::LocalFirst,
         file::StrategyName::NearData => Strategy::NearData,
         file::StrategyName::Headroom => Strategy::Headroom,
+        file::StrategyName::Cheapest => Strategy::Cheapest,
     }
 }
 
@@ -319,11 +332,20 @@ fn atp(rules: &mut Atp, said: &file::Atp, resources: &[String]) -> Result<(), Fa
         file::ExhaustionName::Kill => Exhaustion::Kill,
     });
     set(&mut rules.on_exhaustion, exhaustion);
+    let price = said.price.map(|name| match name {
+        file::PricingName::Static => Pricing::Static,
+        file::PricingName::Dynamic => Pricing::Dynamic,
+    });
+    set(&mut rules.price, price);
     if let Some(fee) = said.fee {
-        let ppm = scaled("atp.fee", fee, 1_000_000)?;
-        let ppm = u32::try_from(ppm).map_err(|_| at("atp.fee", "it is at most 1".to_owned()))?;
-        rules.fee = Ppm::new(ppm);
+        rules.fee = Ppm::new(millionths("atp.fee", fee)?);
     }
+    set_span(&mut rules.epoch, said.epoch);
+    if let Some(part) = said.grant_fraction {
+        rules.grant_fraction = Ppm::new(millionths("atp.grant_fraction", part)?);
+    }
+    set(&mut rules.decay_half_life, said.decay_half_life.map(|life| life.map(|s| s.0)));
+    set(&mut rules.newcomer, said.newcomer);
     let names = ["cpu", "memory", "storage", "gpu"].into_iter().map(str::to_owned);
     let names: Vec<String> = names.chain(resources.iter().cloned()).collect();
     for (name, rate) in &said.rates {

@@ -411,6 +411,8 @@ pub struct Job {
     pub gang: Option<Gang>,
     /// Most it may cost.
     pub budget_atp: Option<Decimal>,
+    /// The highest price that it pays for what it needs, as a multiple of the rates.
+    pub max_price: Option<Decimal>,
     /// Longest notice it asks for.
     pub vacate_seconds: Option<Seconds>,
     /// What happens when it cannot start at once.

@@ -23,8 +23,11 @@ const fn lasts(blocker: &Blocker) -> bool {
         | Blocker::DependencyNeverSatisfied { .. }
         | Blocker::NoMatchingNode
         | Blocker::QuotaExceeded { .. }
+        | Blocker::ExceedsMaxShare { .. }
+        | Blocker::LeasesExceeded { .. }
         | Blocker::AtpBudgetExceeded { .. }
         | Blocker::BudgetCommitted { .. }
+        | Blocker::PriceAboveLimit { .. }
         | Blocker::NoOffers { .. }
         | Blocker::Resources { .. }
         | Blocker::Priority { .. }

@@ -33,6 +33,7 @@ use gridcore::deny::Denied;
 use gridcore::effect::Effect;
 use gridcore::grid::Grid;
 use gridcore::ids::{AccountId, NodeId, PoolId, Seq};
+use gridcore::rate::Pace;
 use gridcore::station::link::Identity;
 use gridcore::station::{Action, Station, machine};
 use gridcore::units::{Span, Time};
@@ -99,6 +100,8 @@ pub struct World {
     blows: Vec<BlowRecord>,
     /// Row of each job the core has accepted, by job number.
     row_of: Vec<u32>,
+    /// How fast each account has asked for jobs.
+    paces: BTreeMap<AccountId, Pace>,
     progress: Vec<JobProgress>,
     processes: Vec<Process>,
     /// The first process of each lease, by lease number.
@@ -211,6 +214,7 @@ impl World {
             faults,
             blows: setup.weather.as_ref().map_or_else(Vec::new, |w| w.blows.clone()),
             row_of: vec![u32::MAX],
+            paces: BTreeMap::new(),
             progress: Vec::new(),
             processes: Vec::new(),
             first_process: vec![0],

@@ -9,6 +9,7 @@ use gridcore::config::Config;
 use gridcore::effect::{EvictionReason, OfferFate};
 use gridcore::nodes::{Node, share_of};
 use gridcore::pressure::score;
+use gridcore::state::{Pool, State};
 use gridcore::units::{BasisPoints, Bytes, MilliCores, MilliGpus, Span, Time};
 
 /// What offers did to owners, and what an oracle would have offered (NAMES.md "Definitions").
@@ -257,7 +258,8 @@ impl World {
             queued: self.tally.waiting,
             running: self.tally.running,
             wait: [None; 4],
-            price_ppm: 1_000_000,
+            price_ppm: RESOURCES.map(|i| price(state, i)),
+            demand_ppm: RESOURCES.map(|i| wanted(state, i)),
             offers: observer.fates,
         };
         for (i, slot) in row.lent.iter_mut().enumerate() {
@@ -361,4 +363,36 @@ const fn fate_index(fate: OfferFate) -> usize {
         OfferFate::Withdrawn => 3,
         OfferFate::Revoked => 4,
     }
+}
+
+/// CPU, memory and GPUs among the dimensions of a bundle.
+const RESOURCES: [usize; 3] = [0, 1, 3];
+
+/// Returns the price of a resource in ppm of its rate: the mean over pools by what they have.
+fn price(state: &State, resource: usize) -> u32 {
+    let price = |pool: &Pool| pool.market.prices.0.get(resource).map(|price| price.get());
+    mean_of_pools(state, resource, price).unwrap_or(1_000_000)
+}
+
+/// Returns what is used and waited for of a resource, in ppm of what is lent: the same mean over
+/// the pools that lend any; `None` while prices do not move.
+fn wanted(state: &State, resource: usize) -> Option<u32> {
+    let used = |pool: &Pool| pool.market.used.get(resource)?.map(|used| used.get());
+    mean_of_pools(state, resource, used)
+}
+
+/// Returns the mean of something over the pools of which it is known, by what they have.
+fn mean_of_pools(
+    state: &State,
+    resource: usize,
+    value: impl Fn(&Pool) -> Option<u32>,
+) -> Option<u32> {
+    let (mut sum, mut whole) = (0_u128, 0_u128);
+    for (_, pool) in state.pools.iter() {
+        let has = pool.capacity.amounts().get(resource).copied().unwrap_or(0);
+        let Some(value) = value(pool) else { continue };
+        sum += u128::from(value) * u128::from(has);
+        whole += u128::from(has);
+    }
+    sum.checked_div(whole).and_then(|mean| u32::try_from(mean).ok())
 }

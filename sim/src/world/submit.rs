@@ -45,9 +45,25 @@ impl World {
             None => self.refuse(row, "NoPool"),
             _ if after.is_none() => self.refuse(row, "NoJob"),
             Some(Err(refusal)) => self.refuse(row, refusal),
-            Some(Ok(spec)) => self.ask(row, 1, Request::SubmitJob { account, job: Box::new(spec) }),
+            Some(Ok(spec)) => {
+                let request = Request::SubmitJob { account, job: Box::new(spec) };
+                self.ask_in_turn(row, account, request);
+            }
         }
         self.note_fill();
+    }
+
+    /// Asks for a job, at once or when its account's pace lets it.
+    fn ask_in_turn(&mut self, row: u32, account: AccountId, request: Request) {
+        let rules = &self.grid.state().rules;
+        let pace = self.paces.entry(account).or_default();
+        let wait = pace.wait(self.now, rules);
+        pace.count(self.now, rules);
+        if wait.is_zero() {
+            self.ask(row, 1, request);
+        } else {
+            self.later(self.now.after(wait), Todo::Ask(row, 1, Box::new(request)));
+        }
     }
 
     /// Notes that a job was refused.
@@ -92,6 +108,7 @@ impl World {
         self.asking = None;
         match answer {
             Some(Ok(Reply::Submitted(id))) => {
+                self.note_pool(id, row);
                 self.check_answer(id, row);
                 self.cancel_later(id, row);
             }
@@ -102,6 +119,15 @@ impl World {
                 }
             }
             Some(Ok(Reply::Stale) | Err(_)) | None => {}
+        }
+    }
+
+    /// Notes the pool that a job went to that named none.
+    fn note_pool(&mut self, id: JobId, row: u32) {
+        let state = self.grid.state();
+        let job = state.jobs.get(&id);
+        if let (Some(job), Some(row)) = (job, self.record.jobs.get_mut(row as usize)) {
+            row.pool = state.shapes[job.shape].pool.get();
         }
     }
 
@@ -141,9 +167,14 @@ impl World {
 
     /// Asks once more in a while: nobody answered, or the disk was full.
     fn ask_again(&mut self, row: u32, number: u64, request: Request) {
-        let Some(far) = &mut self.far else { return };
-        far.count("client_retry");
-        let again = self.now.after(Span::new(500 + far.dice.below(4_500)));
+        let wait = match &mut self.far {
+            Some(far) => {
+                far.count("client_retry");
+                500 + far.dice.below(4_500)
+            }
+            None => 1_000,
+        };
+        let again = self.now.after(Span::new(wait));
         self.later(again, Todo::Ask(row, number, Box::new(request)));
     }
 
@@ -210,6 +241,7 @@ fn refusal(denied: &Denied) -> &'static str {
         Denied::NoMatchingNode { .. } => "NoMatchingNode",
         Denied::OverQuota { .. } => "QuotaExceeded",
         Denied::Full { .. } => "Full",
+        Denied::TooManyRequests { .. } => "TooManyRequests",
         Denied::NoPool(_) => "NoPool",
         Denied::NoNode(_) => "NoNode",
         Denied::NoAccount(_) => "NoAccount",
@@ -222,6 +254,7 @@ fn refusal(denied: &Denied) -> &'static str {
         | Denied::WrongState { .. }
         | Denied::Config(_)
         | Denied::TooOld { .. }
+        | Denied::TreasuryShort { .. }
         | Denied::TooRich { .. } => "Refused",
     }
 }

@@ -185,7 +185,7 @@ fn sample(dice: &mut Dice, run: &RunRecord, node: usize, at: u64) -> NodeSample 
 
 fn cluster(run: &RunRecord, samples: &[NodeSample], at: u64, dice: &mut Dice) -> TimelineRow {
     let mut row =
-        TimelineRow { at: Time::from_ms(at), price_ppm: 1_000_000, ..TimelineRow::default() };
+        TimelineRow { at: Time::from_ms(at), price_ppm: [1_000_000; 3], ..TimelineRow::default() };
     for (node, sample) in run.nodes.iter().zip(samples) {
         if sample.state == "down" {
             continue;
@@ -205,7 +205,9 @@ fn cluster(run: &RunRecord, samples: &[NodeSample], at: u64, dice: &mut Dice) ->
     }
     row.lendable = row.offered;
     let rush = office(at, 0);
-    row.price_ppm = (700_000 + rush * 1_400 + dice.roll(40_000)) as u32;
+    row.price_ppm = [1_400, 0, 4_000]
+        .map(|step| (700_000 + rush * step + dice.roll(40_000) * step.min(1)) as u32);
+    row.demand_ppm = [600, 300, 1_400].map(|step| Some((300_000 + rush * step) as u32));
     row.queued =
         [rush / 3, rush / 5, rush / 16, rush / 120].map(|n| (n + dice.roll(n / 4 + 2)) as u32);
     row.running = (180 - rush / 8 + dice.roll(20)) as u32;
@@ -223,7 +225,7 @@ fn transfers(dice: &mut Dice, run: &RunRecord, size: Size) -> Vec<TransferRow> {
         out.push(TransferRow { id: out.len() as u64, at, from, to, amount, kind, lease });
     };
     for account in 0..size.accounts {
-        add(Time::ZERO, Party::Mint, Party::Account(account), 9_000_000_000_000, "grant", None);
+        add(Time::ZERO, Party::Mint, Party::Account(account), 9_000_000_000_000, "deposit", None);
     }
     let mut ends: Vec<&LeaseRow> = run.leases.iter().filter(|l| l.ended.is_some()).collect();
     ends.sort_by_key(|lease| (lease.ended, lease.lease));

@@ -14,7 +14,7 @@ use gridcore::ids::{AccountId, JobId, NodeId, Seq};
 use gridcore::station::held::Marker;
 use gridcore::station::link::Identity;
 use gridcore::station::{Action, Event, Station, machine};
-use gridcore::units::{MicroAtp, Priority, Span, Time};
+use gridcore::units::{MicroAtp, Ppm, Priority, Span, Time};
 use gridcore::wire::{FromNode, ToNode};
 use std::collections::VecDeque;
 use std::sync::LazyLock;
@@ -62,6 +62,9 @@ pub fn config(network: bool) -> Config {
     let cluster = Cluster::new().account("owner", 1_000_000).dedicated(2, 8, 32);
     let cluster = cluster.owned(2, 16, 64, 2).owned(1, 4, 8, 0).rules(|rules| {
         rules.atp.enabled = true;
+        rules.atp.grant_fraction = Ppm::new(700_000);
+        rules.atp.epoch = Span::seconds(30);
+        rules.atp.decay_half_life = Some(Span::seconds(600));
         rules.scheduling.order = Order::Fair;
         rules.preemption.enabled = true;
         rules.preemption.runtime_min = Span::ZERO;

@@ -333,6 +333,7 @@ fn configs() -> Samples {
         Strategy::Fgd,
         Strategy::LocalFirst,
         Strategy::NearData,
+        Strategy::Cheapest,
     ];
     for (i, strategy) in strategies.into_iter().enumerate() {
         let mut config = tiny(i % 2 == 0);

@@ -4,9 +4,9 @@ use super::ground::{NET, OWNER, config, jobs};
 use super::samples::known;
 use crate::cluster::{LAB, load};
 use gridcore::command::{Command, JobSpec, LabelNeed, Numbered, Outcome, Report, Request, Sample};
-use gridcore::config::{Backfill, Exhaustion, Lend, Policy, Rules, Strategy, TaskClass};
+use gridcore::config::{Backfill, Exhaustion, Lend, Policy, Pricing, Rules, Strategy, TaskClass};
 use gridcore::ids::{JobId, NodeId, PoolId};
-use gridcore::units::{BasisPoints, Bytes, MicroAtp, MilliCores, Span};
+use gridcore::units::{BasisPoints, Bytes, MicroAtp, MilliCores, Ppm, Span};
 use gridcore::wire::{EvictionReason, Item, Lending, Status};
 
 /// Returns every kind of request, and some that ask for what cannot be.
@@ -20,6 +20,7 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
         Request::SuspendJob { .. } => "suspend",
         Request::ResumeJob { .. } => "resume",
         Request::Deposit { .. } => "deposit",
+        Request::Grant { .. } => "grant",
         Request::Drain { .. } => "drain",
         Request::Undrain { .. } => "undrain",
         Request::Configure(_) => "configure",
@@ -51,6 +52,8 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
         Request::ResumeJob { account, job: JobId::new(2) },
         Request::Deposit { account, amount: MicroAtp::whole(1) },
         Request::Deposit { account, amount: MicroAtp::MAX },
+        Request::Grant { account, amount: MicroAtp::new(1) },
+        Request::Grant { account, amount: MicroAtp::MAX },
         Request::Drain { node, reason: String::from("dust") },
         Request::Drain { node: NodeId::new(9), reason: String::new() },
         Request::Undrain { node },
@@ -74,8 +77,10 @@ pub(super) fn strange_rules() -> Rules {
     rules.balance.horizon = Span::MAX;
     rules.balance.excess_threshold = BasisPoints::MAX;
     rules.fair_share.weights = [u32::MAX; 3];
-    rules.atp.on_exhaustion = Exhaustion::Kill;
+    (rules.atp.on_exhaustion, rules.atp.price) = (Exhaustion::Kill, Pricing::Dynamic);
     rules.atp.rates = [1; 12];
+    (rules.atp.epoch, rules.atp.decay_half_life) = (Span::seconds(86_400), None);
+    (rules.atp.grant_fraction, rules.atp.newcomer) = (Ppm::ONE, false);
     (rules.offering.suspend_max, rules.offering.lend) = (Span::MAX, Lend::Idle);
     rules.term.0 = Span::seconds(10);
     rules

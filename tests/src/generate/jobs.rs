@@ -4,7 +4,7 @@ use crate::cluster::needs_of;
 use crate::world::Work;
 use gridcore::command::{JobSpec, LabelNeed, Near};
 use gridcore::ids::{NodeId, PoolId};
-use gridcore::units::{MicroAtp, MilliCores, Priority, Span, Time};
+use gridcore::units::{MicroAtp, MilliCores, Ppm, Priority, Span, Time};
 use proptest::option;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 
@@ -54,6 +54,8 @@ pub fn job() -> impl Strategy<Value = JobSpec> {
             movable: n % 3 == 0,
             extra: MilliCores::new(if n % 5 == 0 { u64::from(n % 4) * 700 } else { 0 }),
             refuse_if_busy: kind == 1,
+            price_max: price_max(n / 3),
+            any_pool: kind == 22,
             ..JobSpec::default()
         };
         match kind {
@@ -77,6 +79,12 @@ pub fn job() -> impl Strategy<Value = JobSpec> {
         }
         spec
     })
+}
+
+/// Returns the highest price that a job pays: any, or one that is soon reached.
+fn price_max(n: u16) -> Option<Ppm> {
+    let ppm = [1_000_000, 1_000_000, 1_020_000, 1_300_000, 900_000].get(usize::from(n % 9))?;
+    Some(Ppm::new(*ppm))
 }
 
 /// Lets a job be something, and want to be near others or away from them.

@@ -12,8 +12,9 @@ pub use rules::rules;
 use crate::cluster::{Cluster, hardware};
 use crate::world::{Checks, Work, World};
 use gridcore::bundle::Bundle;
-use gridcore::command::{GpuSample, JobSpec, Report, Request, Sample};
+use gridcore::command::{GpuSample, JobSpec, Reply, Report, Request, Sample};
 use gridcore::config::{AccountSpec, Config, NodeSpec, PoolSpec, Rules};
+use gridcore::deny::Denied;
 use gridcore::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, PoolId};
 use gridcore::station::ladder::OwnerSays;
 use gridcore::units::{BasisPoints, Bytes, MicroAtp, MilliCores, MilliGpus, Span, Time};
@@ -39,6 +40,8 @@ pub struct Profile {
     pub quotas: bool,
     /// Whether places may be kept for jobs that cannot start.
     pub reserves: bool,
+    /// Whether credit is granted and decays.
+    pub grants: bool,
     /// How many operations at most.
     pub length: usize,
 }
@@ -52,6 +55,7 @@ impl Profile {
         fails: true,
         quotas: true,
         reserves: true,
+        grants: true,
         length: 80,
     };
     /// What the reference model knows: dedicated nodes that do not fail, nobody makes way.
@@ -62,6 +66,7 @@ impl Profile {
         fails: false,
         quotas: false,
         reserves: false,
+        grants: false,
         length: 60,
     };
 }
@@ -99,6 +104,8 @@ pub enum Op {
     Undrain(u16),
     /// Credit is paid in.
     Deposit(AccountId, MicroAtp),
+    /// Credit is given out of the treasury: at once, or when the fees of before are a day old.
+    Grant(AccountId, MicroAtp, bool),
     /// The rules change.
     Configure(Box<Rules>),
     /// The owner of a node says something.
@@ -177,6 +184,23 @@ fn submit(world: &mut World, account: AccountId, spec: &JobSpec, work: Work, on:
     let _ = world.submit(account, &spec, work);
 }
 
+/// Resumes the n-th suspended job, or tries to resume another.
+fn resume(world: &mut World, n: u16) -> Result<Reply, Denied> {
+    let state = world.grid.state();
+    let suspended = state.leases.values().filter(|lease| lease.suspended.is_some());
+    let suspended: Vec<_> = suspended.map(|l| (l.job, l.account)).collect();
+    let (job, account) = pick(n, suspended.into_iter()).unwrap_or_else(|| pick_job(world, n));
+    world.request(Request::ResumeJob { account, job })
+}
+
+/// Grants an account credit out of the treasury, at once or more than a day later.
+fn grant(world: &mut World, to: (AccountId, MicroAtp), later: bool) -> Result<Reply, Denied> {
+    if later {
+        world.advance(Span::minutes(26 * 60));
+    }
+    world.request(Request::Grant { account: to.0, amount: to.1 })
+}
+
 /// Returns what a node states of a lease that is not elastic.
 fn item(lease: LeaseId, epoch: Epoch, status: Status) -> Item {
     Item { lease, epoch, cpu: MilliCores::ZERO, status }
@@ -219,14 +243,7 @@ impl Op {
                 let (job, account) = pick_job(world, *n);
                 world.request(Request::SuspendJob { account, job })
             }
-            Self::Resume(n) => {
-                let state = world.grid.state();
-                let suspended = state.leases.values().filter(|lease| lease.suspended.is_some());
-                let suspended: Vec<_> = suspended.map(|l| (l.job, l.account)).collect();
-                let (job, account) =
-                    pick(*n, suspended.into_iter()).unwrap_or_else(|| pick_job(world, *n));
-                world.request(Request::ResumeJob { account, job })
-            }
+            Self::Resume(n) => resume(world, *n),
             Self::Release(n) => {
                 let held = world.grid.state().jobs.values();
                 let held = held.filter(|job| job.state == gridcore::jobs::JobState::Held);
@@ -249,6 +266,7 @@ impl Op {
             Self::Deposit(account, amount) => {
                 world.request(Request::Deposit { account: *account, amount: *amount })
             }
+            Self::Grant(account, amount, later) => grant(world, (*account, *amount), *later),
             Self::Owner(n, says) => {
                 world.owner_says(pick_node(world, *n), *says);
                 return;
@@ -371,6 +389,11 @@ fn op(profile: Profile) -> impl Strategy<Value = Op> {
         1 => Just(MicroAtp::ZERO), 1 => Just(MicroAtp::new(1 << 62)),
         8 => (1..100_000_u64).prop_map(MicroAtp::whole),
     ];
+    // From what is nothing to more than a treasury ever has.
+    let gift = (account(), 0..45_u32, 0..40_u8).prop_map(move |(account, power, later)| {
+        let amount = MicroAtp::new((1 << power) - 1);
+        Op::Grant(account, amount, later == 0 && profile.grants)
+    });
     let mut steps = vec![
         (14, wait.boxed()),
         (16, submit.boxed()),
@@ -385,6 +408,7 @@ fn op(profile: Profile) -> impl Strategy<Value = Op> {
         (2, any::<u16>().prop_map(Op::Undrain).boxed()),
         (2, (account(), amount).prop_map(|(a, amount)| Op::Deposit(a, amount)).boxed()),
         (1, (any::<u16>(), 1..3_u32).prop_map(|(n, by)| Op::Stale(n, by)).boxed()),
+        (1, gift.boxed()),
     ];
     if profile.owners {
         steps.push((10, (any::<u16>(), sample()).prop_map(|(n, s)| Op::Sample(n, s)).boxed()));

@@ -3,7 +3,7 @@
 use super::Profile;
 use gridcore::bundle::GpuNeed;
 use gridcore::config::{
-    Backfill, BackfillOrder, Exhaustion, Karma, Lend, Mode, Order, Policy, Rules,
+    Backfill, BackfillOrder, Caps, Exhaustion, Karma, Lend, Mode, Order, Policy, Pricing, Rules,
     Strategy as Place, Utilization,
 };
 use gridcore::units::{BasisPoints, Bytes, MilliCores, PerMille, Ppm, Span};
@@ -39,6 +39,18 @@ fn confidence(seed: u64) -> Option<PerMille> {
     Some(PerMille::new(*least))
 }
 
+/// Sets what is granted and decays: epochs of seconds to minutes, half-lives so short that the
+/// parts of one history differ, nothing granted in a fifth of all. The reference model knows no
+/// epochs.
+fn epochs(rules: &mut Rules, seed: u64, profile: Profile) {
+    let atp = &mut rules.atp;
+    let fraction = [0, 1, 100_000, 700_000, 1_000_000][usize::try_from(seed % 5).unwrap_or(0)];
+    atp.grant_fraction = Ppm::new(if profile.grants { fraction } else { 0 });
+    atp.epoch = Span::seconds(10 + seed / 5 % 6 * 50);
+    atp.decay_half_life = (!seed.is_multiple_of(7)).then(|| Span::seconds(60 << (seed % 12)));
+    atp.newcomer = !seed.is_multiple_of(3);
+}
+
 /// Chooses where a job goes.
 fn places() -> impl Strategy<Value = Place> {
     prop_oneof![
@@ -53,6 +65,7 @@ fn places() -> impl Strategy<Value = Place> {
         Just(Place::LocalFirst),
         Just(Place::NearData),
         Just(Place::Headroom),
+        Just(Place::Cheapest),
     ]
 }
 
@@ -100,17 +113,22 @@ pub fn rules(profile: Profile) -> impl Strategy<Value = Rules> {
         };
         let cap = u32::try_from(scheduling.3 * 100).ok().filter(|_| profile.reserves);
         rules.caps.urgent_share = cap.map(Ppm::new);
+        cap_accounts(&mut rules.caps, scheduling.3, profile);
         rules.scheduling.fgd_classes = classes();
         rules.health.failures = profile.fails.then_some(2);
         (rules.health.soon, rules.health.window) = (Span::minutes(90), Span::minutes(240));
         rules.health.nodes = (profile.fails && scheduling.3 % 2 == 0).then_some(1);
         rules.utilization = utilization(scheduling.3);
         rules.atp.enabled = money.0;
+        if profile.reserves && scheduling.3 % 7 < 4 {
+            rules.atp.price = Pricing::Dynamic;
+        }
         rules.atp.on_exhaustion = if money.1 { Exhaustion::Pause } else { Exhaustion::Kill };
         rules.atp.fee = Ppm::new(money.2 * 50_000);
         rules.atp.rates[1] >>= money.2;
         rules.atp.rates[3] <<= money.2;
         rules.term.0 = Span::seconds(money.3);
+        epochs(&mut rules, scheduling.3, profile);
         rules.preemption.enabled = profile.preempts && leave.0 != 0;
         rules.preemption.requeue = leave.1;
         rules.preemption.runtime_min = Span::seconds(leave.2 * 30);
@@ -155,4 +173,15 @@ fn classes() -> Vec<gridcore::config::TaskClass> {
         count,
     };
     vec![class(1, 1, 300, 40), class(2, 1, 1_000, 30), class(8, 2, 1_000, 10), class(1, 0, 0, 20)]
+}
+
+/// Chooses what no account may have more of; nothing in the profile of the simple model.
+fn cap_accounts(caps: &mut Caps, dice: u64, profile: Profile) {
+    let pick = |choices: [Option<u32>; 4], by: u64| {
+        let at = usize::try_from(dice / by % 4).unwrap_or(0);
+        choices.get(at).copied().flatten().filter(|_| profile.reserves)
+    };
+    caps.pool_share = pick([None, Some(500_000), Some(300_000), Some(100_000)], 1).map(Ppm::new);
+    caps.leases = pick([None, Some(3), None, Some(2)], 2);
+    caps.open_requests = pick([None, Some(4), None, None], 1);
 }

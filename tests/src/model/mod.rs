@@ -457,6 +457,7 @@ impl Model {
         let amount = self.price(&task, &places, span);
         let budget = task.spec.budget.map_or(u64::MAX, |b| b.get());
         if task.charged.saturating_add(amount) > budget
+            || (amount > 0 && task.is_dear())
             || Self::of(&self.available, task.account) < i128::from(amount)
         {
             return false;
@@ -490,7 +491,7 @@ fn same_line(a: &Task, b: &Task) -> bool {
             && a.preferred == b.preferred
             && (&a.excluded, &a.tags) == (&b.excluded, &b.tags)
             && (&a.affinity, &a.anti_affinity) == (&b.affinity, &b.anti_affinity)
-            && a.near == b.near
+            && (&a.near, a.price_max) == (&b.near, b.price_max)
     };
     a.account == b.account
         && same(&a.spec, &b.spec)

@@ -23,6 +23,13 @@ fn cost(needs: &Needs, ms: u64, priority: Priority, rates: &[u64; 12]) -> u64 {
     u64::try_from(total).unwrap_or(u64::MAX)
 }
 
+impl Task {
+    /// Whether the rates themselves, the only price that the model knows, are above what it pays.
+    pub(super) fn is_dear(&self) -> bool {
+        self.spec.price_max.is_some_and(|most| most.get() < 1_000_000)
+    }
+}
+
 impl Model {
     /// Settles a job for the last time and forgets it.
     pub(super) fn finish(&mut self, id: JobId, now: Time) {
@@ -86,6 +93,7 @@ impl Model {
         let budget = task.spec.budget.map_or(u64::MAX, |b| b.get());
         let account = task.account.get() as usize;
         if task.charged + task.term.2 + amount <= budget
+            && !(amount > 0 && task.is_dear())
             && self.available[account] >= i128::from(amount)
         {
             self.available[account] -= i128::from(amount);

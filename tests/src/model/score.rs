@@ -116,7 +116,7 @@ impl Model {
             Strategy::FirstFit | Strategy::Random | Strategy::Fgd | Strategy::Headroom => 0,
             Strategy::BestFit => tight,
             Strategy::WorstFit => -tight,
-            Strategy::LocalFirst => tight + if own { 100_000 } else { 0 },
+            Strategy::LocalFirst | Strategy::Cheapest => tight + if own { 100_000 } else { 0 },
             Strategy::NearData => tight - 100_000 * self.distance(node, task),
             Strategy::DotProduct => {
                 let (a, aa) =

@@ -21,7 +21,7 @@ fn query(id: &str) -> &'static [Parameter] {
             &[("most", "integer", "How many jobs at most")]
         }
         "get_job_place" => &[("node", "string", "Which node of a gang; the first where none is")],
-        "deposit" => &[("atp", "string", "How much, in ATP, as a decimal")],
+        "deposit" | "grant" => &[("atp", "string", "How much, in ATP, as a decimal")],
         "tell_node" => &[
             ("reason", "string", "drain: why, for people"),
             ("gpus", "integer", "lend: most GPUs"),

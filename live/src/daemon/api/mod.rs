@@ -18,9 +18,11 @@ use super::keeper::{Handle, Refusal};
 use super::nodes::{Line, LineState};
 use super::remote::Tokens;
 use super::{credit, summary, views};
+use crate::clock::since_boot;
 use crate::frame::Down;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Path, Query, State};
+use axum::http::header::RETRY_AFTER;
 use axum::http::{Request, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -30,12 +32,15 @@ use axum::{Extension, Json, Router};
 use gridcore::command::{Command, Request as Asked};
 use gridcore::deny::Denied;
 use gridcore::grid::Grid;
-use gridcore::ids::NodeId;
+use gridcore::ids::{AccountId, NodeId};
+use gridcore::rate::Pace;
+use gridcore::units::MicroAtp;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 
@@ -52,6 +57,27 @@ pub struct Shared {
     pub access: Arc<RwLock<Access>>,
     /// Who is who on other machines.
     pub tokens: Tokens,
+    /// How fast each account has asked for something.
+    pub paces: Paces,
+}
+
+/// How fast each account has asked for something.
+pub type Paces = Arc<Mutex<BTreeMap<AccountId, Pace>>>;
+
+/// Counts one request of an account, or says that it comes too soon.
+fn in_turn(paces: &Paces, account: AccountId, state: &gridcore::state::State) -> Result<(), Wrong> {
+    let now = since_boot();
+    let mut paces = paces.lock().unwrap_or_else(PoisonError::into_inner);
+    let pace = paces.entry(account).or_default();
+    let wait = pace.wait(now, &state.rules);
+    if wait.is_zero() {
+        pace.count(now, &state.rules);
+        return Ok(());
+    }
+    let name = &state.ledger.accounts[account].spec.name;
+    let most = state.rules.caps.requests_per_second.unwrap_or_default();
+    let what = format!("account {name} asks more than {most} times a second: try again");
+    Err(Wrong(StatusCode::TOO_MANY_REQUESTS, what))
 }
 
 /// A refusal, as the API says it.
@@ -59,7 +85,11 @@ struct Wrong(StatusCode, String);
 
 impl IntoResponse for Wrong {
     fn into_response(self) -> Response {
-        (self.0, Json(json!({ "error": self.1 }))).into_response()
+        let body = Json(json!({ "error": self.1 }));
+        if self.0 == StatusCode::TOO_MANY_REQUESTS {
+            return (self.0, [(RETRY_AFTER, "1")], body).into_response();
+        }
+        (self.0, body).into_response()
     }
 }
 
@@ -118,6 +148,13 @@ fn operations() -> Vec<Operation> {
         ("get", "/v1/accounts", "get_budgets", "The credit of your accounts", get(accounts)),
         ("get", "/v1/price", "get_prices", "What an hour costs, by class", get(price)),
         ("post", "/v1/accounts/{account}/deposit", "deposit", "Pay credit in", post(deposit)),
+        (
+            "post",
+            "/v1/accounts/{account}/grant",
+            "grant",
+            "Give what the treasury has",
+            post(grant),
+        ),
         ("get", "/v1/events", "follow_events", "What happens, as server-sent events", get(events)),
         ("get", "/v1/events/recent", "get_events", "The last 1,000 events", get(recent)),
         (
@@ -276,7 +313,27 @@ async fn deposit(
     Path(name): Path<String>,
     Query(amount): Query<Amount>,
 ) -> Answered {
-    admins_only(&who)?;
+    give(&shared, &who, name, &amount, |account, amount| Asked::Deposit { account, amount }).await
+}
+
+async fn grant(
+    State(shared): State<Shared>,
+    Extension(who): Extension<Who>,
+    Path(name): Path<String>,
+    Query(amount): Query<Amount>,
+) -> Answered {
+    give(&shared, &who, name, &amount, |account, amount| Asked::Grant { account, amount }).await
+}
+
+/// Gives an account credit, as an administrator.
+async fn give(
+    shared: &Shared,
+    who: &Who,
+    name: String,
+    amount: &Amount,
+    asked: fn(AccountId, MicroAtp) -> Asked,
+) -> Answered {
+    admins_only(who)?;
     let amount = credit::micro(&amount.atp).map_err(bad)?;
     let wanted = name.clone();
     let find = move |grid: &Grid, _: &mut History| {
@@ -285,7 +342,7 @@ async fn deposit(
     };
     let account = shared.handle.look(find).await?;
     let account = account.ok_or_else(|| not_found(format!("account {name} not found")))?;
-    shared.handle.ask(Command::Request(Asked::Deposit { account, amount })).await?;
+    shared.handle.ask(Command::Request(asked(account, amount))).await?;
     Ok(Json(json!({ "account": name })))
 }
 
@@ -295,7 +352,7 @@ async fn metrics(
 ) -> Result<String, Wrong> {
     let counters = shared.handle.counters().await?;
     let lines: Vec<LineState> = shared.lines.iter().map(Line::state).collect();
-    let now = crate::clock::since_boot();
+    let now = since_boot();
     let look = move |grid: &Grid, _: &mut History| {
         super::metrics::text(grid.state(), &lines, (&counters, now), |name| who.acts_for(name))
     };

@@ -1,6 +1,6 @@
 //! Submission: jobs in, as the core knows them.
 
-use super::{Answered, Shared, Wrong, bad, forbidden, node_named, not_found};
+use super::{Answered, Shared, Wrong, bad, forbidden, in_turn, node_named, not_found};
 use crate::daemon::access::Who;
 use crate::daemon::history::{History, keep_program};
 use crate::daemon::keeper::{Answered as Asking, Handle, Refusal};
@@ -105,11 +105,13 @@ pub(super) async fn submit_for(
     }
     // Its parts are numbered by themselves, however many there are.
     let client = mix(asked.client, asked.number);
+    let paces = shared.paces.clone();
     let found = shared.handle.look(move |grid, history| {
-        let spec = spec_of(&keys, grid.state());
-        spec.map(|spec| (spec, history.new_program()))
+        let spec = spec_of(&keys, grid.state()).map_err(bad)?;
+        in_turn(&paces, spec.0, grid.state())?;
+        Ok::<_, Wrong>((spec, history.new_program()))
     });
-    let ((account, mut spec), (program, folder)) = found.await?.map_err(bad)?;
+    let ((account, mut spec), (program, folder)) = found.await??;
     if let Some(budget) = spec.budget {
         let atp = gridsim::json::fixed(budget.get().into());
         asked.program.env.push(("GRID_ATP_BUDGET".to_owned(), atp));
