@@ -221,6 +221,8 @@ impl Busy {
 fn config(nodes: u32, money: bool) -> Config {
     let mut rules = Rules::default();
     rules.atp.enabled = money;
+    // Eight accounts fill everything: no cap keeps them from it.
+    (rules.caps.leases, rules.caps.open_requests, rules.caps.pool_share) = (None, None, None);
     rules.scheduling.backfill = Backfill::Greedy;
     let account = |i: u32| AccountSpec::new(&format!("a{i}"), MicroAtp::new(1 << 58));
     let capacity =

@@ -1,5 +1,5 @@
-//! Measured work: `cargo run --release -p gridbenches -- WHAT`, where WHAT is kernel, core,
-//! decisions, sim, memory, all or live.
+//! Measured work: `cargo run --release -p gridbenches -- WHAT`, where WHAT is kernel, ledger,
+//! core, decisions, sim, memory, all or live.
 //!
 //! Every figure is the median of several runs of the same seeded work. Nothing here is a test: it
 //! prints and never judges. README.md has the figures of one machine.
@@ -7,6 +7,7 @@
 
 mod core;
 mod kernel;
+mod ledger;
 mod live;
 mod measure;
 mod whole;
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["kernel"] => kernel::run(),
+        ["ledger"] => ledger::run(),
         ["core"] => core::run(),
         ["decisions"] => core::decisions(),
         ["core", nodes] => core::run_one(nodes),
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
         ["memory"] => whole::run_memory(),
         ["all"] => {
             kernel::run();
+            ledger::run();
             core::run();
             core::decisions();
             whole::run_sim();
@@ -35,7 +38,8 @@ fn main() -> ExitCode {
         ["live", "--hosts", hosts] => return live::run(hosts),
         ["one", name] => return whole::run_one(name),
         _ => {
-            say("usage: gridbenches kernel | core [NODES] | decisions | sim | memory | all");
+            say("usage: gridbenches kernel | ledger | core [NODES] | decisions");
+            say("       gridbenches sim | memory | all");
             say("       gridbenches live [--hosts N]");
             return ExitCode::from(2);
         }

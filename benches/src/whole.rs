@@ -15,6 +15,7 @@ seed: 9
 record_seconds: 1h
 execution:
   scheduling: { strategy: best_fit, order: fair, backfill: greedy }
+atp: { caps: { pool_share: null, leases: null, open_requests: null, requests_per_second: null } }
 accounts:
 - { name: a, deposit_atp: 1000000000000 }
 - { name: b, deposit_atp: 1000000000000 }

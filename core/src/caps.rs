@@ -7,10 +7,12 @@
 
 use crate::bundle::{Bundle, Dimension};
 use crate::charges;
+use crate::confidence::suffices;
 use crate::deny::first_short;
-use crate::ids::{AccountId, NodeId, PoolId};
+use crate::ids::{AccountId, JobId, NodeId, PoolId};
 use crate::jobs::{Job, Shape};
 use crate::leases::LeaseState;
+use crate::placement::{bears, suits};
 use crate::state::State;
 use crate::wire::Task;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -19,6 +21,8 @@ use alloc::string::String;
 
 /// The part of a pool is capped only where so many accounts run or wait in it.
 const ACTIVE_MIN: usize = 3;
+/// So many of an account's lines are looked at for one that waits for nothing but room.
+const LINES_MAX: usize = 64;
 
 /// Returns how many open requests an account may have, where one more for a task is too many. The
 /// jobs of an array share a program: they are one request.
@@ -34,7 +38,9 @@ pub fn over_requests(state: &State, account: AccountId, task: Task) -> Option<u3
 #[must_use]
 pub fn over_leases(state: &State, account: AccountId) -> Option<(u32, u32)> {
     let most = state.rules.caps.leases.filter(|_| state.rules.atp.enabled)?;
-    let held = state.account(account).leases;
+    let coming = coming(state, account).count();
+    let coming = u32::try_from(coming).unwrap_or(u32::MAX);
+    let held = state.account(account).leases.saturating_add(coming);
     (held >= most).then_some((held, most))
 }
 
@@ -52,6 +58,23 @@ pub fn over_share(
     is_contended(state, shape.pool, job.account).then_some(excess)
 }
 
+/// Walks the jobs of an account for which others are making way: what they ask for, and how many of
+/// their members will be on others' nodes.
+fn coming(state: &State, account: AccountId) -> impl Iterator<Item = (&Shape, u64)> {
+    state.claims.iter().filter_map(move |(id, claim)| {
+        let job = state.job(*id);
+        let foreign = charges::foreign(state, account, &claim.members);
+        // What moves holds its old place until it has the new one.
+        let comes = job.account == account && !job.state.is_running() && foreign > 0;
+        comes.then(|| (&state.shapes[job.shape], foreign))
+    })
+}
+
+/// Returns what so many members of a shape need together.
+fn part(shape: &Shape, members: u64) -> Bundle {
+    shape.needs.bundle().zip(&Bundle::ZERO, |need, _| need.saturating_mul(members))
+}
+
 /// As [`over_share`], whoever waits.
 fn excess(
     state: &State,
@@ -61,8 +84,14 @@ fn excess(
 ) -> Option<(Dimension, u64, u64)> {
     let share = state.rules.caps.pool_share.filter(|_| state.rules.atp.enabled)?;
     let pool = &state.pools[shape.pool];
-    let held = pool.borrowed.get(&account).filter(|_| members > 0)?;
-    let more = shape.needs.bundle().zip(&Bundle::ZERO, |n, _| n.saturating_mul(members));
+    let mut held = pool.borrowed.get(&account).copied().unwrap_or(Bundle::ZERO);
+    for (shape, members) in coming(state, account).filter(|(other, _)| other.pool == shape.pool) {
+        held.add(&part(shape, members));
+    }
+    if held.is_zero() || members == 0 {
+        return None;
+    }
+    let more = part(shape, members);
     let most = pool.offered.zip(&Bundle::ZERO, |offered, _| share.of_floor(offered));
     // Only what it asks more of.
     let with = held.zip(&more, |held, more| if more > 0 { held.saturating_add(more) } else { 0 });
@@ -75,21 +104,43 @@ fn is_contended(state: &State, pool: PoolId, account: AccountId) -> bool {
     let runs = state.pools[pool].borrowed.keys().copied();
     let mut active: BTreeSet<AccountId> = runs.chain([account]).take(ACTIVE_MIN).collect();
     let mut rival = false;
-    for (other, line) in state.queue.firsts(pool) {
+    for (other, mut heads) in state.queue.firsts(pool, LINES_MAX) {
         if active.len() >= ACTIVE_MIN && rival {
             break;
         }
+        let Some(first) = heads.next() else { continue };
         active.insert(other);
-        let waits = |id| {
-            let job = state.job(id);
-            let shape = &state.shapes[job.shape];
-            !charges::is_refused(state, job, shape)
-                && over_leases(state, other).is_none()
-                && excess(state, other, shape, shape.members.into()).is_none()
+        let mut waits = || {
+            let mut heads = core::iter::once(first).chain(heads.by_ref());
+            over_leases(state, other).is_none() && heads.any(|id| lacks_room(state, id))
         };
-        rival |= other != account && line.is_some_and(waits);
+        rival = rival || (other != account && waits());
     }
     active.len() >= ACTIVE_MIN && rival
+}
+
+/// Returns whether a waiting job lacks nothing but room, or its turn, on others' nodes.
+fn lacks_room(state: &State, id: JobId) -> bool {
+    let job = state.job(id);
+    let shape = &state.shapes[job.shape];
+    let nodes = &state.pools[shape.pool].nodes;
+    !charges::is_refused(state, job, shape)
+        && excess(state, job.account, shape, shape.members.into()).is_none()
+        && nodes.iter().any(|node| lets(state, id, *node))
+}
+
+/// Returns whether a node that is not its own account's would run a job, were there room for it.
+#[must_use]
+pub fn lets(state: &State, id: JobId, node: NodeId) -> bool {
+    let job = state.job(id);
+    let (shape, row) = (&state.shapes[job.shape], &state.nodes[node]);
+    // Where it fits, it may still be too unsure to stay.
+    let fits = || row.fits(&shape.needs, &shape.needs.bundle());
+    row.spec.owner != job.account
+        && row.takes_work(state.now)
+        && suits(state, shape, node)
+        && bears(state, shape, node)
+        && (!fits() || suffices(state, node, (shape, job), 1))
 }
 
 /// Returns what is counted otherwise than it is, in words: what accounts hold on others' nodes, how

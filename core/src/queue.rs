@@ -260,12 +260,16 @@ impl Queue {
         self.lines.iter().map(|(key, line)| (*key, line.jobs.len() as u64))
     }
 
-    /// Walks the accounts that wait in a pool, each with the first job of its first line there.
-    pub fn firsts(&self, pool: PoolId) -> impl Iterator<Item = (AccountId, Option<JobId>)> {
-        self.by_account.iter().filter_map(move |(account, keys)| {
-            let mut lines = keys.iter().filter_map(|key| self.lines.get(key));
-            let line = lines.find(|line| line.pool == pool)?;
-            Some((*account, line.jobs.first().copied()))
+    /// Walks the accounts that wait in a pool, each with the first jobs of so many of its lines.
+    pub fn firsts(
+        &self,
+        pool: PoolId,
+        most: usize,
+    ) -> impl Iterator<Item = (AccountId, impl Iterator<Item = JobId>)> {
+        self.by_account.iter().map(move |(account, keys)| {
+            let lines = keys.iter().take(most).filter_map(|key| self.lines.get(key));
+            let here = lines.filter(move |line| line.pool == pool);
+            (*account, here.filter_map(|line| line.jobs.first().copied()))
         })
     }
 

@@ -11,6 +11,8 @@ use gridcore::ids::Seq;
 use gridcore::units::Time;
 use house::Cluster;
 use serde_json::Value;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 
@@ -273,4 +275,49 @@ fn an_export_is_the_whole_history_and_holds_no_name_that_was_not_asked_for() {
     let ((digest, effects), (other, same)) = (replay(&raw), replay(&hidden));
     assert!(verified.contains(&digest) && digest != other, "{verified}");
     assert!(effects == same && effects.iter().any(|effect| matches!(effect, Effect::Moved(_))));
+}
+
+/// Submits over the socket without asking again; returns the status line.
+fn submit_once(socket: &Path, number: u64) -> String {
+    let job = r#"{"account": "lab", "limit": "1m", "needs": {"cpu_cores": 1}}"#;
+    let program = r#"{"command": ["true"]}"#;
+    let body =
+        format!(r#"{{"client": 7, "number": {number}, "job": {job}, "program": {program}}}"#);
+    let mut stream = UnixStream::connect(socket).unwrap();
+    let head = "POST /v1/jobs HTTP/1.1\r\nhost: g\r\nconnection: close\r\n";
+    let kind = "content-type: application/json";
+    write!(stream, "{head}{kind}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let early = answer.contains("429 ");
+    assert_eq!(early, answer.to_lowercase().contains("retry-after: 1"), "{answer}");
+    answer.lines().next().unwrap_or_default().to_owned()
+}
+
+/// What an account submits beyond its pace is refused for now, and the client asks again; an array
+/// is one request, and what takes something back never waits.
+#[test]
+fn who_submits_too_fast_waits_and_submits_once() {
+    let rules = "atp: { enabled: true, caps: { requests_per_second: 1, burst: 2 } }\n\
+        accounts: [{ name: lab, deposit_atp: 50000 }, { name: owners }]";
+    let cluster = Cluster::begin_owned(rules, "owners");
+    let lines: Vec<String> = (0..40).map(|n| submit_once(&cluster.path("sock"), n)).collect();
+    let with = |status: &str| lines.iter().filter(|line| line.contains(status)).count();
+    // Forty in a row are not asked in forty seconds.
+    assert!(with(" 429 ") > 0 && with(" 200 ") >= 2, "{lines:?}");
+    assert_eq!(with(" 429 ") + with(" 200 "), 40, "{lines:?}");
+    let jobs: std::collections::BTreeSet<u64> =
+        (0..4).map(|_| cluster.submit(&["-A", "lab", "-t", "1m"], "true")).collect();
+    assert_eq!(jobs.len(), 4);
+    let array = ["submit", "-A", "lab", "-t", "1m", "--array", "20", "--", "sleep", "60"];
+    let said = String::from_utf8(cluster.run(&array).stdout).unwrap();
+    let parts: Vec<&str> = said.split_whitespace().collect();
+    assert_eq!(parts.len(), 20, "{said}");
+    for part in parts {
+        assert!(cluster.run(&["cancel", part]).status.success());
+    }
+    cluster.until_idle();
+    let all = cluster.ask(&["history"]).unwrap();
+    let rows = all["jobs"].as_array().map_or(0, Vec::len);
+    assert_eq!(rows, with(" 200 ") + 4 + 20, "{all}");
 }

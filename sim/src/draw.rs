@@ -313,6 +313,7 @@ pub fn job(dice: &mut Dice<'_>, config: &Config) -> JobRecord {
         needs,
         members,
         checkpoint: dice.one_in(2).then(|| dice.seconds(0, 120)),
+        array: 0,
         extra: Some(Box::new(JobExtra {
             vacate: dice.one_in(2).then(|| dice.seconds(0, 120)),
             movable: run.get().is_multiple_of(2),

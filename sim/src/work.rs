@@ -7,6 +7,7 @@ use gridcore::bundle::Needs;
 use gridcore::command::{JobSpec, LabelNeed, Near};
 use gridcore::ids::{NodeId, PoolId};
 use gridcore::units::{BasisPoints, MicroAtp, MilliCores, Ppm, Priority, Span, Time};
+use gridcore::wire::Task;
 
 /// One job of a workload, before the core has seen it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct JobRecord {
     pub refuse_if_busy: bool,
     /// Work between checkpoints; `None` loses all work on eviction, zero loses none.
     pub checkpoint: Option<Span>,
+    /// Of which array it is a part, counted from 1: all of it is one request. 0 is none.
+    pub array: u32,
     /// What few jobs say.
     pub extra: Option<Box<JobExtra>>,
 }
@@ -63,6 +66,7 @@ impl JobRecord {
             limit: self.limit,
             checkpoint: self.checkpoint,
             refuse_if_busy: self.refuse_if_busy,
+            task: Task { program: self.array.into(), index: 0 },
             ..JobSpec::default()
         };
         if let Some(extra) = &self.extra {

@@ -194,10 +194,10 @@ fn parts_of_a_gpu_are_charged_once() {
     };
     // Twice .05 s and once .1 s are .2 GPU-seconds: 2 ATP.
     let parts = [(1_000, 50), (1_000, 50), (1_000, 100)];
-    let whole: u64 = parts.iter().map(|(share, ms)| share * ms).sum();
+    let paid = parts.iter().map(|(milli, ms)| price(&share(*milli), Span::new(*ms)).get());
+    assert_eq!(paid.sum::<u64>(), MicroAtp::whole(2).get());
     assert_eq!(price(&share(1_000), Span::new(200)), MicroAtp::whole(2));
     assert_eq!(price(&share(500), Span::new(400)), MicroAtp::whole(2));
-    assert_eq!(whole, 200_000);
     let one = share(1).gpus.total();
     assert_eq!(one, MilliGpus::new(1));
     // Of a term no part is rounded by itself: a thousandth of a device for a millisecond.

@@ -234,7 +234,7 @@ fn a_job_blocked_by_one_thing_starts_when_that_alone_is_lifted() {
         Ok(())
     });
     let kinds = kinds.into_inner();
-    assert!(kinds.len() == 7, "all kinds of blocker occur alone: {kinds:?}");
+    assert!(kinds.len() == 6, "all kinds of blocker occur alone: {kinds:?}");
 }
 
 /// Asks for no more confidence than a job can have, and takes away who else waits: others could

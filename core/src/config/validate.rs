@@ -27,6 +27,9 @@ pub enum ConfigError {
     /// A node's name could be mistaken for something else.
     #[error("node name {0:?} must be 1 to 253 of [A-Za-z0-9._-] and not begin with -")]
     Name(String),
+    /// An account's name stands for something else where parties are named.
+    #[error("account name {0:?} stands for something else: not MINT, TREASURY, BURN or ...:held")]
+    Party(String),
     /// A number is outside its range.
     #[error("{key} is {value}; it must be {range}")]
     Range {
@@ -272,6 +275,11 @@ impl Config {
         unique("node", self.nodes.iter().map(|n| &n.name))?;
         unique("resource", self.resources.iter())?;
         for account in &self.accounts {
+            let name = account.name.as_str();
+            // Tables name parties so that are no account.
+            if matches!(name, "MINT" | "TREASURY" | "BURN") || name.ends_with(":held") {
+                return Err(ConfigError::Party(account.name.clone()));
+            }
             let weight = u64::from(account.weight);
             range("accounts.weight", weight, weight >= 1, "at least 1")?;
             let deposit = account.deposit.get();

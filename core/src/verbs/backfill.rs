@@ -219,7 +219,7 @@ impl Work<'_> {
                 Ok(lease)
             }
             Err(Refusal::Account) => {
-                self.index.refused_at = Some(self.state.ledger.moves());
+                self.note_refusal();
                 Err(Refusal::Account)
             }
             Err(why @ (Refusal::Room | Refusal::Doubt)) => Err(why),
@@ -231,10 +231,12 @@ impl Work<'_> {
         let job = self.state.job(id);
         if is_refused(self.state, job, &self.state.shapes[job.shape]) {
             // Another place is kept once its account has credit.
-            self.index.refused_at = Some(self.state.ledger.moves());
+            self.note_refusal();
             return false;
         }
         let soonest = self.index.soonest(self.state, job.shape);
+        // The place lapses where its account loses credit.
+        self.note_refusal();
         shadow.keep(self.state, self.state.job(id), soonest)
     }
 

@@ -10,7 +10,7 @@ use super::release::begin_release;
 use super::waiting::dequeue;
 use crate::canary::{Canary, planted};
 use crate::caps::is_capped;
-use crate::charges::{over_price, over_quota, priced_loss, standing};
+use crate::charges::{foreign, over_price, over_quota, priced_loss, standing};
 use crate::confidence::{is_asked, next_look};
 use crate::config::Backfill;
 use crate::effect::EvictionReason;
@@ -66,6 +66,12 @@ impl Work<'_> {
         let asks = is_asked(self.state);
         let asks = asks && self.state.pools.ids().any(|pool| self.state.is_waiting(pool));
         self.state.changed.settle(done && !redraw && !asks);
+    }
+
+    /// Notes that another pass may decide otherwise once credit has moved, from the first such case
+    /// on: what moves later in this pass may have decided it.
+    pub(super) fn note_refusal(&mut self) {
+        self.index.refused_at.get_or_insert(self.state.ledger.moves());
     }
 
     /// Passes every pool once; returns whether all was asked that could start.
@@ -166,7 +172,7 @@ impl Work<'_> {
                 // Others of its shape may have shorter limits.
                 Err(Refusal::Doubt) => fronts.extend(self.state.queue.next(shape, Some(rank))),
                 Err(Refusal::Account) => {
-                    self.index.refused_at = Some(self.state.ledger.moves());
+                    self.note_refusal();
                     fronts.extend(self.state.queue.next(shape, Some(rank)));
                 }
             }
@@ -248,7 +254,6 @@ impl Work<'_> {
         if over_quota(self.state, shape).is_some()
             || over_price(self.state, job, shape).is_some()
             || job.budget.is_some_and(|b| job.charged.saturating_add(can_pay) > b)
-            || is_capped(self.state, job, shape, shape.members.into())
         {
             return false;
         }
@@ -257,6 +262,10 @@ impl Work<'_> {
         let rights = [(higher, Right::Class(class)), (self.may_recall(id), Right::Quota)];
         for (_, right) in rights.into_iter().filter(|(may, _)| *may) {
             let Some(plan) = plan(self.state, self.index, id, (right, loans)) else { continue };
+            let (job, shape) = (self.state.job(id), &self.state.shapes[shape_id]);
+            if is_capped(self.state, job, shape, foreign(self.state, account, &plan.members)) {
+                continue;
+            }
             let by_class = matches!(right, Right::Class(_));
             if by_class && !self.may_preempt(account, plan.victims.len()) {
                 continue;

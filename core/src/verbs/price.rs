@@ -7,13 +7,12 @@
 use super::Work;
 use super::check::{check_room, could_hold};
 use crate::bundle::Bundle;
-use crate::charges::{is_refused, term};
+use crate::caps::{is_refused, lets};
+use crate::charges::term;
 use crate::command::JobSpec;
-use crate::confidence::suffices;
 use crate::due::Due;
-use crate::ids::{AccountId, JobId, NodeId, PoolId, ShapeId};
+use crate::ids::{AccountId, PoolId, ShapeId};
 use crate::jobs::Shape;
-use crate::placement::{bears, suits};
 use crate::price::{Demand, INTERVAL, Market};
 use crate::state::State;
 use crate::tariff::{Tariff, cost};
@@ -111,8 +110,9 @@ fn demand(state: &State, pool: PoolId) -> Demand {
 /// that the pool has.
 ///
 /// Those of one line ask for the same and pay the same, so the first stands for all: it must not be
-/// refused by quota, credit, budget or price, and some node that lends, not its own account's, must
-/// suit it. Held and dependent jobs, and those that others make way for, stand in no line.
+/// refused by quota, credit, budget, price or a cap, and some node that lends, not its own
+/// account's, must suit it. Held and dependent jobs, and those that others make way for, stand in
+/// no line.
 fn queued(state: &State, pool: PoolId) -> Bundle {
     let most = state.pools[pool].capacity;
     let mut queued = Bundle::ZERO;
@@ -134,17 +134,4 @@ fn queued(state: &State, pool: PoolId) -> Bundle {
         }
     }
     queued
-}
-
-/// Returns whether a node that is not its own account's would run a job, were there room for it.
-fn lets(state: &State, id: JobId, node: NodeId) -> bool {
-    let job = state.job(id);
-    let (shape, row) = (&state.shapes[job.shape], &state.nodes[node]);
-    // Where it fits, it may still be too unsure to stay.
-    let fits = || row.fits(&shape.needs, &shape.needs.bundle());
-    row.spec.owner != job.account
-        && row.takes_work(state.now)
-        && suits(state, shape, node)
-        && bears(state, shape, node)
-        && (!fits() || suffices(state, node, (shape, job), 1))
 }

@@ -172,8 +172,10 @@ pub(super) async fn attached(
 
 /// Takes a job back because somebody ends this command; it is followed until it has left.
 async fn end(client: &Client, job: u64) {
-    let _ = client.cancel(job).await;
-    eprintln!("gridlive: job {job} is cancelled");
+    match client.cancel(job).await {
+        Ok(_) => eprintln!("gridlive: job {job} is cancelled"),
+        Err(error) => eprintln!("gridlive: job {job} could not be cancelled: {error}"),
+    }
 }
 
 /// Prints what a job has printed since.

@@ -61,8 +61,8 @@ pub(super) fn audit(args: &AuditArgs) -> anyhow::Result<()> {
     let journal = args.folder.join("journal");
     let replayed = journal.is_dir().then(|| of_journal(&journal, &summary.digest)).transpose()?;
     let wrong = print(&said, &booked, replayed.as_ref());
-    let sum: i128 = booked.values().sum();
-    ensure!(sum == 0, "the balances of all parties add up to {}, not to nothing", exact(sum));
+    let sum: i128 = said.values().sum();
+    ensure!(sum == 0, "the summary's balances add up to {}, not to nothing", exact(sum));
     if wrong > 0 {
         bail!("{wrong} of {} balances differ", said.len());
     }

@@ -297,6 +297,7 @@ impl ClassDraws {
                 gpu_models: class.gpu_models.clone(),
                 refuse_if_busy: class.if_busy == IfBusy::Refuse,
                 checkpoint: class.checkpoint.map(|every| every.0),
+                array: 0,
                 extra: (extra != JobExtra::default()).then(|| Box::new(extra)),
                 ..JobRecord::default()
             },
@@ -326,7 +327,6 @@ impl ClassDraws {
     }
 }
 
-/// Returns what a job says that uses such a part of each GPU.
 /// Returns a multiple of the rates in millionths; `None` where it is not above 0, or above 1,000.
 #[must_use]
 pub fn multiple(of: Decimal) -> Option<Ppm> {

@@ -168,8 +168,9 @@ fn listed(
         for n in 1..=job.array.unwrap_or(1) {
             let name =
                 if job.array.is_some() { format!("{}-{n}", job.name) } else { job.name.clone() };
-            let account = u32::try_from(index).unwrap_or(u32::MAX);
-            jobs.push(JobRecord { name: name.into(), account, ..record.clone() });
+            let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+            let (account, array) = (number(index), job.array.map_or(0, |_| number(i + 1)));
+            jobs.push(JobRecord { name: name.into(), account, array, ..record.clone() });
         }
     }
     jobs.sort_by_key(|job| job.submit);
@@ -278,6 +279,7 @@ pub fn listed_job(key: &str, job: &file::Job, resources: &[String]) -> Result<Jo
         gpu_models: Vec::new(),
         refuse_if_busy: job.if_busy == generate::jobs::IfBusy::Refuse,
         checkpoint: job.checkpoint.as_ref().map(|c| c.interval.0),
+        array: 0,
         extra: (extra != JobExtra::default()).then(|| Box::new(extra)),
     })
 }

@@ -82,6 +82,7 @@ pub fn jobs_from(lines: Lines) -> Result<Imported, TraceError> {
             gpu_models: models(table.text(14)),
             refuse_if_busy: refuse_if_busy(&table)?,
             checkpoint: table.some_amount(13, 1_000)?.map(Span::new),
+            array: 0,
             extra: None,
         });
     }
@@ -270,6 +271,7 @@ mod tests {
                 gpu_models: if number % 6 == 0 { vec!["T4".into(), "G2".into()] } else { vec![] },
                 refuse_if_busy: number % 7 == 0,
                 checkpoint: (number % 8 == 0).then(|| Span::new(random.below(1 << 20))),
+                array: 0,
                 extra: None,
             });
         }

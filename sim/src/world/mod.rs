@@ -102,6 +102,8 @@ pub struct World {
     row_of: Vec<u32>,
     /// How fast each account has asked for jobs.
     paces: BTreeMap<AccountId, Pace>,
+    /// When each account asked for each array.
+    arrays: BTreeMap<(AccountId, u64), Time>,
     progress: Vec<JobProgress>,
     processes: Vec<Process>,
     /// The first process of each lease, by lease number.
@@ -215,6 +217,7 @@ impl World {
             blows: setup.weather.as_ref().map_or_else(Vec::new, |w| w.blows.clone()),
             row_of: vec![u32::MAX],
             paces: BTreeMap::new(),
+            arrays: BTreeMap::new(),
             progress: Vec::new(),
             processes: Vec::new(),
             first_process: vec![0],

@@ -46,23 +46,31 @@ impl World {
             _ if after.is_none() => self.refuse(row, "NoJob"),
             Some(Err(refusal)) => self.refuse(row, refusal),
             Some(Ok(spec)) => {
+                let array = (account, spec.task.program);
                 let request = Request::SubmitJob { account, job: Box::new(spec) };
-                self.ask_in_turn(row, account, request);
+                self.ask_in_turn(row, array, request);
             }
         }
         self.note_fill();
     }
 
-    /// Asks for a job, at once or when its account's pace lets it.
-    fn ask_in_turn(&mut self, row: u32, account: AccountId, request: Request) {
-        let rules = &self.grid.state().rules;
-        let pace = self.paces.entry(account).or_default();
-        let wait = pace.wait(self.now, rules);
-        pace.count(self.now, rules);
-        if wait.is_zero() {
+    /// Asks for a job, at once or when its account's pace lets it; an array is one request.
+    fn ask_in_turn(&mut self, row: u32, (account, array): (AccountId, u64), request: Request) {
+        let begun = self.arrays.get(&(account, array)).copied().filter(|_| array > 0);
+        let at = begun.unwrap_or_else(|| {
+            let rules = &self.grid.state().rules;
+            let pace = self.paces.entry(account).or_default();
+            let wait = pace.wait(self.now, rules);
+            pace.count(self.now, rules);
+            self.now.after(wait)
+        });
+        if array > 0 {
+            self.arrays.insert((account, array), at);
+        }
+        if at <= self.now {
             self.ask(row, 1, request);
         } else {
-            self.later(self.now.after(wait), Todo::Ask(row, 1, Box::new(request)));
+            self.later(at, Todo::Ask(row, 1, Box::new(request)));
         }
     }
 

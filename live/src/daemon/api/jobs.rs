@@ -1,8 +1,6 @@
 //! Jobs: looked at, taken back, read. How they are submitted stands beside.
 
-use super::{
-    Answered, Operation, Shared, Wrong, bad, forbidden, in_turn, node_named, not_found, submit,
-};
+use super::{Answered, Operation, Shared, Wrong, bad, forbidden, node_named, not_found, submit};
 use crate::daemon::access::Who;
 use crate::daemon::history::{Happening, History};
 use crate::daemon::nodes::{Line, Told};
@@ -109,20 +107,17 @@ pub(super) async fn about_job(
     make: impl FnOnce(AccountId, JobId) -> Asked,
 ) -> Answered {
     let (id, who) = (JobId::new(job), who.clone());
-    let paces = shared.paces.clone();
     let account = shared.handle.look(move |grid, _| {
         let state = grid.state();
         let own = state.jobs.get(&id)?.account;
         let mut accounts = state.ledger.accounts.iter();
         let acts = |name: &str| who.acts_for(name);
-        let account = if acts(&state.ledger.accounts[own].spec.name) {
-            own
-        } else {
-            accounts.find(|(_, account)| acts(&account.spec.name)).map(|(id, _)| id)?
-        };
-        Some(in_turn(&paces, account, state).map(|()| account))
+        if acts(&state.ledger.accounts[own].spec.name) {
+            return Some(own);
+        }
+        accounts.find(|(_, account)| acts(&account.spec.name)).map(|(id, _)| id)
     });
-    let account = account.await?.ok_or_else(|| not_found(format!("job {job} not found")))??;
+    let account = account.await?.ok_or_else(|| not_found(format!("job {job} not found")))?;
     shared.handle.ask(Command::Request(make(account, id))).await?;
     Ok(Json(json!({ "job": job })))
 }

@@ -57,14 +57,15 @@ pub struct Shared {
     pub access: Arc<RwLock<Access>>,
     /// Who is who on other machines.
     pub tokens: Tokens,
-    /// How fast each account has asked for something.
+    /// How fast each account has submitted.
     pub paces: Paces,
 }
 
-/// How fast each account has asked for something.
+/// How fast each account has submitted.
 pub type Paces = Arc<Mutex<BTreeMap<AccountId, Pace>>>;
 
-/// Counts one request of an account, or says that it comes too soon.
+/// Counts one submission of an account, or says that it comes too soon. What gives something back
+/// never waits.
 fn in_turn(paces: &Paces, account: AccountId, state: &gridcore::state::State) -> Result<(), Wrong> {
     let now = since_boot();
     let mut paces = paces.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,7 +77,7 @@ fn in_turn(paces: &Paces, account: AccountId, state: &gridcore::state::State) ->
     }
     let name = &state.ledger.accounts[account].spec.name;
     let most = state.rules.caps.requests_per_second.unwrap_or_default();
-    let what = format!("account {name} asks more than {most} times a second: try again");
+    let what = format!("account {name} submits more than {most} times a second: try again");
     Err(Wrong(StatusCode::TOO_MANY_REQUESTS, what))
 }
 
