@@ -74,7 +74,7 @@ fn an_array_is_one_request_however_long_it_is() {
         nodes: [{ name: n, count: 4, cores: 8, memory_gb: 16, owner: own, owner_use: none }]\n\
         jobs:\n\
         - { name: many, array: 1500, account: lab, needs: { cpu_cores: 1 }, runs: 20s, limit: 60s }\n\
-        - { name: last, account: lab, needs: { cpu_cores: 1 }, runs: 20s, limit: 60s, after: [many] }\n";
+        - { name: last, account: lab, needs: { cpu_cores: 1 }, runs: 20s, limit: 60s }\n";
     std::fs::write(folder.join("array.yaml"), text).unwrap();
     let (scenario, out) = (folder.join("array.yaml"), folder.join("out"));
     let (scenario, out) = (scenario.display().to_string(), out.display().to_string());
