@@ -201,6 +201,14 @@ pub fn is_capped(state: &State, job: &Job, shape: &Shape, members: u64) -> bool 
             || over_share(state, job, shape, members).is_some())
 }
 
+/// Returns whether an account has all that a cap leaves it, whoever waits: one of the others may have
+/// gone before it in this very entry, and wait no more.
+#[must_use]
+pub fn is_at_its_cap(state: &State, job: &Job, shape: &Shape) -> bool {
+    over_leases(state, job.account).is_some()
+        || excess(state, job.account, shape, shape.members.into()).is_some()
+}
+
 /// Returns whether its pool's quota, its account, its own budget or a cap keeps a job from starting
 /// on others' nodes, however much is free.
 #[must_use]

@@ -1,7 +1,7 @@
 //! What must always hold of prices, and who can pay them.
 
 use super::Breaches;
-use crate::caps::is_capped;
+use crate::caps::is_at_its_cap;
 use crate::charges::{first_hold, over_price};
 use crate::ids::JobId;
 use crate::price::{Market, step_max};
@@ -59,6 +59,6 @@ pub(super) fn can_pay(state: &State, id: JobId) -> bool {
     let inside = job.budget.is_none_or(|b| job.charged.saturating_add(needed) <= b);
     let cheap = over_price(state, job, shape).is_none();
     // Where no node is its own.
-    let capped = is_capped(state, job, shape, shape.members.into());
+    let capped = is_at_its_cap(state, job, shape);
     inside && cheap && !capped && state.ledger.available(job.account) >= needed
 }
