@@ -106,6 +106,12 @@ impl Bundle {
         }
     }
 
+    /// Returns so many times each amount, or the most there is.
+    #[must_use]
+    pub fn times(&self, count: u64) -> Self {
+        self.zip(&Self::ZERO, |amount, _| amount.saturating_mul(count))
+    }
+
     /// Combines two bundles amount by amount.
     #[must_use]
     pub fn zip(&self, other: &Self, mut f: impl FnMut(u64, u64) -> u64) -> Self {

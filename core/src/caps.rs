@@ -70,11 +70,6 @@ fn coming(state: &State, account: AccountId) -> impl Iterator<Item = (&Shape, u6
     })
 }
 
-/// Returns what so many members of a shape need together.
-fn part(shape: &Shape, members: u64) -> Bundle {
-    shape.needs.bundle().zip(&Bundle::ZERO, |need, _| need.saturating_mul(members))
-}
-
 /// As [`over_share`], whoever waits.
 fn excess(
     state: &State,
@@ -86,12 +81,12 @@ fn excess(
     let pool = &state.pools[shape.pool];
     let mut held = pool.borrowed.get(&account).copied().unwrap_or(Bundle::ZERO);
     for (shape, members) in coming(state, account).filter(|(other, _)| other.pool == shape.pool) {
-        held.add(&part(shape, members));
+        held.add(&shape.needs.bundle().times(members));
     }
     if held.is_zero() || members == 0 {
         return None;
     }
-    let more = part(shape, members);
+    let more = shape.needs.bundle().times(members);
     let most = pool.offered.zip(&Bundle::ZERO, |offered, _| share.of_floor(offered));
     // Only what it asks more of.
     let with = held.zip(&more, |held, more| if more > 0 { held.saturating_add(more) } else { 0 });
@@ -201,8 +196,8 @@ pub fn is_capped(state: &State, job: &Job, shape: &Shape, members: u64) -> bool 
             || over_share(state, job, shape, members).is_some())
 }
 
-/// Returns whether an account has all that a cap leaves it, whoever waits: one of the others may have
-/// gone before it in this very entry, and wait no more.
+/// Returns whether an account has all that a cap leaves it, whoever waits: one of the others may
+/// have gone before it in this very entry, and wait no more.
 #[must_use]
 pub fn is_at_its_cap(state: &State, job: &Job, shape: &Shape) -> bool {
     over_leases(state, job.account).is_some()

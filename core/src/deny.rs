@@ -72,7 +72,7 @@ pub enum Denied {
         quota: u64,
     },
     /// The account has as many open requests as it may.
-    #[error("account {account} has {most} open requests, which is the most: wait until some end")]
+    #[error("the account has {most} open requests, which is the most: wait until some end")]
     TooManyRequests {
         /// The account.
         account: AccountId,

@@ -98,8 +98,7 @@ impl Shape {
     /// Returns what all members need together.
     #[must_use]
     pub fn total(&self) -> Bundle {
-        let members = u64::from(self.members);
-        self.needs.bundle().zip(&Bundle::ZERO, |need, _| need.saturating_mul(members))
+        self.needs.bundle().times(self.members.into())
     }
 }
 

@@ -1,4 +1,4 @@
-//! How fast one account may ask: so many requests per second, once its burst is used up
+//! How fast one account may submit: so many requests per second, once its burst is used up
 //! (CREDITS.md "Caps against exhaustion"). Drivers ask here before the core hears of a request, so
 //! it is no part of the state.
 

@@ -401,7 +401,7 @@ impl Shadow {
                 return 0;
             }
             let fits = |count: &u32| {
-                let all = need.zip(&Bundle::ZERO, |n, _| n.saturating_mul(u64::from(*count)));
+                let all = need.times(u64::from(*count));
                 all.fits_in(&slot.room)
             };
             (0..=fit).rev().find(fits).unwrap_or(0)
@@ -449,7 +449,7 @@ impl Shadow {
             self.kept.push(kept);
             return;
         }
-        let all = needs.bundle().zip(&Bundle::ZERO, |n, _| n.saturating_mul(u64::from(count)));
+        let all = needs.bundle().times(u64::from(count));
         let within =
             |slot: &&mut Slot| slot.node == id && kept.from <= slot.at && slot.at < kept.until;
         for slot in self.slots.iter_mut().filter(within) {

@@ -15,10 +15,10 @@ pub struct Caps {
     pub leases: Option<u32>,
     /// Jobs of one account that wait or run; the jobs of an array are one. `None` is no cap.
     pub open_requests: Option<u32>,
-    /// Requests of one account that are taken per second, once its burst is used up; drivers refuse
-    /// more before the core hears of them. `None` is no cap.
+    /// Submissions of one account that are taken per second, once its burst is used up; drivers
+    /// keep more from the core. `None` is no cap.
     pub requests_per_second: Option<u32>,
-    /// Requests of one account that are taken at once.
+    /// Submissions of one account that are taken at once.
     pub burst: u32,
     /// The part of a pool's capacity-time that urgent work may have within any hour, in each
     /// resource, or one lease if that is more; beyond it urgent counts as high. `None` is no cap.

@@ -2,7 +2,7 @@
 
 use super::Work;
 use super::waiting::{dequeue, enqueue};
-use crate::bundle::{Bundle, Needs};
+use crate::bundle::Bundle;
 use crate::canary::{Canary, planted};
 use crate::caps::is_capped;
 use crate::charges::{
@@ -221,7 +221,7 @@ impl Work<'_> {
         state.pools[pool].leased.add(&total);
         let foreign = foreign(state, account, &lease.members);
         if foreign > 0 {
-            let part = shape_part(&lease.needs, foreign);
+            let part = lease.needs.bundle().times(foreign);
             state.pools[pool].borrowed.entry(account).or_insert(Bundle::ZERO).add(&part);
         }
         let row = &mut state.ledger.accounts[account];
@@ -343,11 +343,6 @@ impl Work<'_> {
         let hold = self.state.rules.preemption.hold;
         self.state.job_mut(id).preempt_after = now.after(hold);
     }
-}
-
-/// Returns what so many members need together.
-fn shape_part(needs: &Needs, members: u64) -> Bundle {
-    needs.bundle().zip(&Bundle::ZERO, |need, _| need.saturating_mul(members))
 }
 
 /// Returns a length as a count.

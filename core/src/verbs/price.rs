@@ -126,7 +126,7 @@ fn queued(state: &State, pool: PoolId) -> Bundle {
                 .or_insert_with(|| state.pools[pool].nodes.iter().any(|n| lets(state, job.id, *n)));
         if lacks_room {
             let jobs = state.queue.count(line);
-            let all = shape.total().zip(&Bundle::ZERO, |need, _| need.saturating_mul(jobs));
+            let all = shape.total().times(jobs);
             queued = queued.zip(&all, u64::saturating_add).meet(&most);
         }
         if most.fits_in(&queued) {
