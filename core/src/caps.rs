@@ -1,6 +1,7 @@
 //! Caps against exhaustion: what no account may have more of, however much it can pay (CREDITS.md
 //! "Caps against exhaustion"). Questions only.
 //!
+//! Each account's reputation scales its own, from a half of what is configured to one and a half.
 //! They hold where money does: without it there is nothing to buy a pool with. What an account runs
 //! on its own nodes counts for nothing here. The cap on a part of a pool binds only while it keeps
 //! somebody else waiting: idle capacity is anybody's.
@@ -29,6 +30,7 @@ const LINES_MAX: usize = 64;
 #[must_use]
 pub fn over_requests(state: &State, account: AccountId, task: Task) -> Option<u32> {
     let most = state.rules.caps.open_requests.filter(|_| state.rules.atp.enabled)?;
+    let most = state.account(account).standing.scale(most);
     let more = !state.requests.contains_key(&(account, task.program)) || task.program == 0;
     (more && state.account(account).requests >= most).then_some(most)
 }
@@ -38,6 +40,7 @@ pub fn over_requests(state: &State, account: AccountId, task: Task) -> Option<u3
 #[must_use]
 pub fn over_leases(state: &State, account: AccountId) -> Option<(u32, u32)> {
     let most = state.rules.caps.leases.filter(|_| state.rules.atp.enabled)?;
+    let most = state.account(account).standing.scale(most);
     let coming = coming(state, account).count();
     let coming = u32::try_from(coming).unwrap_or(u32::MAX);
     let held = state.account(account).leases.saturating_add(coming);
@@ -78,6 +81,7 @@ fn excess(
     members: u64,
 ) -> Option<(Dimension, u64, u64)> {
     let share = state.rules.caps.pool_share.filter(|_| state.rules.atp.enabled)?;
+    let share = state.account(account).standing.scale_part(share);
     let pool = &state.pools[shape.pool];
     let mut held = pool.borrowed.get(&account).copied().unwrap_or(Bundle::ZERO);
     for (shape, members) in coming(state, account).filter(|(other, _)| other.pool == shape.pool) {

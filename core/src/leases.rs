@@ -129,6 +129,8 @@ pub struct Lease {
     pub proof: Time,
     /// Whether its node says that it was killed and is still there.
     pub stuck: bool,
+    /// Whether it had to be killed, although it had all the notice that it needs.
+    pub overstayed: bool,
     /// Credit that the job for which it makes way holds for the work lost here.
     pub cover: Option<HoldId>,
     /// Credit held over all terms.

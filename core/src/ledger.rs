@@ -54,6 +54,8 @@ pub struct Account {
     pub ended: [Option<Ended>; 2],
     /// Decayed dominant use over weight, for the order `fair` (see [`crate::usage::Usage`]).
     pub usage: crate::usage::Usage,
+    /// How it stands as a borrower.
+    pub standing: crate::reputation::Standing,
 }
 
 impl Account {
@@ -177,6 +179,7 @@ impl Ledger {
                 requests: 0,
                 ended: [None; 2],
                 usage: crate::usage::Usage::default(),
+                standing: crate::reputation::Standing::default(),
             });
         }
         ledger

@@ -3,6 +3,7 @@
 //! it is no part of the state.
 
 use crate::config::Rules;
+use crate::reputation::Standing;
 use crate::units::{Span, Time};
 
 /// Thousandths of one request: what a rate of one per second gives back in a millisecond.
@@ -19,17 +20,17 @@ pub struct Pace {
 
 impl Pace {
     /// Returns how long one more request must wait: nothing within the burst, or where nothing is
-    /// capped.
+    /// capped. The account's standing scales the rate, not the burst.
     #[must_use]
-    pub fn wait(&self, now: Time, rules: &Rules) -> Span {
-        let Some(rate) = rate(rules) else { return Span::ZERO };
+    pub fn wait(&self, now: Time, rules: &Rules, standing: &Standing) -> Span {
+        let Some(rate) = rate(rules, standing) else { return Span::ZERO };
         let over = (self.open(now, rate) + ONE).saturating_sub(u64::from(rules.caps.burst) * ONE);
         Span::new(over.div_ceil(rate))
     }
 
     /// Counts one request, that of now or one that waits for its turn.
-    pub fn count(&mut self, now: Time, rules: &Rules) {
-        if let Some(rate) = rate(rules) {
+    pub fn count(&mut self, now: Time, rules: &Rules, standing: &Standing) {
+        if let Some(rate) = rate(rules, standing) {
             *self = Self { open: self.open(now, rate).saturating_add(ONE), at: now };
         }
     }
@@ -40,10 +41,10 @@ impl Pace {
     }
 }
 
-/// Returns the requests per second that are taken; `None` where that is not capped.
-fn rate(rules: &Rules) -> Option<u64> {
+/// Returns the requests per second that are taken of an account; `None` where that is not capped.
+fn rate(rules: &Rules, standing: &Standing) -> Option<u64> {
     let rate = rules.caps.requests_per_second.filter(|_| rules.atp.enabled)?;
-    Some(u64::from(rate.max(1)))
+    Some(u64::from(standing.scale(rate).max(1)))
 }
 
 #[cfg(test)]
@@ -56,17 +57,17 @@ mod tests {
         (rules.caps.requests_per_second, rules.caps.burst) = (Some(10), 3);
         let (mut pace, now) = (Pace::default(), Time::from_ms(5_000));
         let waits: [u64; 6] = core::array::from_fn(|_| {
-            let wait = pace.wait(now, &rules);
-            pace.count(now, &rules);
+            let wait = pace.wait(now, &rules, &Standing::default());
+            pace.count(now, &rules, &Standing::default());
             wait.get()
         });
         assert_eq!(waits, [0, 0, 0, 100, 200, 300]);
         // Six are open: three more are made up for in 300 ms, and the burst is whole 300 ms later.
         let later = |ms: u64| now.after(Span::new(ms));
-        assert_eq!(pace.wait(later(399), &rules), Span::new(1));
-        assert_eq!(pace.wait(later(400), &rules), Span::ZERO);
-        pace.count(later(10_000), &rules);
-        assert_eq!(pace.wait(later(10_000), &rules), Span::ZERO);
+        assert_eq!(pace.wait(later(399), &rules, &Standing::default()), Span::new(1));
+        assert_eq!(pace.wait(later(400), &rules, &Standing::default()), Span::ZERO);
+        pace.count(later(10_000), &rules, &Standing::default());
+        assert_eq!(pace.wait(later(10_000), &rules, &Standing::default()), Span::ZERO);
     }
 
     #[test]
@@ -77,8 +78,8 @@ mod tests {
         for ms in 0..30_000 {
             let now = Time::from_ms(ms);
             // Asks again and again, and is counted only where it passes.
-            while pace.wait(now, &rules).is_zero() {
-                pace.count(now, &rules);
+            while pace.wait(now, &rules, &Standing::default()).is_zero() {
+                pace.count(now, &rules, &Standing::default());
                 passed.push(ms);
             }
         }
@@ -94,10 +95,10 @@ mod tests {
         let mut rules = Rules::default();
         rules.atp.enabled = false;
         let mut pace = Pace::default();
-        (0..1_000).for_each(|_| pace.count(Time::ZERO, &rules));
-        assert_eq!(pace.wait(Time::ZERO, &rules), Span::ZERO);
+        (0..1_000).for_each(|_| pace.count(Time::ZERO, &rules, &Standing::default()));
+        assert_eq!(pace.wait(Time::ZERO, &rules, &Standing::default()), Span::ZERO);
         rules.atp.enabled = true;
         rules.caps.requests_per_second = None;
-        assert_eq!(pace.wait(Time::ZERO, &rules), Span::ZERO);
+        assert_eq!(pace.wait(Time::ZERO, &rules, &Standing::default()), Span::ZERO);
     }
 }

@@ -1,9 +1,10 @@
-//! Reputation of nodes: how far what they lent was theirs to use until the end (CREDITS.md "Lenders
-//! and reputation").
+//! Reputation: of nodes, how far what they lent could be used until the end, and of accounts, how
+//! they used what they borrowed (CREDITS.md "Lenders and reputation").
 //!
-//! It touches nothing but the confidence in a placement: it buys no place in the queue and no
-//! price. A node drifts home when nothing happens, by a closed form of the last event, so how often
-//! somebody looks changes nothing. It never leaves 0 to 1,000,000.
+//! That of a node touches nothing but the confidence in a placement, that of an account nothing but
+//! its caps: neither buys a place in the queue or a price. Both drift home when nothing happens, by
+//! a closed form of the last event, so how often somebody looks changes nothing. Neither leaves 0
+//! to 1,000,000.
 
 use crate::ids::AccountId;
 use crate::units::{Ppm, Span, Time};
@@ -15,12 +16,12 @@ use serde::{Deserialize, Serialize};
 const HOME: u32 = 500_000;
 /// How long it takes half of the way home.
 const HALF_LIFE: Span = Span::seconds(7 * 86_400);
-/// Milliseconds in which one borrower can raise it once.
+/// Milliseconds in which one of the others can raise it once.
 const HOUR_MS: u64 = 3_600_000;
-/// Most borrowers whose terms count in one hour: the list of them has an end.
+/// Most others whose terms count in one hour: the list of them has an end.
 const BORROWERS_MAX: usize = 16;
 
-/// The reputation of one node.
+/// The reputation of one node, or of one account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reputation {
     /// What it was after the last event.
@@ -29,7 +30,7 @@ pub struct Reputation {
     at: Time,
     /// The hour, counted from the beginning, in which terms were counted last.
     hour: u64,
-    /// Whose terms were counted in it.
+    /// Whose terms were counted in it: those of borrowers for a node, of lenders for an account.
     borrowers: Vec<AccountId>,
 }
 
@@ -52,7 +53,7 @@ impl Reputation {
         Ppm::new(if value < HOME { HOME.saturating_sub(left) } else { HOME.saturating_add(left) })
     }
 
-    /// Counts a term that the node has honoured for a borrower, once per borrower and hour.
+    /// Counts a term that was honoured for a borrower, or with a lender, once per hour for each.
     pub fn honour(&mut self, borrower: AccountId, now: Time) {
         let hour = now.ms() / HOUR_MS;
         if self.hour != hour {
@@ -74,6 +75,11 @@ impl Reputation {
         self.set(now, |r| r - (r >> 3));
     }
 
+    /// Counts what a borrower did that it should not have.
+    pub fn blame(&mut self, fault: Fault, now: Time) {
+        self.set(now, |r| r - (r >> fault.shift()));
+    }
+
     /// Returns whether it is within its range, and its memory within its bound.
     #[must_use]
     pub fn is_sound(&self) -> bool {
@@ -84,6 +90,101 @@ impl Reputation {
     fn set(&mut self, now: Time, event: impl Fn(u32) -> u32) {
         self.value = Ppm::new(event(self.at(now).get().min(Ppm::ONE.get())));
         self.at = now;
+    }
+}
+
+/// What a borrower did that it should not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A job of it went on beyond its limit, and was told to leave for that.
+    Overran,
+    /// Jobs of it fail soon after their start on one node after another.
+    Crashes,
+    /// Node after node was lost with a job of it.
+    LosesNodes,
+    /// A job of it had all the notice that it needs, and had to be killed.
+    IgnoredNotice,
+}
+
+impl Fault {
+    /// Returns by what power of two its reputation is divided for what it loses. What takes from
+    /// others (an owner's machine, a node) weighs as a lost lease does; what wastes only what was
+    /// paid for weighs half.
+    fn shift(self) -> u32 {
+        match self {
+            Self::Overran | Self::Crashes => 4,
+            Self::LosesNodes | Self::IgnoredNotice => 3,
+        }
+    }
+}
+
+/// How an account stands as a borrower: its reputation, and what of it is in force.
+///
+/// What is in force moves with an event or the end of an epoch only, so between two of them nothing
+/// that it decides can change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    reputation: Reputation,
+    /// What it was after the last event or end of an epoch.
+    force: Ppm,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self { reputation: Reputation::default(), force: Ppm::new(HOME) }
+    }
+}
+
+impl Standing {
+    /// Returns the reputation that is in force, 0 to 1,000,000.
+    #[must_use]
+    pub fn get(&self) -> Ppm {
+        self.force
+    }
+
+    /// Returns whether it is what accounts begin with.
+    #[must_use]
+    pub fn is_home(&self) -> bool {
+        self.force == Ppm::new(HOME)
+    }
+
+    /// Returns whether it is within its range, and its memory within its bound.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.force <= Ppm::ONE && self.reputation.is_sound()
+    }
+
+    /// Returns a cap as it is for the account: half to one and a half of it, to the nearest whole,
+    /// so that a cap of one stays one.
+    #[must_use]
+    pub fn scale(&self, cap: u32) -> u32 {
+        let one = u64::from(Ppm::ONE.get());
+        let part = u64::from(HOME) + u64::from(self.force.get());
+        let scaled = (u64::from(cap) * part + one / 2) / one;
+        u32::try_from(scaled).unwrap_or(u32::MAX)
+    }
+
+    /// Returns a cap on a part as it is for the account, at most the whole.
+    #[must_use]
+    pub fn scale_part(&self, cap: Ppm) -> Ppm {
+        Ppm::new(self.scale(cap.get())).min(Ppm::ONE)
+    }
+
+    /// Counts a term on a lender's nodes, once per lender and hour.
+    pub fn honour(&mut self, lender: AccountId, now: Time) {
+        self.reputation.honour(lender, now);
+        self.drift(now);
+    }
+
+    /// Counts what it did that it should not have.
+    pub fn blame(&mut self, fault: Fault, now: Time) {
+        self.reputation.blame(fault, now);
+        self.drift(now);
+    }
+
+    /// Puts in force what it has drifted to.
+    pub fn drift(&mut self, now: Time) {
+        self.force = self.reputation.at(now);
     }
 }
 
@@ -145,6 +246,33 @@ mod tests {
             assert!(up.at(now) <= Ppm::ONE && down.at(now).get() <= HOME);
         }
         assert!(up.at(at(0)).get() > 900_000 && down.at(at(10_000 * HOUR_MS / 8)).get() < 10_000);
+    }
+
+    #[test]
+    fn a_standing_scales_caps_between_a_half_and_one_and_a_half_and_moves_only_when_told() {
+        let mut standing = Standing::default();
+        assert_eq!([1, 3, 1_000].map(|cap| standing.scale(cap)), [1, 3, 1_000]);
+        assert_eq!(standing.scale_part(Ppm::ONE), Ppm::ONE);
+        standing.blame(Fault::Overran, Time::ZERO);
+        assert_eq!((standing.get().get(), standing.scale(1_000)), (468_750, 969));
+        standing.blame(Fault::IgnoredNotice, Time::ZERO);
+        assert_eq!((standing.get().get(), standing.scale(1)), (410_157, 1));
+        let before = standing.clone();
+        assert_eq!(standing.get(), before.get());
+        standing.drift(at(7 * DAY));
+        assert_eq!(standing.get().get(), 455_079);
+        for i in 0..10_000 {
+            standing.blame(Fault::LosesNodes, at(7 * DAY + i));
+            assert!(standing.is_sound());
+        }
+        assert_eq!([1, 2, 1_000].map(|cap| standing.scale(cap)), [1, 1, 500]);
+        assert_eq!(standing.scale(u32::MAX), 1 << 31);
+        for hour in 0..10_000 {
+            standing.honour(AccountId::new(1), at(8 * DAY + hour * HOUR_MS));
+            assert!(standing.is_sound());
+        }
+        assert!((1_400..=1_500).contains(&standing.scale(1_000)));
+        assert!(standing.scale(u32::MAX) == u32::MAX && standing.scale_part(Ppm::ONE) == Ppm::ONE);
     }
 
     #[test]

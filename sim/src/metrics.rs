@@ -367,6 +367,7 @@ fn of_account(account: &Account) -> (String, Json) {
         ("spent", micro(account.spent)),
         ("refunded", micro(account.refunded)),
         ("decayed", micro(account.decayed)),
+        ("reputation", micro(account.standing.get().get().into())),
     ]);
     (account.spec.name.clone(), totals)
 }

@@ -222,6 +222,10 @@ impl Play {
                 self.balances(at);
                 None
             }
+            "standings" => {
+                self.standings(at);
+                None
+            }
             "until" => None,
             "lend" | "reclaim" => {
                 let says = owner_says(line)?;
@@ -269,6 +273,15 @@ impl Play {
         if ledger.burned > 0 {
             let burned = u64::try_from(ledger.burned).map(MicroAtp::new).unwrap_or_default();
             self.say(at, &format!("burned {}", text::atp(burned)));
+        }
+    }
+
+    /// Says how accounts stand that do not stand as they began, and what they would have of 1,000.
+    fn standings(&mut self, at: Time) {
+        let accounts = self.world.grid.state().ledger.accounts.clone();
+        for (_, account) in accounts.iter().filter(|(_, account)| !account.standing.is_home()) {
+            let (stands, of) = (account.standing.get().get(), account.standing.scale(1_000));
+            self.say(at, &format!("{} stands at {stands}: {of} of 1000", account.spec.name));
         }
     }
 

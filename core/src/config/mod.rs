@@ -225,6 +225,14 @@ impl Rules {
         Span::new(self.balance.monitoring_interval.get().saturating_mul(3))
     }
 
+    /// Returns whether any cap is on what one account has, which its reputation scales.
+    #[must_use]
+    pub fn caps_accounts(&self) -> bool {
+        let Caps { pool_share, leases, open_requests, requests_per_second, .. } = &self.caps;
+        let counts = [leases, open_requests, requests_per_second];
+        self.atp.enabled && (pool_share.is_some() || counts.iter().any(|cap| cap.is_some()))
+    }
+
     /// Returns the time between two looks at an owner.
     #[must_use]
     pub fn poll(&self) -> Span {

@@ -28,6 +28,7 @@ pub(super) fn check(state: &State, out: &mut Breaches) {
             format!("{id}: its totals come to {:?}, it has {has}", account.of_totals())
         });
         check_use(state, id, out);
+        out.need(14, account.standing.is_sound(), || format!("{id}: {:?}", account.standing));
     }
     let miscounted = crate::caps::miscounted(state);
     out.need(32, miscounted.is_none(), || miscounted.clone().unwrap_or_default());

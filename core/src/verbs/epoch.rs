@@ -39,6 +39,7 @@ impl Work<'_> {
         let long = rules.epoch.get().max(1);
         let missed = now.since(due).get() / long;
         self.decay(Span::new(long.saturating_mul(missed.saturating_add(1))));
+        self.drift();
         self.welcome_newcomers();
         let proven = proven_offers(self.state);
         if let Some(offered) = &proven {
@@ -142,7 +143,8 @@ fn is_due(state: &State) -> bool {
         let cap = days.cap(row.spec.weight, row.deposited);
         let newcomer = rules.newcomer && row.welcome == Welcome::Due;
         let decays = !decay(row.available, row.held, floor, part).is_zero();
-        decays || newcomer || !overflow(row.available, row.held, cap).is_zero()
+        let drifts = state.rules.caps_accounts() && !row.standing.is_home();
+        decays || newcomer || drifts || !overflow(row.available, row.held, cap).is_zero()
     })
 }
 

@@ -435,6 +435,7 @@ fn new_lease(state: &State, id: JobId, members: Vec<Member>, standing: Priority)
         lost_at: None,
         proof: now,
         stuck: false,
+        overstayed: false,
         cover: None,
         held: MicroAtp::ZERO,
         settled: MicroAtp::ZERO,

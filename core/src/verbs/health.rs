@@ -11,6 +11,7 @@ use crate::ids::{AccountId, JobId, NodeId};
 use crate::leases::Lease;
 use crate::ledger::Ended;
 use crate::nodes::Failure;
+use crate::reputation::Fault;
 use crate::units::Time;
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -61,6 +62,10 @@ impl Work<'_> {
         }
         failures.push(Failure { at, job, account, shape });
         self.note_end(account, Ended { node, at, well: false });
+        let [_, elsewhere] = self.state.account(account).ended;
+        if elsewhere.is_some_and(|end| !end.well && end.at >= since) {
+            self.blame_borrower(lease, Fault::Crashes);
+        }
         let counts = |f: &&Failure| self.is_well_elsewhere(f.account, node, since);
         let bad: Vec<&Failure> = self.state.nodes[node].failures.iter().filter(counts).collect();
         let jobs: BTreeSet<JobId> = bad.iter().map(|failure| failure.job).collect();

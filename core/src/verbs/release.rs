@@ -14,6 +14,7 @@ use crate::effect::{Effect, EvictionReason, FinalState, LeaseEnd};
 use crate::ids::{AccountId, JobId, LeaseId, NodeId};
 use crate::jobs::JobState;
 use crate::leases::{Claim, Lease, LeaseState, Member};
+use crate::reputation::Fault;
 use crate::units::{MicroAtp, MilliCores, Span, Time};
 use crate::wire::Order;
 use alloc::collections::BTreeSet;
@@ -221,6 +222,7 @@ fn end_attempt(work: &mut Work<'_>, lease: &Lease, outcome: Outcome, until: Time
     let id = lease.job;
     work.note_health(lease, outcome);
     work.note_last_term(lease, until);
+    work.note_conduct(lease);
     let requeue = work.state.rules.preemption.requeue;
     let cancelled = work.state.job(id).cancelled;
     let end = match (outcome, lease.reason) {
@@ -236,6 +238,7 @@ fn end_attempt(work: &mut Work<'_>, lease: &Lease, outcome: Outcome, until: Time
                 if reason == EvictionReason::NodeFailure && work.note_lost_with(lease, until) {
                     let job = work.state.job_mut(id);
                     (job.state, job.suspect) = (JobState::Held, true);
+                    work.blame_borrower(lease, Fault::LosesNodes);
                 } else if work.state.claims.contains_key(&id) {
                     // It moves: its next place is kept for it.
                     work.state.job_mut(id).state = JobState::Nominated;

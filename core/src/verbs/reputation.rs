@@ -1,14 +1,18 @@
-//! What raises and lowers a node's reputation (CREDITS.md "Lenders and reputation"): terms that it
-//! has honoured, leases that it took back without notice, leases that were lost with it.
+//! What raises and lowers reputation (CREDITS.md "Lenders and reputation"). A node's: terms that it
+//! has honoured, leases that it took back without notice, leases that were lost with it. An
+//! account's: terms of it that ended in order, and its faults as a borrower.
 //!
 //! What an account runs on its own nodes counts for nothing. A term that counts also proves that
 //! the capacity exists: for a day the node's offers count for what is granted, and its owner is a
 //! newcomer no more (see [`super::epoch`]).
 
 use super::Work;
+use crate::charges::foreign;
+use crate::command::Outcome;
 use crate::effect::EvictionReason;
 use crate::ids::{AccountId, LeaseId, NodeId};
 use crate::leases::{Lease, LeaseState};
+use crate::reputation::{Fault, Standing};
 use crate::state::State;
 use crate::units::{Span, Time};
 use alloc::collections::BTreeSet;
@@ -24,6 +28,7 @@ impl Work<'_> {
         let account = lease.account;
         for node in counting(self.state, lease) {
             self.honour(node, account, now);
+            self.credit(node, account);
         }
     }
 
@@ -52,7 +57,64 @@ impl Work<'_> {
         if honoured && until == self.state.now {
             for node in counting(self.state, lease) {
                 self.honour(node, lease.account, self.state.now);
+                // A job that failed is no term in order, whatever was paid for it.
+                let failed = lease.outcome == Some(Outcome::Failed);
+                if fault(lease).is_none() && !failed {
+                    self.credit(node, lease.account);
+                }
             }
+        }
+    }
+
+    /// Counts a term that an account had in order on another's node.
+    fn credit(&mut self, node: NodeId, account: AccountId) {
+        let (now, lender) = (self.state.now, self.state.nodes[node].spec.owner);
+        self.stand(account, |standing| standing.honour(lender, now));
+    }
+
+    /// Counts a fault of a lease's account, if any of the lease's nodes is another's.
+    pub(super) fn blame_borrower(&mut self, lease: &Lease, fault: Fault) {
+        let now = self.state.now;
+        if foreign(self.state, lease.account, &lease.members) > 0 {
+            self.stand(lease.account, |standing| standing.blame(fault, now));
+        }
+    }
+
+    /// Counts what a lease that is over did wrong: the worst only.
+    pub(super) fn note_conduct(&mut self, lease: &Lease) {
+        if let Some(fault) = fault(lease) {
+            self.blame_borrower(lease, fault);
+        }
+    }
+
+    /// Notes that a node kills a lease: it overstays where it had all the notice that it needs.
+    pub(super) fn note_overstay(&mut self, id: LeaseId) {
+        let (now, lease) = (self.state.now, self.state.lease(id));
+        let needed = self.vacate(lease);
+        let told = lease.noticed.zip(lease.kill_at);
+        let had = told.is_some_and(|(from, until)| now >= until && until.since(from) >= needed);
+        if had && !needed.is_zero() && lease.state == LeaseState::Releasing {
+            self.state.lease_mut(id).overstayed = true;
+        }
+    }
+
+    /// Puts in force what reputations have drifted to, at the end of an epoch.
+    pub(super) fn drift(&mut self) {
+        let now = self.state.now;
+        for id in self.state.ledger.accounts.ids() {
+            self.stand(id, |standing| standing.drift(now));
+        }
+    }
+
+    /// Changes how an account stands. Its caps say who may start, and who keeps whom waiting.
+    fn stand(&mut self, account: AccountId, change: impl FnOnce(&mut Standing)) {
+        let standing = &mut self.state.ledger.accounts[account].standing;
+        let before = standing.get();
+        change(standing);
+        assert!(standing.is_sound(), "{account} stands at {}", standing.get());
+        if standing.get() != before && self.state.rules.caps_accounts() {
+            self.state.changed.stir();
+            self.keep_epochs();
         }
     }
 
@@ -108,4 +170,13 @@ fn counting(state: &State, lease: &Lease) -> Vec<NodeId> {
         enough && row.spec.owner != lease.account
     };
     nodes.into_iter().filter(counts).collect()
+}
+
+/// Returns what a lease's account did wrong with it, by how it was ended.
+fn fault(lease: &Lease) -> Option<Fault> {
+    if lease.overstayed {
+        Some(Fault::IgnoredNotice)
+    } else {
+        (lease.reason == Some(EvictionReason::TimeLimit)).then_some(Fault::Overran)
+    }
 }

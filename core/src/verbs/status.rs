@@ -42,6 +42,9 @@ impl Work<'_> {
             self.note_reclaim(node, id, notice);
             self.blame(id, node);
         }
+        if notice.is_zero() {
+            self.note_overstay(id);
+        }
         told_to_leave(self, id, reason, notice, Some(node));
     }
 

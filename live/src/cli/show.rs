@@ -272,7 +272,7 @@ const BUDGET: List<'_> = List {
         "decayed_atp",
         "cap_atp",
     ],
-    wide: &["deposited_atp"],
+    wide: &["deposited_atp", "reputation"],
 };
 
 /// Runs a verb.

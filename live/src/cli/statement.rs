@@ -55,7 +55,7 @@ const JOBS: List<'_> = List {
     ],
     wide: &["priority", "nodes", "attempts", "submitted", "finished", "command"],
 };
-const ACCOUNT: [&str; 10] = [
+const ACCOUNT: [&str; 11] = [
     "account",
     "available_atp",
     "held_atp",
@@ -66,6 +66,7 @@ const ACCOUNT: [&str; 10] = [
     "refunded_atp",
     "decayed_atp",
     "cap_atp",
+    "reputation",
 ];
 
 /// Prints the statements.

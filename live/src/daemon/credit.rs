@@ -27,6 +27,7 @@ pub fn accounts(state: &State, may: impl Fn(&str) -> bool) -> Value {
             "refunded_atp": total(account.refunded),
             "decayed_atp": total(account.decayed),
             "cap_atp": cap(state, account),
+            "reputation": account.standing.get().get(),
         })
     });
     let enabled = state.rules.atp.enabled;
@@ -67,6 +68,7 @@ pub fn statement(state: &State, history: &History, name: &str, most: usize) -> O
         "refunded_atp": total(account.refunded),
         "decayed_atp": total(account.decayed),
         "cap_atp": cap(state, account),
+        "reputation": account.standing.get().get(),
         "jobs": jobs.collect::<Vec<Value>>(),
         "all": history.of(id).count(),
     }))

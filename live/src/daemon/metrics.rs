@@ -273,6 +273,12 @@ impl Page {
             let amount = committed.get(&id).copied().unwrap_or(0);
             self.value(name, &[("account", &account.spec.name)], atp(amount));
         }
+        let name = "grid_reputation";
+        self.kind(name, "gauge", "Reputation of a borrower, which scales its caps: half is home.");
+        for (_, account) in shown() {
+            let part = account.standing.get().get().into();
+            self.value(name, &[("account", &account.spec.name)], seconds(part, 6));
+        }
         let name = "grid_share";
         self.kind(name, "gauge", "Part of all decayed use over weight, the order of `fair`.");
         let use_of = |account: &Account| account.usage.get() >> 40;

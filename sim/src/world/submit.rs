@@ -58,10 +58,11 @@ impl World {
     fn ask_in_turn(&mut self, row: u32, (account, array): (AccountId, u64), request: Request) {
         let begun = self.arrays.get(&(account, array)).copied().filter(|_| array > 0);
         let at = begun.unwrap_or_else(|| {
-            let rules = &self.grid.state().rules;
+            let state = self.grid.state();
+            let (rules, standing) = (&state.rules, &state.account(account).standing);
             let pace = self.paces.entry(account).or_default();
-            let wait = pace.wait(self.now, rules);
-            pace.count(self.now, rules);
+            let wait = pace.wait(self.now, rules, standing);
+            pace.count(self.now, rules, standing);
             self.now.after(wait)
         });
         if array > 0 {

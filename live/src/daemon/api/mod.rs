@@ -70,13 +70,15 @@ fn in_turn(paces: &Paces, account: AccountId, state: &gridcore::state::State) ->
     let now = since_boot();
     let mut paces = paces.lock().unwrap_or_else(PoisonError::into_inner);
     let pace = paces.entry(account).or_default();
-    let wait = pace.wait(now, &state.rules);
+    let row = &state.ledger.accounts[account];
+    let wait = pace.wait(now, &state.rules, &row.standing);
     if wait.is_zero() {
-        pace.count(now, &state.rules);
+        pace.count(now, &state.rules, &row.standing);
         return Ok(());
     }
-    let name = &state.ledger.accounts[account].spec.name;
+    let name = &row.spec.name;
     let most = state.rules.caps.requests_per_second.unwrap_or_default();
+    let most = row.standing.scale(most).max(1);
     let what = format!("account {name} submits more than {most} times a second: try again");
     Err(Wrong(StatusCode::TOO_MANY_REQUESTS, what))
 }
