@@ -6,11 +6,13 @@ use crate::ids::{AccountId, NodeId, ShapeId};
 use crate::jobs::{Job, Shape};
 use crate::leases::{Lease, Member};
 use crate::ledger::Payment;
+use crate::meter::{Record, Resolution};
 use crate::price::Prices;
 use crate::state::State;
 use crate::tariff::{Tariff, cost, cost_beside};
 use crate::units::{Band, MicroAtp, MilliCores, Ppm, Priority, Span, Time};
 use crate::urgent::Part;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// Returns the dimension in which a pool's quota has no room for one more job of a shape, with what
@@ -162,6 +164,32 @@ pub fn payments(state: &State, lease: &Lease, until: Time, lost: Span) -> Vec<Pa
         out.push(Payment { to: owner(member.node), amount, refund });
     }
     out
+}
+
+/// Returns the record of the running term of a lease, charged until a time that was learned in some
+/// way: what how many nodes cost each, and what of that was refunded and went to the treasury.
+#[must_use]
+pub fn metered(
+    lease: &Lease,
+    (until, by): (Time, Resolution),
+    (nodes, cost): (u32, MicroAtp),
+    (refunded, fee): (MicroAtp, MicroAtp),
+) -> Record {
+    let ran = lease.ran_in_term(until);
+    let dear = lease.prices.0.iter().any(|price| *price != Ppm::ONE);
+    Record {
+        from: lease.term_began,
+        until: until.min(lease.term_ends),
+        by,
+        ran,
+        extra: lease.extra.metered(ran),
+        band: lease.band(),
+        prices: dear.then(|| Box::new(lease.prices.0)),
+        nodes,
+        cost,
+        refunded,
+        fee,
+    }
 }
 
 /// Returns what the last work of a lease costs on each node, after running for `ran` in its term.

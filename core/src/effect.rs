@@ -4,6 +4,7 @@
 //! others are the core's log: a driver keeps them or not.
 
 use crate::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, OfferId, TransferId};
+use crate::meter::Metered;
 use crate::units::{MicroAtp, MilliCores, PerMille, Span, Time};
 pub use crate::wire::EvictionReason;
 use crate::wire::{Order, ToNode};
@@ -138,6 +139,8 @@ pub struct LeaseEnd {
     pub held: MicroAtp,
     /// Credit settled over all its terms.
     pub settled: MicroAtp,
+    /// What it was charged in all and the head of the chain over it; `None` where nothing was.
+    pub metered: Option<Metered>,
     /// Notice to end of the first request to leave: the reclaim latency of an owner's return.
     pub noticed: Option<Time>,
 }

@@ -7,9 +7,11 @@ use crate::bundle::{DIMENSIONS, Needs};
 use crate::command::Outcome;
 use crate::effect::EvictionReason;
 use crate::ids::{AccountId, Epoch, HoldId, JobId, LeaseId, NodeId, ShapeId};
+use crate::meter::Meter;
 use crate::price::Prices;
 use crate::tariff::Tariff;
 use crate::units::{Band, MicroAtp, MilliCores, Priority, Span, Time};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -137,6 +139,8 @@ pub struct Lease {
     pub held: MicroAtp,
     /// Credit settled over all terms.
     pub settled: MicroAtp,
+    /// What it was charged, term by term; `None` while no term was paid.
+    pub meter: Option<Box<Meter>>,
 }
 
 /// The CPU that a lease has beside its needs: what is left over on its node. It grows when a term

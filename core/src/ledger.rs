@@ -124,6 +124,15 @@ pub struct Payment {
     pub refund: MicroAtp,
 }
 
+/// What a settlement came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// What the borrower paid.
+    pub paid: MicroAtp,
+    /// What the treasury had of it.
+    pub fees: MicroAtp,
+}
+
 /// All money.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
@@ -250,10 +259,10 @@ impl Ledger {
         fee: Ppm,
         now: Time,
         effects: &mut Vec<Effect>,
-    ) -> MicroAtp {
+    ) -> Settled {
         let hold = self.holds.remove(&id);
         assert!(hold.is_some(), "hold {id} is resolved once");
-        let Some(Hold { account, amount, lease }) = hold else { return MicroAtp::ZERO };
+        let Some(Hold { account, amount, lease }) = hold else { return Settled::default() };
         let from = Party::Held(account);
         let lease = Some(lease);
         let total = payments.iter().fold(MicroAtp::ZERO, |sum, p| {
@@ -295,7 +304,7 @@ impl Ledger {
         if !total.is_zero() {
             self.accounts[account].active = Some(now);
         }
-        total
+        Settled { paid: total, fees }
     }
 
     /// Pays from a hold to the account whose work was destroyed, and restores the rest.

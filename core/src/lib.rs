@@ -12,7 +12,7 @@
 //! | 6 | [`placement`] [`index`] where a job goes; [`shadow`] where it could go later; [`preempt`] who makes way; [`rebalance`] what moves; [`idle`] who leaves GPUs idle; [`confidence`] how sure it is to stay; [`charges`] what it costs; [`caps`] what nobody may have more of; [`explain`] why it waits; [`invariants`] what must always hold; [`snapshot`] the state as bytes |
 //! | 5 | [`state`] the tables together |
 //! | 4 | [`nodes`] [`reputation`] [`load`] [`offers`] [`jobs`] [`queue`] [`leases`] [`ledger`] [`epoch`] [`karma`] [`price`] [`tariff`] [`due`] [`links`] [`clients`] [`rate`] [`urgent`] |
-//! | 3 | [`config`] [`command`] [`effect`] [`deny`] [`blocker`] [`forecast`] [`pressure`] [`trend`] [`usage`] [`wire`] [`encode`] [`decode`] |
+//! | 3 | [`config`] [`command`] [`effect`] [`deny`] [`blocker`] [`forecast`] [`pressure`] [`trend`] [`usage`] [`meter`] [`wire`] [`encode`] [`decode`] |
 //! | 2 | [`bundle`] [`rows`] [`tags`] |
 //! | 1 | [`units`] [`ids`] [`share`] [`canary`]; [`legacy`] the first allocator's arithmetic, which nothing uses |
 //!
@@ -53,6 +53,7 @@ pub mod ledger;
 pub mod legacy;
 pub mod links;
 pub mod load;
+pub mod meter;
 pub mod nodes;
 pub mod offers;
 pub mod placement;

@@ -38,7 +38,7 @@ const CORE: &[(u8, &[&str])] = &[
         ],
     ),
     (3, &["config", "command", "effect", "deny", "blocker", "forecast", "pressure", "trend"]),
-    (3, &["usage", "wire", "encode", "decode"]),
+    (3, &["usage", "meter", "wire", "encode", "decode"]),
     (2, &["bundle", "rows", "tags"]),
     (1, &["units", "ids", "canary", "share", "legacy"]),
 ];

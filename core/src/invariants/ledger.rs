@@ -2,9 +2,10 @@
 
 use super::Breaches;
 use crate::bundle::Bundle;
-use crate::ids::AccountId;
-use crate::leases::LeaseState;
+use crate::ids::{AccountId, LeaseId};
+use crate::leases::{Lease, LeaseState};
 use crate::ledger::Account;
+use crate::meter::RING;
 use crate::state::State;
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -37,11 +38,35 @@ pub(super) fn check(state: &State, out: &mut Breaches) {
         format!("{burned} decayed of accounts, {} was burned", ledger.burned)
     });
     out.need(48, ledger.fees.is_bounded(), || format!("the fees of too long: {:?}", ledger.fees));
+    state.leases.values().for_each(|lease| check_meter(lease, out));
     let leases = state.leases.values();
     let used = leases.flat_map(|l| [l.hold, l.next_hold, l.cover]).flatten();
     let used: BTreeSet<_> = used.collect();
     let open: BTreeSet<_> = ledger.holds.keys().collect();
     out.need(4, used == open, || format!("holds {open:?} are open, leases name {used:?}"));
+}
+
+/// Invariants 4 and 48: what a lease was charged term by term is what was settled for it, and the
+/// terms kept are few.
+fn check_meter(lease: &Lease, out: &mut Breaches) {
+    let Some(meter) = &lease.meter else {
+        out.need(4, lease.settled.is_zero(), || {
+            format!("{}: {} unmetered", lease.id, lease.settled)
+        });
+        return;
+    };
+    let kept = meter.records().len();
+    out.need(48, kept <= RING, || format!("{}: {kept} metering records", lease.id));
+    let (paid, settled) = (meter.totals().paid(), u128::from(lease.settled.get()));
+    out.need(4, meter.is_sound() && paid == settled, || {
+        format!("{}: {settled} settled, its meter tells {:?}", lease.id, meter.totals())
+    });
+}
+
+/// Returns what the meters of some leases tell was paid.
+fn metered(state: &State, of: impl Fn(LeaseId) -> bool) -> u128 {
+    let leases = state.leases.iter().filter(|(id, _)| of(*id));
+    leases.filter_map(|(_, lease)| lease.meter.as_ref()).map(|meter| meter.totals().paid()).sum()
 }
 
 /// What is counted of an account's leases is what they hold.
@@ -73,6 +98,12 @@ pub(super) fn check_step(before: &State, after: &State, out: &mut Breaches) {
         check_decay(before, after, id, out);
     }
     let settled = after.ledger.settled - before.ledger.settled;
+    let stays = |id: LeaseId| after.leases.get(&id).is_some();
+    let noted = metered(after, |_| true).saturating_sub(metered(before, stays));
+    let all_stay = before.leases.keys().all(stays);
+    out.need(5, noted == settled || noted < settled && !all_stay, || {
+        format!("{settled} settled, meters note {noted}")
+    });
     let reserved: u128 = before.ledger.holds.values().map(|h| u128::from(h.amount.get())).sum();
     let fresh = after.ledger.reserved - before.ledger.reserved;
     out.need(5, settled <= reserved + fresh, || format!("{settled} settled, {reserved} was held"));

@@ -439,6 +439,7 @@ fn new_lease(state: &State, id: JobId, members: Vec<Member>, standing: Priority)
         cover: None,
         held: MicroAtp::ZERO,
         settled: MicroAtp::ZERO,
+        meter: None,
     }
 }
 

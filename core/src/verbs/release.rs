@@ -14,6 +14,7 @@ use crate::effect::{Effect, EvictionReason, FinalState, LeaseEnd};
 use crate::ids::{AccountId, JobId, LeaseId, NodeId};
 use crate::jobs::JobState;
 use crate::leases::{Claim, Lease, LeaseState, Member};
+use crate::meter::Resolution;
 use crate::reputation::Fault;
 use crate::units::{MicroAtp, MilliCores, Span, Time};
 use crate::wire::Order;
@@ -147,6 +148,7 @@ pub fn close_until(work: &mut Work<'_>, id: LeaseId, outcome: Outcome, until: Ti
             .filter(|_| outcome != Outcome::Completed && outcome != Outcome::Failed),
         held: lease.held,
         settled: lease.settled,
+        metered: lease.meter.as_ref().map(|meter| meter.told()),
         noticed: lease.noticed,
     }));
     end_attempt(work, &lease, outcome, until, lost);
@@ -174,7 +176,9 @@ fn settle_all(work: &mut Work<'_>, id: LeaseId, until: Time, lost: Span, evicted
     }
     let lease = state.lease_mut(id);
     (lease.cover, lease.next_hold) = (None, None);
-    work.settle_term(id, until, lost);
+    // What was last heard of before now is all that is known.
+    let by = if until < now { Resolution::Expired } else { Resolution::Settled };
+    work.settle_term(id, (until, by), lost);
     if moved && !work.state.job(job).cancelled {
         let state = &mut *work.state;
         let refund = state.ledger.compensate((id, account), loss, now, work.effects);

@@ -3,13 +3,14 @@
 use super::Work;
 use super::grant::set_timer;
 use super::release::begin_release;
-use crate::charges::{foreign, over_price, payments, prices, term, term_cost};
+use crate::charges::{foreign, metered, over_price, payments, prices, term, term_cost};
 use crate::config::{Backfill, Exhaustion};
 use crate::due::Due;
 use crate::effect::EvictionReason;
 use crate::ids::{AccountId, LeaseId};
 use crate::leases::LeaseState;
-use crate::ledger::Hold;
+use crate::ledger::{Hold, Settled};
+use crate::meter::Resolution;
 use crate::units::{MicroAtp, Priority, Span, Time};
 use alloc::vec::Vec;
 
@@ -156,7 +157,7 @@ impl Work<'_> {
             return;
         };
         let ends = lease.term_ends;
-        self.settle_term(id, ends, Span::ZERO);
+        self.settle_term(id, (ends, Resolution::Settled), Span::ZERO);
         self.note_term(id);
         if self.state.lease(id).ran_in_term(ends) < self.state.lease(id).term_span() {
             self.unbook_term(id, ends);
@@ -175,17 +176,23 @@ impl Work<'_> {
         self.book_term(id);
     }
 
-    /// Pays the lenders for the running term until `until`, refunding `lost` work where a node is
-    /// to blame, and restores the rest. A term is settled once.
-    pub fn settle_term(&mut self, id: LeaseId, until: Time, lost: Span) {
+    /// Pays the lenders for the running term until a time, learned in some way, refunding `lost`
+    /// work where a node is to blame, and restores the rest. A term is settled once.
+    pub fn settle_term(&mut self, id: LeaseId, known: (Time, Resolution), lost: Span) {
         let lease = self.state.lease(id);
         let Some(hold) = lease.hold else { return };
-        let payments = payments(self.state, lease, until, lost);
+        let payments = payments(self.state, lease, known.0, lost);
         let (fee, now, job) = (self.state.rules.atp.fee, self.state.now, lease.job);
         let refund = payments.iter().fold(MicroAtp::ZERO, |sum, p| sum.saturating_add(p.refund));
-        let paid = self.state.ledger.settle(hold, &payments, fee, now, self.effects);
+        let Settled { paid, fees } =
+            self.state.ledger.settle(hold, &payments, fee, now, self.effects);
         let lease = self.state.lease_mut(id);
         lease.hold = None;
+        if let Some(one) = payments.first().filter(|one| !one.amount.is_zero()) {
+            let nodes = u32::try_from(payments.len()).unwrap_or(u32::MAX);
+            let record = metered(lease, known, (nodes, one.amount), (refund, fees));
+            lease.meter.get_or_insert_default().note(record);
+        }
         lease.settled = lease.settled.saturating_add(paid);
         let job = self.state.job_mut(job);
         job.charged = job.charged.saturating_add(paid).saturating_add(refund);

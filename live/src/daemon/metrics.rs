@@ -375,7 +375,7 @@ mod tests {
         let zero = MicroAtp::ZERO;
         let end = |reason| {
             let noticed = Some(Time::from_ms(1_000));
-            LeaseEnd { lease, job, reason, held: zero, settled: zero, noticed }
+            LeaseEnd { lease, job, reason, held: zero, settled: zero, metered: None, noticed }
         };
         for reason in [Some(EvictionReason::OwnerReturn), Some(EvictionReason::TimeLimit), None] {
             counters.count(&Effect::Closed(end(reason)), Time::from_ms(7_000));

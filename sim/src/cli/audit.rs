@@ -4,7 +4,7 @@ use super::show;
 use crate::journal::Reader;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
-use gridcore::effect::{Effect, Party};
+use gridcore::effect::{Effect, LeaseEnd, Party};
 use gridcore::grid::Grid;
 use gridcore::units::Time;
 use serde::Deserialize;
@@ -44,6 +44,9 @@ struct Totals {
     balance: Box<RawValue>,
 }
 
+/// The heads of the chains over what ended leases were charged, by the lease's number.
+type Chains = BTreeMap<u64, String>;
+
 /// Balances in micro-ATP by the names that `ledger.csv` has.
 type Balances = BTreeMap<String, i128>;
 
@@ -60,6 +63,11 @@ pub(super) fn audit(args: &AuditArgs) -> anyhow::Result<()> {
     let (transfers, booked) = of_ledger(&args.folder.join("ledger.csv"))?;
     let journal = args.folder.join("journal");
     let replayed = journal.is_dir().then(|| of_journal(&journal, &summary.digest)).transpose()?;
+    let (replayed, chains) = replayed.unzip();
+    let metered = match &chains {
+        Some(chains) => compare(&of_leases(&args.folder.join("leases.csv"))?, chains)?,
+        None => 0,
+    };
     let wrong = print(&said, &booked, replayed.as_ref());
     let sum: i128 = said.values().sum();
     ensure!(sum == 0, "the summary's balances add up to {}, not to nothing", exact(sum));
@@ -70,7 +78,51 @@ pub(super) fn audit(args: &AuditArgs) -> anyhow::Result<()> {
     show::line(&format!(
         "{transfers} transfers {all}come to what the summary says, to the last micro-ATP"
     ));
+    if chains.is_some() {
+        show::line(&format!(
+            "{metered} leases were charged term by term as leases.csv says: the same chains"
+        ));
+    }
     Ok(())
+}
+
+/// Reads the chains that `leases.csv` has; a lease has a line for every member.
+fn of_leases(path: &Path) -> anyhow::Result<Chains> {
+    let named = || path.display().to_string();
+    let mut reader = csv::Reader::from_path(path).with_context(named)?;
+    let column = |name: &str, headers: &csv::StringRecord| {
+        let found = headers.iter().position(|header| header == name);
+        found.with_context(|| format!("{} has no column {name}", named()))
+    };
+    let headers = reader.headers().with_context(named)?;
+    let (lease, chain) = (column("lease_id", headers)?, column("metering", headers)?);
+    let mut out = Chains::new();
+    for row in reader.records() {
+        let row = row.with_context(named)?;
+        let field = |n: usize| row.get(n).unwrap_or_default();
+        if !field(chain).is_empty() {
+            let id = field(lease).parse().with_context(named)?;
+            out.insert(id, field(chain).to_owned());
+        }
+    }
+    Ok(out)
+}
+
+/// Compares the chains that were written with those of a replay, and returns how many are the same.
+fn compare(said: &Chains, replayed: &Chains) -> anyhow::Result<usize> {
+    let mut leases: Vec<&u64> = said.keys().chain(replayed.keys()).collect();
+    leases.sort_unstable();
+    leases.dedup();
+    for lease in &leases {
+        let of = |chains: &Chains| chains.get(lease).map_or("nothing", String::as_str).to_owned();
+        let (said, found) = (of(said), of(replayed));
+        ensure!(
+            said == found,
+            "lease {lease}: leases.csv has the chain {said}, its journal comes to {found}: it was \
+             charged for another term, or otherwise, than is written there"
+        );
+    }
+    Ok(leases.len())
 }
 
 /// Returns the balances that the summary has.
@@ -104,15 +156,19 @@ fn of_ledger(path: &Path) -> anyhow::Result<(u64, Balances)> {
     Ok((transfers, out))
 }
 
-/// Replays a journal and adds up the transfers that follow from it.
-fn of_journal(folder: &Path, digest: &str) -> anyhow::Result<Balances> {
+/// Replays a journal, adds up the transfers that follow from it, and notes the chains of leases that
+/// end.
+fn of_journal(folder: &Path, digest: &str) -> anyhow::Result<(Balances, Chains)> {
     let (mut reader, config) = Reader::open(folder)?;
     let names: Vec<String> = config.accounts.iter().map(|account| account.name.clone()).collect();
     let mut grid = Grid::new(config, Time::ZERO)?;
-    let (mut effects, mut out) = (Vec::new(), Balances::new());
+    let (mut effects, mut out, mut chains) = (Vec::new(), Balances::new(), Chains::new());
     while let Some(entry) = reader.next_entry()? {
         let _denied = grid.apply(&entry, &mut effects);
         for effect in effects.drain(..) {
+            if let Effect::Closed(LeaseEnd { lease, metered: Some(metered), .. }) = effect {
+                chains.insert(lease.get(), metered.head.to_string());
+            }
             let Effect::Moved(transfer) = effect else { continue };
             let amount = i128::from(transfer.amount.get());
             for (party, amount) in [(transfer.from, -amount), (transfer.to, amount)] {
@@ -122,7 +178,7 @@ fn of_journal(folder: &Path, digest: &str) -> anyhow::Result<Balances> {
     }
     let found = grid.digest().to_string();
     ensure!(found == digest, "the journal ends in state {found}, the summary is of {digest}");
-    Ok(out)
+    Ok((out, chains))
 }
 
 /// Returns the name of a party as `ledger.csv` has it.
@@ -197,5 +253,16 @@ mod tests {
         assert_eq!(print(&one, &two, Some(&one)), 1);
         assert_eq!(print(&one, &one, Some(&two)), 1);
         assert_eq!(print(&one, &Balances::new(), None), 1);
+    }
+
+    #[test]
+    fn a_chain_that_differs_or_is_missing_is_named() {
+        let chains = |head: &str| Chains::from([(7, head.to_owned())]);
+        assert_eq!(compare(&chains("a"), &chains("a")).ok(), Some(1));
+        for (said, replayed) in [("a", chains("b")), ("a", Chains::new())] {
+            let error = compare(&chains(said), &replayed).err().map(|error| error.to_string());
+            assert!(error.is_some_and(|error| error.starts_with("lease 7: ")), "{said}");
+        }
+        assert!(compare(&Chains::new(), &chains("b")).is_err());
     }
 }

@@ -4,6 +4,7 @@
 pub mod transfers;
 
 use gridcore::bundle::Bundle;
+use gridcore::meter::Metered;
 use gridcore::units::{Band, BasisPoints, Bytes, MicroAtp, MilliCores, MilliGpus, Span, Time};
 use transfers::Transfers;
 
@@ -196,7 +197,7 @@ impl JobRow {
 }
 
 /// One lease on one node: a gang leaves one row per member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseRow {
     /// The lease.
     pub lease: u64,
@@ -220,6 +221,8 @@ pub struct LeaseRow {
     pub held: MicroAtp,
     /// Credit settled for it (of the whole lease).
     pub settled: MicroAtp,
+    /// What its meter told when it ended (of the whole lease); `None` where nothing was charged.
+    pub metered: Option<Box<Metered>>,
 }
 
 /// The cluster at the end of one interval; amounts are means over the interval.

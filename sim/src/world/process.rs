@@ -167,6 +167,7 @@ impl World {
                 why: "",
                 held: granted.held,
                 settled: granted.settled,
+                metered: None,
             });
         }
         self.tally.lend(band, holds, true);
@@ -361,6 +362,7 @@ impl World {
             lease.ended = Some(now);
             lease.why = end.reason.map_or("Ended", effect::EvictionReason::name);
             (lease.held, lease.settled) = (end.held, end.settled);
+            lease.metered = end.metered.map(Box::new);
         }
         self.tally.lend(row.band() as usize, progress.holds, false);
         self.tally.running -= 1;

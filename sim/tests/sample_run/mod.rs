@@ -158,6 +158,7 @@ fn leases(dice: &mut Dice, run: &RunRecord) -> Vec<LeaseRow> {
             why: if job.end.is_some() { why } else { "" },
             held: job.charged,
             settled: job.charged,
+            metered: None,
         });
     }
     out.sort_by_key(|lease| (lease.granted, lease.lease));
