@@ -176,8 +176,8 @@ impl Work<'_> {
         self.book_term(id);
     }
 
-    /// Pays the lenders for the running term until a time, learned in some way, refunding `lost` work where a node is
-    /// to blame, and restores the rest. A term is settled once.
+    /// Pays the lenders for the running term until a time, learned in some way, refunding `lost`
+    /// work where a node is to blame, and restores the rest. A term is settled once.
     pub fn settle_term(&mut self, id: LeaseId, known: (Time, Resolution), lost: Span) {
         let lease = self.state.lease(id);
         let Some(hold) = lease.hold else { return };
