@@ -194,7 +194,7 @@ const SILENT: &str = "name: t
 seed: 1
 horizon_seconds: 2h
 accounts: [{ name: owner }, { name: lab, deposit_atp: 1000000 }]
-execution: { lease: { term_seconds: 60 } }
+lease: { term_seconds: 60 }
 nodes:
 - { name: cut, cores: 4, memory_gb: 32, owner_use: none, owner: owner }
 jobs:

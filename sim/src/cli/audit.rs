@@ -156,8 +156,8 @@ fn of_ledger(path: &Path) -> anyhow::Result<(u64, Balances)> {
     Ok((transfers, out))
 }
 
-/// Replays a journal, adds up the transfers that follow from it, and notes the chains of leases that
-/// end.
+/// Replays a journal, adds up the transfers that follow from it, and notes the chains of leases
+/// that end.
 fn of_journal(folder: &Path, digest: &str) -> anyhow::Result<(Balances, Chains)> {
     let (mut reader, config) = Reader::open(folder)?;
     let names: Vec<String> = config.accounts.iter().map(|account| account.name.clone()).collect();
