@@ -33,8 +33,7 @@ pub struct Account {
     pub granted: u128,
     /// Earned as a lender over its lifetime.
     pub earned: u128,
-    /// Paid as a borrower over its lifetime: for its terms, and for work of others that its own
-    /// took the place of.
+    /// Paid as a borrower over its lifetime: for its terms, and for work that made way for its own.
     pub spent: u128,
     /// What came back over its lifetime for its work that others destroyed.
     pub refunded: u128,
