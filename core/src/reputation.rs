@@ -266,7 +266,10 @@ mod tests {
             assert!(standing.is_sound());
         }
         assert_eq!([1, 2, 1_000].map(|cap| standing.scale(cap)), [1, 1, 500]);
-        assert_eq!(standing.scale(u32::MAX), 1 << 31);
+        // Of 7 an eighth is nothing; in the time between it drifts a little.
+        assert!(standing.get() <= Ppm::new(20));
+        let half = 1 << 31;
+        assert!((half..half + 100_000).contains(&standing.scale(u32::MAX)));
         for hour in 0..10_000 {
             standing.honour(AccountId::new(1), at(8 * DAY + hour * HOUR_MS));
             assert!(standing.is_sound());
