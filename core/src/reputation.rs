@@ -257,8 +257,6 @@ mod tests {
         assert_eq!((standing.get().get(), standing.scale(1_000)), (468_750, 969));
         standing.blame(Fault::IgnoredNotice, Time::ZERO);
         assert_eq!((standing.get().get(), standing.scale(1)), (410_157, 1));
-        let before = standing.clone();
-        assert_eq!(standing.get(), before.get());
         standing.drift(at(7 * DAY));
         assert_eq!(standing.get().get(), 455_079);
         for i in 0..10_000 {
