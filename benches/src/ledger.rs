@@ -48,7 +48,7 @@ fn terms(accounts: u32) -> (u128, u128) {
             let (account, to) = (pick(), pick());
             let amount = MicroAtp::new(1_000 + i % 977);
             let (now, lease) = (Time::from_ms(i), LeaseId::new(i + 1));
-            let hold = ledger.hold(Hold { account, amount, lease }, now, &mut effects);
+            let hold = ledger.hold(Hold { account, amount, lease: Some(lease) }, now, &mut effects);
             open.extend(hold.ok().map(|id| (id, to)));
             if open.len() > OPEN
                 && let Some((id, to)) = open.pop_front()

@@ -141,6 +141,8 @@ pub struct LeaseEnd {
     pub settled: MicroAtp,
     /// What it was charged in all and the head of the chain over it; `None` where nothing was.
     pub metered: Option<Metered>,
+    /// How many of its terms were unpaid.
+    pub unpaid_terms: u32,
     /// Notice to end of the first request to leave: the reclaim latency of an owner's return.
     pub noticed: Option<Time>,
 }

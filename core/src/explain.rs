@@ -12,7 +12,7 @@ use crate::config::Backfill;
 use crate::ids::{JobId, NodeId, PoolId};
 use crate::jobs::{Job, JobState, STARVING, Shape};
 use crate::placement::{bears, members_on, suits};
-use crate::preempt::{Loans, Right, is_within_quota};
+use crate::preempt::{Loans, Right, is_within_quota, least_class};
 use crate::queue::Rank;
 use crate::shadow::{Shadow, end_of};
 use crate::state::State;
@@ -242,11 +242,10 @@ fn room_blockers(state: &State, job: &Job, shape: &Shape, survey: &Survey) -> Ve
 /// Returns how many leases of a lower class have not run long enough to be victims.
 fn protected(state: &State, job: &Job, shape: &Shape) -> u32 {
     let rules = &state.rules.preemption;
-    let lowest = state.pools[shape.pool].running.lowest();
+    let least = least_class(state, shape.pool);
     let class = charges::standing(state, job).class();
-    let may = |low: u8| class >= low.saturating_add(rules.gap_min);
     let recalls = is_within_quota(state, job);
-    if !rules.enabled || !(recalls || lowest.is_some_and(may)) {
+    if !rules.enabled || !(recalls || least.is_some_and(|least| class >= least)) {
         return 0;
     }
     let loans = Loans::of(state, shape.pool);
@@ -254,6 +253,7 @@ fn protected(state: &State, job: &Job, shape: &Shape) -> u32 {
     let young = |lease: &&crate::leases::Lease| {
         let mut rights = rights.iter().filter(|(may, _)| *may);
         lease.ran(state.now) < rules.runtime_min
+            && !lease.unpaid
             && rights.any(|(_, right)| right.reaches(state, &loans, lease, job))
     };
     count(state.leases.values().filter(young).count())

@@ -350,7 +350,7 @@ fn check_victims(before: &State, after: &State, out: &mut Breaches) {
         let of_others = |claim: &JobId| after.job(*claim).account != lease.account;
         let mut claims = after.claims.iter().filter(|(_, c)| c.victims.contains(&lease.id));
         let guarded = by_class && row.spec.quota.is_some() && claims.any(|(id, _)| of_others(id));
-        if !was && (recalled || guarded) {
+        if !was && !lease.unpaid && (recalled || guarded) {
             let quota = row.spec.quota.unwrap_or(Bundle::ZERO);
             out.need(32, !row.using.fits_in(&quota), || {
                 format!("{} makes way within the quota of {}", lease.id, lease.account)
@@ -360,9 +360,10 @@ fn check_victims(before: &State, after: &State, out: &mut Breaches) {
     let nominated = |id: &JobId| !after.job(*id).state.is_running();
     let fresh = after.claims.iter().filter(|(id, _)| !before.claims.contains_key(id));
     for (id, claim) in fresh.filter(|(id, _)| nominated(id)) {
-        for victim in claim.victims.iter().filter_map(|v| before.leases.get(v)) {
+        for victim in claim.victims.iter().filter_map(|v| after.leases.get(v)) {
             let ran = victim.ran(after.now);
-            out.need(31, ran >= rules.runtime_min || before.rules != after.rules, || {
+            let long = ran >= rules.runtime_min || victim.unpaid;
+            out.need(31, long || before.rules != after.rules, || {
                 format!("{} makes way for {id} after only {} ms", victim.id, ran.get())
             });
             let needed =

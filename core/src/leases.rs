@@ -139,6 +139,11 @@ pub struct Lease {
     pub held: MicroAtp,
     /// Credit settled over all terms.
     pub settled: MicroAtp,
+    /// Whether its running term is unpaid: it then makes way for anyone who pays (see
+    /// [`crate::config::Exhaustion::ContinueLow`]).
+    pub unpaid: bool,
+    /// How many of its terms were unpaid, the running one included.
+    pub unpaid_terms: u32,
     /// What it was charged, term by term; `None` while no term was paid.
     pub meter: Option<Box<Meter>>,
 }
@@ -311,6 +316,19 @@ pub struct Claim {
     pub victims: BTreeSet<LeaseId>,
     /// When it is given up.
     pub ends: Time,
+    /// What its job's first term costs; `None` where it runs and only moves.
+    pub promise: Option<Promise>,
+}
+
+/// The terms on which others make way for a job: it starts on these, whatever has changed since.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promise {
+    /// The credit of its first term, unless that costs nothing.
+    pub hold: Option<HoldId>,
+    /// The prices of its first term.
+    pub prices: Prices,
+    /// The most that it counts as.
+    pub standing: Priority,
 }
 
 /// How many leases of each class hold capacity: no plan is tried where no victim can be.

@@ -108,8 +108,8 @@ pub struct Hold {
     pub account: AccountId,
     /// How much.
     pub amount: MicroAtp,
-    /// For which lease.
-    pub lease: LeaseId,
+    /// For which lease; `None` before there is one.
+    pub lease: Option<LeaseId>,
 }
 
 /// What one lender is due from a settlement.
@@ -241,7 +241,6 @@ impl Ledger {
         self.holds.insert(id, hold);
         self.reserved += u128::from(amount.get());
         let (from, to) = (Party::Account(account), Party::Held(account));
-        let lease = Some(lease);
         self.transfer(Move { from, to, amount, kind: TransferKind::Hold, lease }, now, effects);
         Ok(id)
     }
@@ -263,7 +262,6 @@ impl Ledger {
         assert!(hold.is_some(), "hold {id} is resolved once");
         let Some(Hold { account, amount, lease }) = hold else { return Settled::default() };
         let from = Party::Held(account);
-        let lease = Some(lease);
         let total = payments.iter().fold(MicroAtp::ZERO, |sum, p| {
             assert!(p.refund <= p.amount, "a refund stays inside this term's charge");
             sum.saturating_add(p.amount).saturating_sub(p.refund)
@@ -321,7 +319,6 @@ impl Ledger {
         let hold = self.holds.remove(&id);
         assert!(hold.is_some_and(|h| h.amount >= amount), "hold {id} covers the refund once");
         let Some(Hold { account, amount: held, lease }) = hold else { return };
-        let lease = Some(lease);
         self.accounts[account].spent += u128::from(amount.get());
         self.accounts[to].refunded += u128::from(amount.get());
         let (from, to) = (Party::Held(account), Party::Account(to));

@@ -7,6 +7,7 @@
 use crate::bundle::{Bundle, Dimension, Needs};
 use crate::canary::{Canary, planted};
 use crate::confidence::{is_asked, trusted};
+use crate::config::Exhaustion;
 use crate::effect::EvictionReason;
 use crate::ids::{AccountId, JobId, LeaseId, NodeId, PoolId};
 use crate::index::Index;
@@ -17,7 +18,7 @@ use crate::placement::{bears, tightest_of};
 use crate::shadow::{Shadow, end_behind};
 use crate::state::State;
 use crate::tags::meet;
-use crate::units::Span;
+use crate::units::{Priority, Span};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
@@ -62,7 +63,8 @@ impl Right {
                 let gap = class.checked_sub(lease.priority.class());
                 let boosted = state.job(lease.job).is_boosted(lease.ran(state.now), rules);
                 let guarded = other && loans.spare(state, lease);
-                gap.is_some_and(|gap| gap >= rules.gap_min) && !boosted && !guarded
+                let far = gap.is_some_and(|gap| gap >= rules.gap_min) && !boosted && !guarded;
+                far || lease.unpaid && gap.is_some_and(|gap| gap > 0)
             }
             Self::Quota => other && loans.0.as_ref().is_some_and(|all| all.contains(&lease.id)),
         };
@@ -73,7 +75,7 @@ impl Right {
     fn covers(self, state: &State, loans: &Loans, lease: &Lease, job: &Job) -> bool {
         let least = state.rules.preemption.runtime_min;
         let ran = lease.ran(state.now) >= least || planted(Canary::SkipMinRuntime);
-        ran && self.reaches(state, loans, lease, job)
+        (ran || lease.unpaid) && self.reaches(state, loans, lease, job)
     }
 
     /// Orders victims: lowest class, least lost work, youngest, id; of loans the youngest first.
@@ -87,6 +89,16 @@ impl Right {
             Self::Quota => (0, Span::ZERO, youngest),
         }
     }
+}
+
+/// Returns the lowest class that may preempt in a pool; `None` where nothing runs.
+#[must_use]
+pub fn least_class(state: &State, pool: PoolId) -> Option<u8> {
+    let lowest = state.pools[pool].running.lowest()?;
+    // Where anything may run unpaid, that makes way for all.
+    let unpaid = lowest == Priority::NONE.class()
+        && state.rules.atp.on_exhaustion == Exhaustion::ContinueLow;
+    Some(lowest.saturating_add(if unpaid { 1 } else { state.rules.preemption.gap_min }))
 }
 
 /// Returns whether a lease has a member on a node of its own account: that is nobody's loan.

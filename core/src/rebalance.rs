@@ -262,7 +262,8 @@ fn may_move(state: &State, lease: &Lease) -> bool {
     let job = state.job(lease.job);
     let rested =
         job.moved_at.is_none_or(|at| state.now.since(at) >= state.rules.rebalance.job_cooldown);
-    let alone = lease.members.len() == 1 && lease.state == LeaseState::Active;
+    // Who does not pay could not start elsewhere.
+    let alone = lease.members.len() == 1 && lease.state == LeaseState::Active && !lease.unpaid;
     let still = lease.paused.is_none() && lease.suspended.is_none();
     let able = job.movable || job.checkpoint.is_some();
     let pays = || pays_on(state, lease, job);

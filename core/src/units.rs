@@ -316,6 +316,8 @@ impl TryFrom<u8> for Priority {
 }
 
 impl Priority {
+    /// The lowest of all.
+    pub const NONE: Self = Self(0);
     /// Leftovers only.
     pub const LOW: Self = Self(25);
     /// The default.

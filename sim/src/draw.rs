@@ -9,8 +9,8 @@ use crate::scenario::build::NodeLoad;
 use crate::work::{Blow, BlowRecord, JobExtra, JobRecord, LoadSeries, NetworkRecord};
 use gridcore::bundle::{Bundle, DIMENSIONS, GpuNeed, Needs};
 use gridcore::config::{
-    Backfill, BackfillOrder, Config, Hours, Lend, Mode, NodeSpec, Order, Policy, Pricing, Rules,
-    Strategy,
+    Backfill, BackfillOrder, Config, Exhaustion, Hours, Lend, Mode, NodeSpec, Order, Policy,
+    Pricing, Rules, Strategy,
 };
 use gridcore::ids::AccountId;
 use gridcore::units::{
@@ -139,6 +139,9 @@ pub fn rules(dice: &mut Dice<'_>) -> Rules {
 /// quarter of all, what users have by default or no grants at all.
 fn epochs(rules: &mut Rules) {
     let seed = rules.scheduling.seed;
+    if seed % 5 < 2 {
+        rules.atp.on_exhaustion = Exhaustion::ContinueLow;
+    }
     match seed % 8 {
         0 => rules.atp.grant_fraction = Ppm::ZERO,
         1 => {}
@@ -248,6 +251,7 @@ pub fn node(dice: &mut Dice<'_>, i: usize) -> NodeSpec {
     spec = spec.with_gpus(gpus, Bytes::gib(24));
     spec.owner = AccountId::new(dice.small(0, 2));
     spec.dedicated = dice.one_in(3);
+    spec.lend_unpaid = dice.one_in(2);
     spec.zone = dice.pick(&["", "east", "west"]).unwrap_or_default().to_owned();
     spec
 }

@@ -138,6 +138,7 @@ fn node(cluster: &Cluster, line: &Line<'_>) -> Result<NodeSpec, String> {
     spec = spec.with_gpus(gpus, Bytes::gib(line.small("vram", 24)?));
     spec.dedicated = !line.has("owned");
     spec.master = line.has("master");
+    spec.lend_unpaid = line.has("lend_unpaid");
     let accounts = cluster.config.accounts.iter().map(|a| &a.name).collect();
     spec.owner = AccountId::new(at(accounts, "owner")?);
     let pools = cluster.config.pools.iter().map(|p| &p.name).collect();

@@ -36,7 +36,9 @@ fn ledger(credit: u64) -> Ledger {
 /// Sets an amount aside.
 fn hold(ledger: &mut Ledger, amount: u64) -> Option<HoldId> {
     let (amount, lease) = (MicroAtp::new(amount), LeaseId::new(1));
-    ledger.hold(Hold { account: PAYER, amount, lease }, Time::ZERO, &mut Vec::new()).ok()
+    ledger
+        .hold(Hold { account: PAYER, amount, lease: Some(lease) }, Time::ZERO, &mut Vec::new())
+        .ok()
 }
 
 /// Resolves a hold: pays so much of it, without a fee. More than it has, or twice, is our own bug

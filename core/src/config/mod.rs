@@ -123,6 +123,8 @@ pub struct NodeSpec {
     pub master: bool,
     /// Whether it may lend at all.
     pub can_share: bool,
+    /// Whether a job that can no longer pay may stay on it, unpaid, until somebody else needs it.
+    pub lend_unpaid: bool,
     /// Most it may lend at once; `None` in a dimension is unlimited.
     pub share_max: Bundle,
     /// Orders nodes that score the same: higher lends first.
@@ -144,6 +146,7 @@ impl NodeSpec {
             dedicated: true,
             master: false,
             can_share: true,
+            lend_unpaid: false,
             share_max: Bundle::from_amounts([u64::MAX; crate::bundle::DIMENSIONS]),
             priority: 1_000,
         }
@@ -386,6 +389,9 @@ pub enum Exhaustion {
     Pause,
     /// It ends.
     Kill,
+    /// It goes on unpaid, as the lowest of all, and makes way for anyone who pays, where all the
+    /// nodes that it is lent allow that ([`NodeSpec::lend_unpaid`]); else it vacates and waits.
+    ContinueLow,
 }
 
 /// The length of a term.

@@ -3,10 +3,11 @@
 use super::Breaches;
 use crate::bundle::Bundle;
 use crate::ids::{AccountId, LeaseId};
-use crate::leases::{Lease, LeaseState};
+use crate::leases::{Lease, LeaseState, Member};
 use crate::ledger::Account;
 use crate::meter::RING;
 use crate::state::State;
+use crate::units::Priority;
 use alloc::collections::BTreeSet;
 use alloc::format;
 
@@ -39,11 +40,15 @@ pub(super) fn check(state: &State, out: &mut Breaches) {
     });
     out.need(48, ledger.fees.is_bounded(), || format!("the fees of too long: {:?}", ledger.fees));
     state.leases.values().for_each(|lease| check_meter(lease, out));
+    state.leases.values().for_each(|lease| check_unpaid(state, lease, out));
     let leases = state.leases.values();
     let used = leases.flat_map(|l| [l.hold, l.next_hold, l.cover]).flatten();
-    let used: BTreeSet<_> = used.collect();
+    let promised = state.claims.values().filter_map(|claim| claim.promise.as_ref()?.hold);
+    let used: BTreeSet<_> = used.chain(promised).collect();
     let open: BTreeSet<_> = ledger.holds.keys().collect();
-    out.need(4, used == open, || format!("holds {open:?} are open, leases name {used:?}"));
+    out.need(4, used == open, || {
+        format!("holds {open:?} are open, leases and claims name {used:?}")
+    });
 }
 
 /// Invariants 4 and 48: what a lease was charged term by term is what was settled for it, and the
@@ -61,6 +66,18 @@ fn check_meter(lease: &Lease, out: &mut Breaches) {
     out.need(4, meter.is_sound() && paid == settled, || {
         format!("{}: {settled} settled, its meter tells {:?}", lease.id, meter.totals())
     });
+}
+
+/// Invariant 4, too: what runs unpaid holds no credit, counts as the lowest of all, has no more
+/// than it needs, and runs only where the lenders allow it.
+fn check_unpaid(state: &State, lease: &Lease, out: &mut Breaches) {
+    let lends = |member: &Member| {
+        let spec = &state.nodes[member.node].spec;
+        spec.lend_unpaid || spec.owner == lease.account
+    };
+    let lowest = lease.priority == Priority::NONE && lease.extra.cpu.is_zero();
+    let sound = lease.hold.is_none() && lowest && lease.members.iter().all(lends);
+    out.need(4, !lease.unpaid || sound, || format!("{} runs unpaid: {lease:?}", lease.id));
 }
 
 /// Returns what the meters of some leases tell was paid.

@@ -45,8 +45,11 @@ pub(super) fn check_steps(before: &State, after: &State, out: &mut Breaches) {
         let pool = after.shapes[lease.shape].pool;
         let pools = [before, after].map(|state| state.pools[pool].market.prices);
         let old = before.leases.get(&id);
-        let mut fixed = old.into_iter().flat_map(|old| [old.prices, old.next_prices]).chain(pools);
-        let known = fixed.any(|prices| prices == lease.prices);
+        let fixed = old.into_iter().flat_map(|old| [old.prices, old.next_prices]).chain(pools);
+        // Others made way for its job: what it pays was fixed then.
+        let promise = before.claims.get(&lease.job).and_then(|claim| claim.promise.as_ref());
+        let known =
+            fixed.chain(promise.map(|promise| promise.prices)).any(|prices| prices == lease.prices);
         out.need(41, known, || format!("{id}: {:?}", lease.prices));
     }
 }

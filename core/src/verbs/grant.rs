@@ -1,7 +1,7 @@
 //! Granting: a waiting job becomes a lease.
 
 use super::Work;
-use super::waiting::{dequeue, enqueue};
+use super::waiting::dequeue;
 use crate::bundle::Bundle;
 use crate::canary::{Canary, planted};
 use crate::caps::is_capped;
@@ -14,9 +14,9 @@ use crate::effect::{Effect, OfferFate};
 use crate::ids::{AccountId, JobId, LeaseId, NodeId};
 use crate::index::Choice;
 use crate::jobs::{Job, JobState};
-use crate::leases::{Extra, Lease, LeaseState, Member};
+use crate::leases::{Extra, Lease, LeaseState, Member, Promise};
 use crate::ledger::Hold;
-use crate::placement::bears;
+use crate::price::Prices;
 use crate::state::{State, mix};
 use crate::tariff::dominant;
 use crate::units::{MicroAtp, MilliCores, Priority, Span, Time};
@@ -71,7 +71,7 @@ impl Work<'_> {
             return Err(if fits { self.doubt(id, limit) } else { Refusal::Room });
         }
         let lease = self.state.next.lease;
-        if self.keeps(id, &members) || self.grant_on(id, members).is_err() {
+        if self.keeps(id, &members) || self.grant_on(id, members, None).is_err() {
             // Its own nodes cost an account nothing: a lender without credit still has those.
             let job = self.state.job(id);
             self.index.refresh(self.state, job.shape);
@@ -80,7 +80,7 @@ impl Work<'_> {
             if own.is_empty() {
                 return Err(Refusal::Account);
             }
-            self.grant_on(id, own)?;
+            self.grant_on(id, own, None)?;
         }
         // Only what is granted uses a draw up: a pass that grants nothing changes nothing.
         self.state.draws += u64::from(self.index.scorer().is_random());
@@ -88,7 +88,7 @@ impl Work<'_> {
     }
 
     /// Returns whether a cap keeps a job from these places.
-    fn keeps(&mut self, id: JobId, members: &[Member]) -> bool {
+    pub(super) fn keeps(&mut self, id: JobId, members: &[Member]) -> bool {
         let job = self.state.job(id);
         let foreign = foreign(self.state, job.account, members);
         let capped = is_capped(self.state, job, &self.state.shapes[job.shape], foreign);
@@ -175,28 +175,35 @@ impl Work<'_> {
         chosen
     }
 
-    /// Grants a lease on these places to a job that waits in the queue.
+    /// Grants a lease on these places to a job that waits in the queue, on the terms that it was
+    /// promised, if it was.
     ///
     /// # Errors
     /// When the account or the job's own budget cannot pay the first term, or its price is above
     /// what the job pays.
-    pub fn grant_on(&mut self, id: JobId, members: Vec<Member>) -> Result<(), Refusal> {
+    pub fn grant_on(
+        &mut self,
+        id: JobId,
+        members: Vec<Member>,
+        promise: Option<&Promise>,
+    ) -> Result<(), Refusal> {
         let state = &mut *self.state;
         let (now, lease_id) = (state.now, state.next.lease);
         let job = state.job(id);
-        let (account, standing) = (job.account, standing(state, job));
-        let (extra, amount) = first_term(state, job, &members, standing)?;
+        let account = job.account;
+        let (standing, prices) = first_terms(state, job, &members, promise)?;
+        let (extra, amount) = first_term(state, job, &members, (standing, &prices))?;
         let hold = if amount.is_zero() {
             None
         } else {
-            let hold = Hold { account, amount, lease: lease_id };
+            let hold = Hold { account, amount, lease: Some(lease_id) };
             let held = state.ledger.hold(hold, now, self.effects);
             Some(held.map_err(|_| Refusal::Account)?)
         };
         // Nothing below can be refused.
         dequeue(state, id);
         state.release_place(id);
-        let mut lease = new_lease(state, id, members, standing);
+        let mut lease = new_lease(state, id, members, (standing, prices));
         lease.extra = Extra::new(extra);
         lease.hold = hold;
         lease.held = amount;
@@ -315,39 +322,26 @@ impl Work<'_> {
             self.state.changed.tell(node);
         }
     }
-
-    /// Gives a nominated job the capacity its victims have left, or puts it back into the queue.
-    pub fn fulfil_claim(&mut self, id: JobId) {
-        let Some(claim) = self.drop_claim(id) else { return };
-        enqueue(self.state, id);
-        let now = self.state.now;
-        let mut fits = true;
-        let job = self.state.job(id);
-        let shape = &self.state.shapes[job.shape];
-        for member in &claim.members {
-            let node = &self.state.nodes[member.node];
-            let whole = (0..node.gpus.len())
-                .filter(|i| member.devices & 1 << i != 0)
-                .all(|i| node.gpu_fits(i, claim.needs.gpus));
-            let here = claim.members.iter().filter(|other| other.node == member.node).count();
-            fits &= node.takes_work(now)
-                && bears(self.state, shape, member.node)
-                && whole
-                && claim.needs.bundle().fits_in(&node.free())
-                && suffices(self.state, member.node, (shape, job), count(here))
-                && over_quota(self.state, shape).is_none();
-        }
-        if fits && self.grant_on(id, claim.members).is_ok() {
-            return;
-        }
-        let hold = self.state.rules.preemption.hold;
-        self.state.job_mut(id).preempt_after = now.after(hold);
-    }
 }
 
-/// Returns a length as a count.
-fn count(len: usize) -> u32 {
-    u32::try_from(len).unwrap_or(u32::MAX)
+/// Returns what a job starts as, and at which prices: those that it was promised, else those of
+/// now, unless they are above what it pays.
+fn first_terms(
+    state: &State,
+    job: &Job,
+    members: &[Member],
+    promise: Option<&Promise>,
+) -> Result<(Priority, Prices), Refusal> {
+    let standing = standing(state, job);
+    if let Some(promise) = promise {
+        return Ok((standing.min(promise.standing), promise.prices));
+    }
+    let shape = &state.shapes[job.shape];
+    // On its account's own nodes it pays nothing, whatever the price.
+    if over_price(state, job, shape).is_some() && foreign(state, job.account, members) > 0 {
+        return Err(Refusal::Account);
+    }
+    Ok((standing, *prices(state, shape)))
 }
 
 /// Returns the CPU that a job starts with beside its needs, as far as it can pay for it, and what
@@ -356,14 +350,9 @@ fn first_term(
     state: &State,
     job: &Job,
     members: &[Member],
-    standing: Priority,
+    (standing, prices): (Priority, &Prices),
 ) -> Result<(MilliCores, MicroAtp), Refusal> {
-    let shape = &state.shapes[job.shape];
-    // On its account's own nodes it pays nothing, whatever the price.
-    if over_price(state, job, shape).is_some() && foreign(state, job.account, members) > 0 {
-        return Err(Refusal::Account);
-    }
-    let term = (term(state, job.limit), prices(state, shape));
+    let term = (term(state, job.limit), prices);
     let cost = |extra| term_cost(state, job, (members, extra, standing.band()), term);
     let is_over =
         |amount| job.budget.is_some_and(|budget| job.charged.saturating_add(amount) > budget);
@@ -377,7 +366,12 @@ fn first_term(
 }
 
 /// Describes the lease of a job that starts now.
-fn new_lease(state: &State, id: JobId, members: Vec<Member>, standing: Priority) -> Lease {
+fn new_lease(
+    state: &State,
+    id: JobId,
+    members: Vec<Member>,
+    (standing, prices): (Priority, Prices),
+) -> Lease {
     let job: &Job = state.job(id);
     let shape = &state.shapes[job.shape];
     let now = state.now;
@@ -410,8 +404,8 @@ fn new_lease(state: &State, id: JobId, members: Vec<Member>, standing: Priority)
         hold: None,
         next_hold: None,
         rates: state.rules.atp.rates,
-        prices: *prices(state, shape),
-        next_prices: *prices(state, shape),
+        prices,
+        next_prices: prices,
         share,
         booked: 0,
         reason: None,
@@ -439,6 +433,8 @@ fn new_lease(state: &State, id: JobId, members: Vec<Member>, standing: Priority)
         cover: None,
         held: MicroAtp::ZERO,
         settled: MicroAtp::ZERO,
+        unpaid: false,
+        unpaid_terms: 0,
         meter: None,
     }
 }

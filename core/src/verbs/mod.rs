@@ -5,6 +5,7 @@
 
 mod backfill;
 mod check;
+mod claims;
 mod elastic;
 pub mod epoch;
 pub mod grant;

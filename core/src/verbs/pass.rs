@@ -10,17 +10,20 @@ use super::release::begin_release;
 use super::waiting::dequeue;
 use crate::canary::{Canary, planted};
 use crate::caps::is_capped;
-use crate::charges::{foreign, over_price, over_quota, priced_loss, standing};
+use crate::charges::{
+    foreign, over_price, over_quota, priced_loss, prices, standing, term, term_cost,
+};
 use crate::confidence::{is_asked, next_look};
 use crate::config::Backfill;
 use crate::effect::EvictionReason;
 use crate::ids::{AccountId, HoldId, JobId, LeaseId, PoolId, ShapeId};
 use crate::jobs::{Ahead, JobState};
+use crate::leases::Promise;
 use crate::ledger::Hold;
-use crate::preempt::{Loans, Plan, Right, is_within_quota, plan};
+use crate::preempt::{Loans, Plan, Right, is_within_quota, least_class, plan};
 use crate::queue::Rank;
 use crate::tags::meet;
-use crate::units::{MicroAtp, Priority, Span, Time};
+use crate::units::{MicroAtp, MilliCores, Priority, Span, Time};
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -199,8 +202,7 @@ impl Work<'_> {
     /// account's quota that of loans, if that makes room for all of it.
     fn preempt(&mut self, pool: PoolId) -> Asked {
         let rules = &self.state.rules.preemption;
-        let Some(lowest) = self.state.pools[pool].running.lowest() else { return Asked::All };
-        let least = lowest.saturating_add(rules.gap_min);
+        let Some(least) = least_class(self.state, pool) else { return Asked::All };
         if !rules.enabled {
             return Asked::All;
         }
@@ -270,8 +272,8 @@ impl Work<'_> {
             if by_class && !self.may_preempt(account, plan.victims.len()) {
                 continue;
             }
-            let Some(covers) = self.hold_covers(account, &plan, can_pay) else { continue };
-            self.carry_out(id, plan, covers, right.reason());
+            let Some((promise, covers)) = self.hold_covers(id, &plan) else { continue };
+            self.carry_out(id, plan, (promise, covers), right.reason());
             return true;
         }
         false
@@ -295,14 +297,15 @@ impl Work<'_> {
         times.len() + victims <= most as usize
     }
 
-    /// Sets aside what the account must pay for the work its victims lose; `None` when it cannot
-    /// afford that and its own first term.
-    fn hold_covers(
-        &mut self,
-        account: AccountId,
-        plan: &Plan,
-        own: MicroAtp,
-    ) -> Option<Vec<Option<HoldId>>> {
+    /// Sets aside what a job's account must pay for its first term, and for the work its victims
+    /// lose; `None` when it cannot afford that.
+    fn hold_covers(&mut self, id: JobId, plan: &Plan) -> Option<(Promise, Vec<Option<HoldId>>)> {
+        let job = self.state.job(id);
+        let (account, standing) = (job.account, standing(self.state, job));
+        let prices = *prices(self.state, &self.state.shapes[job.shape]);
+        let members = (plan.members.as_slice(), MilliCores::ZERO, standing.band());
+        let first = (term(self.state, job.limit), &prices);
+        let own = term_cost(self.state, job, members, first);
         let leave = self.state.now.after(self.state.rules.preemption.grace);
         let kill = leave.after(self.state.rules.offering.kill);
         let losses: Vec<MicroAtp> = plan
@@ -320,15 +323,15 @@ impl Work<'_> {
         }
         // Nothing below can be refused.
         let now = self.state.now;
-        let mut covers = Vec::new();
-        for (lease, amount) in plan.victims.iter().zip(losses) {
-            let hold = Hold { account, amount, lease: *lease };
-            let held = (!amount.is_zero())
-                .then(|| self.state.ledger.hold(hold, now, self.effects).ok())
-                .flatten();
-            covers.push(held);
-        }
-        Some(covers)
+        let mut set_aside = |amount: MicroAtp, lease| {
+            let hold = Hold { account, amount, lease };
+            let held = || self.state.ledger.hold(hold, now, self.effects).ok();
+            (!amount.is_zero()).then(held).flatten()
+        };
+        let promise = Promise { hold: set_aside(own, None), prices, standing };
+        let losses = plan.victims.iter().zip(losses);
+        let covers = losses.map(|(lease, amount)| set_aside(amount, Some(*lease))).collect();
+        Some((promise, covers))
     }
 
     /// Returns the priced loss if the victim is stopped just before its next checkpoint.
@@ -348,7 +351,7 @@ impl Work<'_> {
         &mut self,
         id: JobId,
         plan: Plan,
-        covers: Vec<Option<HoldId>>,
+        (promise, covers): (Promise, Vec<Option<HoldId>>),
         reason: EvictionReason,
     ) {
         let now = self.state.now;
@@ -362,7 +365,7 @@ impl Work<'_> {
         if planted(Canary::EvictWithoutPlan) {
             victims.pop_last();
         }
-        self.keep_claim(id, needs, plan.members, victims);
+        self.keep_claim(id, needs, (plan.members, Some(promise)), victims);
         let grace = self.state.rules.preemption.grace;
         for (victim, cover) in plan.victims.into_iter().zip(covers) {
             self.state.lease_mut(victim).cover = cover;

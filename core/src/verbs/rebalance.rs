@@ -63,7 +63,8 @@ impl Work<'_> {
             self.state.nodes[node].moved_at = Some(now);
         }
         self.state.job_mut(job).moved_at = Some(now);
-        self.keep_claim(job, needs, Vec::from([step.to]), BTreeSet::from([step.lease]));
+        let members = (Vec::from([step.to]), None);
+        self.keep_claim(job, needs, members, BTreeSet::from([step.lease]));
         let grace = self.state.rules.preemption.grace;
         begin_release(self, step.lease, EvictionReason::Rebalance, grace);
     }

@@ -1,25 +1,22 @@
 //! Releasing: a lease is told to leave, ends, and its capacity, money and job go their ways.
 
 use super::Work;
+use super::claims::victim_left;
 use super::grant::clear_timers;
 use super::submit::finish;
 use super::waiting::enqueue;
-use crate::bundle::Needs;
 use crate::canary::{Canary, planted};
 use crate::charges::{foreign, priced_loss};
 use crate::command::Outcome;
 use crate::config::Order as QueueOrder;
-use crate::due::Due;
 use crate::effect::{Effect, EvictionReason, FinalState, LeaseEnd};
-use crate::ids::{AccountId, JobId, LeaseId, NodeId};
+use crate::ids::{AccountId, LeaseId, NodeId};
 use crate::jobs::JobState;
-use crate::leases::{Claim, Lease, LeaseState, Member};
+use crate::leases::{Lease, LeaseState, Member};
 use crate::meter::Resolution;
 use crate::reputation::Fault;
 use crate::units::{MicroAtp, MilliCores, Span, Time};
 use crate::wire::Order;
-use alloc::collections::BTreeSet;
-use alloc::vec::Vec;
 
 /// Tells a running lease to leave within `notice`, after which its nodes kill it.
 pub fn begin_release(work: &mut Work<'_>, id: LeaseId, reason: EvictionReason, notice: Span) {
@@ -149,6 +146,7 @@ pub fn close_until(work: &mut Work<'_>, id: LeaseId, outcome: Outcome, until: Ti
         held: lease.held,
         settled: lease.settled,
         metered: lease.meter.as_ref().map(|meter| meter.told()),
+        unpaid_terms: lease.unpaid_terms,
         noticed: lease.noticed,
     }));
     end_attempt(work, &lease, outcome, until, lost);
@@ -279,19 +277,6 @@ fn fate(reason: EvictionReason, requeue: bool, pause: bool) -> (bool, FinalState
     }
 }
 
-/// Tells every claim that a lease has left; a claim whose victims are all gone is fulfilled.
-fn victim_left(work: &mut Work<'_>, id: LeaseId) {
-    let mut ready: Vec<JobId> = Vec::new();
-    for (job, claim) in &mut work.state.claims {
-        if claim.victims.remove(&id) && claim.victims.is_empty() {
-            ready.push(*job);
-        }
-    }
-    for job in ready {
-        work.fulfil_claim(job);
-    }
-}
-
 impl Work<'_> {
     /// Counts a lease less on others' nodes, if these are.
     fn uncount(&mut self, account: AccountId, members: &[Member]) {
@@ -321,53 +306,5 @@ impl Work<'_> {
             self.order(node, Order::Leave { lease: id, epoch, notice, reason });
         }
         victim_left(self, id);
-    }
-
-    /// Keeps places for a job until those that leave them have left.
-    pub fn keep_claim(
-        &mut self,
-        job: JobId,
-        needs: Needs,
-        members: Vec<Member>,
-        victims: BTreeSet<LeaseId>,
-    ) {
-        for member in &members {
-            self.state.nodes[member.node].claim(&needs, member.devices);
-            self.state.changed.note(member.node);
-            self.squeeze(member.node);
-        }
-        let ends = self.state.now.after(self.state.rules.preemption.hold);
-        self.state.claims.insert(job, Claim { needs, members, victims, ends });
-        self.state.timers.set(ends, Due::ClaimEnd(job));
-    }
-
-    /// Gives up a claim; its job is then nowhere until the caller says where.
-    pub fn drop_claim(&mut self, job: JobId) -> Option<Claim> {
-        let claim = self.state.claims.remove(&job)?;
-        self.state.timers.clear(claim.ends, Due::ClaimEnd(job));
-        for member in &claim.members {
-            self.state.nodes[member.node].unclaim(&claim.needs, member.devices);
-            self.state.changed.note(member.node);
-        }
-        Some(claim)
-    }
-
-    /// Gives up a claim. A job that waited for it waits in the queue again; one that was to move
-    /// still runs where it is, and waits when it has left. Returns whether there was one.
-    pub fn give_up_claim(&mut self, job: JobId) -> bool {
-        let kept = self.drop_claim(job).is_some();
-        if kept && self.state.job(job).state == JobState::Nominated {
-            enqueue(self.state, job);
-        }
-        kept
-    }
-
-    /// Puts a job whose victims did not leave in time back into the queue.
-    pub fn claim_ended(&mut self, job: JobId) {
-        let hold = self.state.rules.preemption.hold;
-        if self.give_up_claim(job) {
-            let again = self.state.now.after(hold);
-            self.state.job_mut(job).preempt_after = again;
-        }
     }
 }

@@ -26,6 +26,10 @@ impl Work<'_> {
     pub(super) fn note_term(&mut self, id: LeaseId) {
         let (now, lease) = (self.state.now, self.state.lease(id));
         let account = lease.account;
+        // What nobody pays for proves nothing, and costs a pair of accounts nothing.
+        if lease.unpaid {
+            return;
+        }
         for node in counting(self.state, lease) {
             self.honour(node, account, now);
             self.credit(node, account);
@@ -54,7 +58,7 @@ impl Work<'_> {
                 | EvictionReason::PermissionLost,
             ) => false,
         };
-        if honoured && until == self.state.now {
+        if honoured && until == self.state.now && !lease.unpaid {
             for node in counting(self.state, lease) {
                 self.honour(node, lease.account, self.state.now);
                 // A job that failed is no term in order, whatever was paid for it.

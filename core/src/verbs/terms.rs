@@ -7,11 +7,11 @@ use crate::charges::{foreign, metered, over_price, payments, prices, term, term_
 use crate::config::{Backfill, Exhaustion};
 use crate::due::Due;
 use crate::effect::EvictionReason;
-use crate::ids::{AccountId, LeaseId};
+use crate::ids::{AccountId, LeaseId, NodeId};
 use crate::leases::LeaseState;
 use crate::ledger::{Hold, Settled};
 use crate::meter::Resolution;
-use crate::units::{MicroAtp, Priority, Span, Time};
+use crate::units::{MicroAtp, MilliCores, Priority, Span, Time};
 use alloc::vec::Vec;
 
 impl Work<'_> {
@@ -41,15 +41,20 @@ impl Work<'_> {
     /// Fixes the prices of a lease's next term; returns whether its job pays them. On its account's
     /// own nodes it pays nothing, whatever the price.
     fn lock_prices(&mut self, id: LeaseId) -> bool {
-        let lease = self.state.lease(id);
-        let (job, shape) = (self.state.job(lease.job), &self.state.shapes[lease.shape]);
-        let dear = over_price(self.state, job, shape).is_some();
-        if dear && foreign(self.state, lease.account, &lease.members) > 0 {
+        if self.is_too_dear(id) {
             return false;
         }
-        let prices = *prices(self.state, shape);
+        let prices = *prices(self.state, &self.state.shapes[self.state.lease(id).shape]);
         self.state.lease_mut(id).next_prices = prices;
         true
+    }
+
+    /// Returns whether a lease's next term would cost more than its job pays.
+    fn is_too_dear(&self, id: LeaseId) -> bool {
+        let lease = self.state.lease(id);
+        let (job, shape) = (self.state.job(lease.job), &self.state.shapes[lease.shape]);
+        over_price(self.state, job, shape).is_some()
+            && foreign(self.state, lease.account, &lease.members) > 0
     }
 
     /// Sets the credit of a next term aside that is as long as terms are, or as what is left of the
@@ -86,7 +91,7 @@ impl Work<'_> {
         if job.budget.is_some_and(|budget| committed > budget) {
             return;
         }
-        let hold = Hold { account: lease.account, amount, lease: id };
+        let hold = Hold { account: lease.account, amount, lease: Some(id) };
         if let Ok(hold) = self.state.ledger.hold(hold, self.state.now, self.effects) {
             let lease = self.state.lease_mut(id);
             lease.next_hold = Some(hold);
@@ -136,6 +141,33 @@ impl Work<'_> {
         }
     }
 
+    /// Lets a lease whose next term could not be set aside go on unpaid, where the rules and all
+    /// the nodes that it is lent allow that; returns whether it does.
+    fn go_on_unpaid(&mut self, id: LeaseId) -> bool {
+        let lease = self.state.lease(id);
+        let lends = |node: NodeId| {
+            let spec = &self.state.nodes[node].spec;
+            spec.lend_unpaid || spec.owner == lease.account
+        };
+        let allowed = self.state.rules.atp.on_exhaustion == Exhaustion::ContinueLow
+            && lease.members.iter().all(|member| lends(member.node));
+        if lease.next_span.is_some() || !allowed || self.is_too_dear(id) {
+            return false;
+        }
+        let (ends, limit) = (lease.term_ends, lease.limit_at);
+        let span = term(self.state, limit.map(|limit| limit.since(ends)));
+        if !lease.extra.cpu.is_zero() {
+            self.set_extra(id, MilliCores::ZERO);
+            self.order_to_go_on(id);
+        }
+        let lease = self.state.lease_mut(id);
+        (lease.next_span, lease.next_priority) = (Some(span), Priority::NONE);
+        self.extend(id, ends.after(span));
+        // Who waits may have its place.
+        self.state.changed.stir();
+        true
+    }
+
     /// Settles the term that ends and begins the next, or ends the lease when it is not paid for.
     pub fn end_term(&mut self, id: LeaseId) {
         let Some(lease) = self.state.leases.get(&id) else { return };
@@ -150,6 +182,7 @@ impl Work<'_> {
             return;
         }
         self.renew(id);
+        let unpaid = self.go_on_unpaid(id);
         let lease = self.state.lease(id);
         let Some(span) = lease.next_span else {
             let grace = self.state.rules.preemption.grace;
@@ -163,7 +196,12 @@ impl Work<'_> {
             self.unbook_term(id, ends);
         }
         self.stand_anew(id, ends);
-        self.grow(id);
+        if !unpaid {
+            self.grow(id);
+        }
+        let lease = self.state.lease_mut(id);
+        lease.unpaid = unpaid;
+        lease.unpaid_terms += u32::from(unpaid);
         let rates = self.state.rules.atp.rates;
         let lease = self.state.lease_mut(id);
         (lease.rested, lease.next_span) = (Span::ZERO, None);
@@ -309,7 +347,7 @@ impl Work<'_> {
     /// Returns what a lapse of credit does to a job.
     #[must_use]
     pub fn requeues_when_exhausted(&self) -> bool {
-        self.state.rules.atp.on_exhaustion == Exhaustion::Pause
+        self.state.rules.atp.on_exhaustion != Exhaustion::Kill
     }
 
     /// Sets the timer of the next try to preempt.

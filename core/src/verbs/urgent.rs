@@ -35,9 +35,11 @@ impl Work<'_> {
     /// Returns what a lease counts as in a next term of some length.
     pub(super) fn next_standing(&self, id: LeaseId, span: Span) -> Priority {
         let lease = self.state.lease(id);
-        let declared = self.state.job(lease.job).priority;
+        let job = self.state.job(lease.job);
+        let declared = job.priority;
         if !is_urgent(declared) {
-            return lease.priority;
+            // What was unpaid counts as itself again.
+            return if lease.unpaid { standing(self.state, job) } else { lease.priority };
         }
         let had = lease.urgent_since.map(|since| (since, lease.term_ends));
         let may = may_be_urgent(self.state, lease.shape, span, had);

@@ -1,13 +1,14 @@
 //! Accounts recomputed from transfers alone, and held against the ledger.
 //!
-//! It knows no job, lease or price: only who gave whom how much. What the ledger says and the
-//! transfers do not is its error, or that of who keeps it.
+//! It knows no job or price: only who gave whom how much, and for which lease. What the ledger says
+//! and the transfers do not is its error, or that of who keeps it.
 
-use gridcore::effect::{Party, Transfer, TransferKind};
-use gridcore::ids::AccountId;
+use gridcore::effect::{LeaseEnd, Party, Transfer, TransferKind};
+use gridcore::ids::{AccountId, LeaseId};
 use gridcore::ledger::{Account, Ledger};
 use gridlive::daemon::views::atp;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// What the transfers of one account come to, in micro-ATP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub(super) struct Books {
     burned: i128,
     reserved: i128,
     transfers: u64,
+    /// What lenders and the treasury had for terms of leases that have not ended.
+    leases: BTreeMap<LeaseId, (i128, i128)>,
 }
 
 impl Books {
@@ -61,6 +64,13 @@ impl Books {
         self.change(transfer.to, amount);
         if transfer.kind == TransferKind::Hold {
             self.reserved += amount;
+        }
+        if let Some(lease) = transfer.lease {
+            if transfer.kind == TransferKind::Settle {
+                self.leases.entry(lease).or_default().0 += amount;
+            } else if transfer.kind == TransferKind::Fee {
+                self.leases.entry(lease).or_default().1 += amount;
+            }
         }
         if let Some(row) = account_of(transfer.from).and_then(|account| self.row(account)) {
             match transfer.kind {
@@ -91,6 +101,18 @@ impl Books {
                 | TransferKind::Fee => {}
             }
         }
+    }
+
+    /// Closes the books of a lease that has ended; returns how its meter tells another than its
+    /// transfers do.
+    pub(super) fn close(&mut self, end: &LeaseEnd) -> Option<String> {
+        let (lenders, fees) = self.leases.remove(&end.lease).unwrap_or_default();
+        let totals = end.metered.map(|metered| metered.totals).unwrap_or_default();
+        let found = first(&[
+            ("paid to lenders", lenders, signed(totals.lenders())),
+            ("fees", fees, signed(totals.fee)),
+        ]);
+        found.map(|found| format!("lease {}, as metered: {found}", end.lease))
     }
 
     fn change(&mut self, party: Party, amount: i128) {
@@ -223,8 +245,10 @@ mod tests {
     use super::*;
     use gridcore::config::AccountSpec;
     use gridcore::effect::Effect;
-    use gridcore::ids::LeaseId;
+    use gridcore::encode::Digest;
+    use gridcore::ids::JobId;
     use gridcore::ledger::{Hold, Payment};
+    use gridcore::meter::{Metered, Totals};
     use gridcore::units::{MicroAtp, Ppm, Time};
 
     /// Lets a borrower pay a lender, a preemptor a borrower, and keeps one hold open.
@@ -239,7 +263,7 @@ mod tests {
             ledger.deposit(account, hundred, now, &mut effects).unwrap();
         }
         let mut hold = |account, amount: u64, effects: &mut Vec<Effect>| {
-            let hold = Hold { account, amount: MicroAtp::whole(amount), lease };
+            let hold = Hold { account, amount: MicroAtp::whole(amount), lease: Some(lease) };
             ledger.hold(hold, now, effects).unwrap()
         };
         let first = hold(lab, 40, &mut effects);
@@ -284,6 +308,30 @@ mod tests {
         let rush = &shown["accounts"][2];
         let of = |key: &str| rush[key].to_string();
         assert_eq!([of("granted_atp"), of("decayed_atp")], ["2.0", "5.0"]);
+    }
+
+    #[test]
+    fn a_meter_that_tells_another_than_the_transfers_is_named() {
+        let totals = |cost, fee| Totals { cost, refunded: 5_000_000, fee, ..Totals::default() };
+        let end = |totals| LeaseEnd {
+            lease: LeaseId::new(1),
+            job: JobId::new(1),
+            reason: None,
+            held: MicroAtp::whole(40),
+            settled: MicroAtp::whole(15),
+            metered: Some(Metered { totals, head: Digest(0) }),
+            unpaid_terms: 0,
+            noticed: None,
+        };
+        let close = |totals| moved().0.close(&end(totals));
+        assert_eq!(close(totals(20_000_000, 1_000_000)), None);
+        let found = close(totals(20_000_001, 1_000_000)).unwrap_or_default();
+        assert!(found.starts_with("lease l1, as metered: paid to lenders"), "{found}");
+        let found = close(totals(20_000_001, 1_000_001)).unwrap_or_default();
+        assert!(found.contains("fees"), "{found}");
+        let (mut books, _) = moved();
+        assert_eq!(books.close(&end(totals(20_000_000, 1_000_000))), None);
+        assert!(books.close(&end(totals(20_000_000, 1_000_000))).is_some(), "closed once");
     }
 
     #[test]

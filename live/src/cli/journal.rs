@@ -5,7 +5,7 @@ use super::hide::{Key, hidden};
 use super::{Asking, list, screen, state_folder};
 use clap::{Args, Subcommand};
 use gridcore::command::{Command, Entry};
-use gridcore::effect::{Effect, Transfer};
+use gridcore::effect::{Effect, LeaseEnd, Transfer};
 use gridcore::encode::RULES_VERSION;
 use gridcore::grid::Grid;
 use gridcore::units::Time;
@@ -167,14 +167,18 @@ impl Audit {
     /// Applies an entry, and compares what it has moved.
     fn take(&mut self, entry: &Entry<Command>) {
         let _ = self.grid.apply(entry, &mut self.effects);
+        let mut ends: Vec<LeaseEnd> = Vec::new();
         let moved = |effect: Effect| match effect {
             Effect::Moved(transfer) => Some(transfer),
+            Effect::Closed(end) => {
+                ends.push(end);
+                None
+            }
             Effect::Order { .. }
             | Effect::Send { .. }
             | Effect::Granted { .. }
             | Effect::Resized { .. }
             | Effect::Evicted { .. }
-            | Effect::Closed(_)
             | Effect::Finished(_)
             | Effect::Requeued { .. }
             | Effect::Idle(_)
@@ -183,9 +187,11 @@ impl Audit {
         };
         let moves: Vec<Transfer> = self.effects.drain(..).filter_map(moved).collect();
         moves.iter().for_each(|transfer| self.books.book(transfer));
+        let metered: Vec<String> = ends.iter().filter_map(|end| self.books.close(end)).collect();
         let ledger = &self.grid.state().ledger;
         if self.differs.is_none() {
             let found = moves.iter().find_map(|moved| self.books.differs_after(moved, ledger));
+            let found = found.or_else(|| metered.first().cloned());
             self.differs = found.map(|found| format!("entry {}: {found}", entry.seq));
         }
         self.compare(entry.seq.get());

@@ -230,7 +230,7 @@ const LEASES: List<'_> = List {
     path: "/v1/leases",
     rows: "leases",
     columns: &["lease", "job", "attempt", "nodes", "state", "term_ends_in_s", "reason"],
-    wide: &["paused", "suspended", "stuck"],
+    wide: &["paused", "suspended", "stuck", "unpaid"],
 };
 const POOLS: List<'_> = List {
     path: "/v1/pools",

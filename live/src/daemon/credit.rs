@@ -6,6 +6,7 @@ use gridcore::bundle::{GpuNeed, Needs};
 use gridcore::ids::JobId;
 use gridcore::jobs::{Job, JobState};
 use gridcore::ledger::Account;
+use gridcore::meter::{Meter, Metered};
 use gridcore::state::{Pool, State};
 use gridcore::tariff::{Tariff, cost};
 use gridcore::units::{Band, Bytes, MicroAtp, MilliCores, Span};
@@ -89,11 +90,33 @@ fn cap(state: &State, account: &Account) -> Value {
     atp(state.epochs.days(rules).cap(weight, account.deposited).get())
 }
 
-/// Returns what is set aside for the terms of a job that runs.
-fn held_for(state: &State, job: &Job) -> MicroAtp {
-    let JobState::Running(lease) = job.state else { return MicroAtp::ZERO };
-    let Some(lease) = state.leases.get(&lease) else { return MicroAtp::ZERO };
-    let holds = [lease.hold, lease.next_hold].into_iter().flatten();
+/// Returns what the meter of a running job's lease tells: its settled terms, and the head of the
+/// chain over them, to which a replay of the journal comes too.
+pub(super) fn metering(state: &State, job: &Job) -> Value {
+    let JobState::Running(lease) = job.state else { return Value::Null };
+    let meter = state.leases.get(&lease).and_then(|lease| lease.meter.as_ref());
+    let told = |meter: &Meter| {
+        let Metered { totals, head } = meter.told();
+        json!({
+            "lease": lease.get(),
+            "terms": totals.terms,
+            "expired": totals.expired,
+            "paid_atp": total(totals.paid()),
+            "lenders_atp": total(totals.lenders()),
+            "fee_atp": total(totals.fee),
+            "chain": head.to_string(),
+        })
+    };
+    meter.map_or(Value::Null, |meter| told(meter))
+}
+
+/// Returns what is set aside for the terms of a job that runs, or for which others make way.
+pub(super) fn held_for(state: &State, job: &Job) -> MicroAtp {
+    let promised = || state.claims.get(&job.id)?.promise.as_ref()?.hold;
+    let of_lease = |id| state.leases.get(&id).map_or([None; 2], |l| [l.hold, l.next_hold]);
+    let holds =
+        if let JobState::Running(lease) = job.state { of_lease(lease) } else { [promised(), None] };
+    let holds = holds.into_iter().flatten();
     let holds = holds.filter_map(|hold| state.ledger.holds.get(&hold));
     holds.fold(MicroAtp::ZERO, |sum, hold| sum.saturating_add(hold.amount))
 }

@@ -375,7 +375,8 @@ mod tests {
         let zero = MicroAtp::ZERO;
         let end = |reason| {
             let noticed = Some(Time::from_ms(1_000));
-            LeaseEnd { lease, job, reason, held: zero, settled: zero, metered: None, noticed }
+            let (held, settled, metered, unpaid_terms) = (zero, zero, None, 0);
+            LeaseEnd { lease, job, reason, held, settled, metered, unpaid_terms, noticed }
         };
         for reason in [Some(EvictionReason::OwnerReturn), Some(EvictionReason::TimeLimit), None] {
             counters.count(&Effect::Closed(end(reason)), Time::from_ms(7_000));

@@ -1,5 +1,6 @@
 //! What people see of the state, as JSON: names for numbers, units in the keys.
 
+use super::credit::{held_for, metering};
 use super::history::{History, Memory};
 use super::nodes::{Line, LineState};
 use crate::frame::{Device, Note};
@@ -132,16 +133,20 @@ fn warning(state: &State, since: Time) -> String {
     format!("it has left its GPUs idle for {idle} s{}", leaves.unwrap_or_default())
 }
 
+/// What is to become of a running job that pays no more, in words.
+const UNPAID: &str = "its account cannot pay this term; it makes way for anyone who pays";
+
 /// Returns a job that waits or runs.
 pub(super) fn live_job(state: &State, job: &Job, memory: Option<&Memory>) -> Value {
     let shape = &state.shapes[job.shape];
     let (mut status, mut nodes) = (job.state.name(), Vec::new());
-    let (mut began, mut unused, mut warned) = (None, None, None);
+    let (mut began, mut unused, mut warned, mut unpaid) = (None, None, None, false);
     if let JobState::Running(lease) = job.state {
         nodes = places(state, lease);
         if let Some(lease) = state.leases.get(&lease) {
             began = Some(state.now.since(lease.granted).get());
             unused = since(state, lease);
+            unpaid = lease.unpaid;
             warned = unused.filter(|since| lease.warned == Some(*since));
             if lease.state != LeaseState::Active {
                 status = "leaving";
@@ -171,12 +176,15 @@ pub(super) fn live_job(state: &State, job: &Job, memory: Option<&Memory>) -> Val
         "runs_s": began.map(thousandths),
         "charged_atp": atp(job.charged.get()),
         "refunded_atp": atp(job.refunded.get()),
+        "in_flight_atp": atp(held_for(state, job).get()),
+        "committed_atp": job.budget.map(|all| atp(all.saturating_sub(job.charged).get())),
         "submitted": memory.submitted,
         "after": job.after.iter().map(|job| job.get()).collect::<Vec<u64>>(),
         "idle": unused.map(|since| idle(state, since)),
         "why": match (began, warned) {
             (None, _) => why(state, job.id),
             (Some(_), Some(since)) => vec![warning(state, since)],
+            (Some(_), None) if unpaid => vec![UNPAID.to_owned()],
             (Some(_), None) => Vec::new(),
         },
     })
@@ -213,7 +221,11 @@ pub(super) fn past_job(state: &State, memory: &Memory) -> Value {
 #[must_use]
 pub fn job(state: &State, history: &History, id: JobId) -> Option<Value> {
     if let Some(job) = state.jobs.get(&id) {
-        return Some(live_job(state, job, history.get(id)));
+        let mut row = live_job(state, job, history.get(id));
+        if let Some(keys) = row.as_object_mut() {
+            keys.insert("metering".to_owned(), metering(state, job));
+        }
+        return Some(row);
     }
     history.get(id).filter(|memory| memory.ended.is_some()).map(|m| past_job(state, m))
 }
@@ -407,6 +419,7 @@ pub fn leases(state: &State) -> Value {
             "nodes": places(state, lease.id),
             "state": format!("{:?}", lease.state).to_lowercase(),
             "stuck": lease.stuck,
+        "unpaid": lease.unpaid,
             "paused": lease.paused.is_some(),
             "suspended": lease.suspended.is_some(),
             "term_ends_in_s": thousandths(lease.term_ends.since(state.now).get()),

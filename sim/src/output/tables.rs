@@ -170,7 +170,7 @@ pub fn jobs(run: &RunRecord, out: &mut dyn Write) -> io::Result<()> {
 pub fn leases(run: &RunRecord, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(
         b"lease_id,job_id,attempt,node,cpu_cores,memory_gb,gpus,devices,granted_s,ended_s,why,\
-          held_atp,settled_atp,metered_terms,expired_terms,metering\n",
+          held_atp,settled_atp,unpaid_terms,metered_terms,expired_terms,metering\n",
     )?;
     let mut line = Line::new();
     for lease in &run.leases {
@@ -181,7 +181,7 @@ pub fn leases(run: &RunRecord, out: &mut dyn Write) -> io::Result<()> {
             (0..64).filter(|i| lease.gpus & 1 << i != 0).map(|i: u32| i.to_string()).collect();
         line.word(&devices.join(" ")).time(lease.granted);
         line.some(lease.ended.map(Time::ms)).word(lease.why);
-        line.atp(lease.held).atp(lease.settled);
+        line.atp(lease.held).atp(lease.settled).number(lease.unpaid_terms);
         match &lease.metered {
             Some(metered) => {
                 line.number(metered.totals.terms).number(metered.totals.expired);

@@ -223,6 +223,8 @@ pub struct LeaseRow {
     pub settled: MicroAtp,
     /// What its meter told when it ended (of the whole lease); `None` where nothing was charged.
     pub metered: Option<Box<Metered>>,
+    /// How many of its terms were unpaid.
+    pub unpaid_terms: u32,
 }
 
 /// The cluster at the end of one interval; amounts are means over the interval.

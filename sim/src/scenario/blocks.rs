@@ -370,6 +370,7 @@ pub struct Caps {
 pub enum ExhaustionName {
     Pause,
     Kill,
+    ContinueLow,
 }
 
 /// Block `lease`.

@@ -223,6 +223,7 @@ fn node_spec(key: &str, said: &file::Node, resources: &[String]) -> Result<NodeS
     }
     let limits = &said.resource_sharing;
     super::rules::set(&mut spec.can_share, limits.can_share);
+    super::rules::set(&mut spec.lend_unpaid, limits.lend_unpaid);
     let cpu = limits.max_share_cpu.map(|v| cores(&sub("max_share_cpu"), v));
     super::rules::set(&mut spec.share_max.cpu, cpu.transpose()?);
     let memory = limits.max_share_memory_gb.map(|v| gib(&sub("max_share_memory_gb"), v));

@@ -330,6 +330,7 @@ fn atp(rules: &mut Atp, said: &file::Atp, resources: &[String]) -> Result<(), Fa
     let exhaustion = said.on_exhaustion.map(|name| match name {
         file::ExhaustionName::Pause => Exhaustion::Pause,
         file::ExhaustionName::Kill => Exhaustion::Kill,
+        file::ExhaustionName::ContinueLow => Exhaustion::ContinueLow,
     });
     set(&mut rules.on_exhaustion, exhaustion);
     let price = said.price.map(|name| match name {

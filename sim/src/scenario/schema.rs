@@ -211,6 +211,7 @@ pub enum OwnerUse {
 #[expect(missing_docs, reason = "the keys are documented in NAMES.md")]
 pub struct NodeSharing {
     pub can_share: Option<bool>,
+    pub lend_unpaid: Option<bool>,
     pub max_share_cpu: Option<Decimal>,
     pub max_share_memory_gb: Option<Decimal>,
     pub max_share_gpu: Option<u8>,

@@ -168,6 +168,7 @@ impl World {
                 held: granted.held,
                 settled: granted.settled,
                 metered: None,
+                unpaid_terms: 0,
             });
         }
         self.tally.lend(band, holds, true);
@@ -363,6 +364,7 @@ impl World {
             lease.why = end.reason.map_or("Ended", effect::EvictionReason::name);
             (lease.held, lease.settled) = (end.held, end.settled);
             lease.metered = end.metered.map(Box::new);
+            lease.unpaid_terms = end.unpaid_terms;
         }
         self.tally.lend(row.band() as usize, progress.holds, false);
         self.tally.running -= 1;

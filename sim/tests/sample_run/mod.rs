@@ -159,6 +159,7 @@ fn leases(dice: &mut Dice, run: &RunRecord) -> Vec<LeaseRow> {
             held: job.charged,
             settled: job.charged,
             metered: None,
+            unpaid_terms: 0,
         });
     }
     out.sort_by_key(|lease| (lease.granted, lease.lease));

@@ -352,6 +352,7 @@ fn node(profile: Profile) -> impl Strategy<Value = NodeSpec> {
         spec.zone = if zone == 0 { String::new() } else { format!("z{zone}") };
         spec.dedicated = !(profile.owners && owned);
         spec.can_share = odd != 0;
+        spec.lend_unpaid = profile.preempts && odd % 4 != 3;
         spec.master = odd == 1;
         spec.priority = if odd % 5 == 1 { 2_000 } else { 1_000 };
         if let Some(devices) = gpu_max {

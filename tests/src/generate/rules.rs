@@ -39,6 +39,15 @@ fn confidence(seed: u64) -> Option<PerMille> {
     Some(PerMille::new(*least))
 }
 
+/// Chooses what becomes of a job that cannot pay.
+fn exhaustion(unpaid: bool, pause: bool) -> Exhaustion {
+    match (unpaid, pause) {
+        (true, _) => Exhaustion::ContinueLow,
+        (false, true) => Exhaustion::Pause,
+        (false, false) => Exhaustion::Kill,
+    }
+}
+
 /// Sets what is granted and decays: epochs of seconds to minutes, half-lives so short that the
 /// parts of one history differ, nothing granted in a fifth of all. The reference model knows no
 /// epochs.
@@ -123,7 +132,8 @@ pub fn rules(profile: Profile) -> impl Strategy<Value = Rules> {
         if profile.reserves && scheduling.3 % 7 < 4 {
             rules.atp.price = Pricing::Dynamic;
         }
-        rules.atp.on_exhaustion = if money.1 { Exhaustion::Pause } else { Exhaustion::Kill };
+        let unpaid = profile.preempts && scheduling.3 % 4 == 1;
+        rules.atp.on_exhaustion = exhaustion(unpaid, money.1);
         rules.atp.fee = Ppm::new(money.2 * 50_000);
         rules.atp.rates[1] >>= money.2;
         rules.atp.rates[3] <<= money.2;

@@ -60,6 +60,7 @@ pub(super) fn rules(rules: &mut Rules, line: &Line<'_>) -> Result<(), String> {
             "predictive" => rules.balance.policy = Policy::Predictive,
             "earliest_due" => rules.scheduling.order = Order::EarliestDue,
             "lend_idle" => rules.offering.lend = Lend::Idle,
+            "unpaid_exhausted" => rules.atp.on_exhaustion = Exhaustion::ContinueLow,
             "kill_exhausted" => rules.atp.on_exhaustion = Exhaustion::Kill,
             "aggressive" => rules.balance.policy = Policy::Aggressive,
             "conservative" => rules.balance.policy = Policy::Conservative,
