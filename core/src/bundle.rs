@@ -73,12 +73,9 @@ impl Bundle {
     /// Returns the amounts in the order of [`Dimension::all`].
     #[must_use]
     pub fn amounts(&self) -> [u64; DIMENSIONS] {
-        let mut out = [0; DIMENSIONS];
-        let fixed = [self.cpu.get(), self.memory.get(), self.storage.get(), self.gpu.get()];
-        for (slot, amount) in out.iter_mut().zip(fixed.into_iter().chain(self.custom)) {
-            *slot = amount;
-        }
-        out
+        let (cpu, memory, storage) = (self.cpu.get(), self.memory.get(), self.storage.get());
+        let [a, b, c, d, e, f, g, h] = self.custom;
+        [cpu, memory, storage, self.gpu.get(), a, b, c, d, e, f, g, h]
     }
 
     /// Builds a bundle from amounts in the order of [`Dimension::all`].

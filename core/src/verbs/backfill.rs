@@ -248,14 +248,14 @@ impl Work<'_> {
         poor: &mut BTreeSet<LineKey>,
     ) -> bool {
         let mut fronts = Fronts::new();
-        let shapes: Vec<ShapeId> = self.state.queue.shapes(pool).collect();
-        for shape in shapes {
-            if self.index.refresh(self.state, shape) > 0 {
-                let window = self.window(shape, shadow);
-                for rank in self.state.queue.ranks_of(shape) {
-                    let all = self.state.queue.jobs(rank.line);
-                    self.line_up(all, (rank, window), shadow, &mut fronts);
-                }
+        let Self { state, index, .. } = self;
+        let fits = |shape: &ShapeId| index.refresh(state, *shape) > 0;
+        let fitting: Vec<ShapeId> = state.queue.shapes(pool).filter(fits).collect();
+        for shape in fitting {
+            let window = self.window(shape, shadow);
+            for rank in self.state.queue.ranks_of(shape) {
+                let all = self.state.queue.jobs(rank.line);
+                self.line_up(all, (rank, window), shadow, &mut fronts);
             }
         }
         while let Some((class, key, rank)) = fronts.pop_first() {

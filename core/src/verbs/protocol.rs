@@ -202,7 +202,7 @@ impl Work<'_> {
     #[must_use]
     pub fn is_on(&self, node: NodeId, id: LeaseId, epoch: Epoch) -> bool {
         let same = |open: Epoch| open == epoch || planted(Canary::SkipEpochCheck);
-        let here = |lease: &Lease| lease.places().contains(&node) || planted(Canary::SkipNodeCheck);
+        let here = |lease: &Lease| lease.is_on(node) || planted(Canary::SkipNodeCheck);
         let lease = self.state.leases.get(&id).filter(|lease| same(lease.epoch));
         lease.is_some_and(here)
     }
