@@ -129,6 +129,14 @@ impl Bundle {
             && self.custom.iter().zip(room.custom).all(|(mine, theirs)| *mine <= theirs)
     }
 
+    /// Returns whether every amount is at most what two others leave of a whole. CPU is what is
+    /// short most often, and is seen at once.
+    #[must_use]
+    pub fn fits_beside(&self, whole: &Self, [one, other]: [&Self; 2]) -> bool {
+        let cpu = whole.cpu.saturating_sub(one.cpu).saturating_sub(other.cpu);
+        self.cpu <= cpu && self.fits_in(&whole.saturating_sub(one).saturating_sub(other))
+    }
+
     /// Returns whether there is nothing in it.
     #[must_use]
     pub fn is_zero(&self) -> bool {
@@ -140,10 +148,9 @@ impl Bundle {
     pub fn checked_add(&self, other: &Self) -> Option<Self> {
         let mut fits = true;
         let sum = self.zip(other, |a, b| {
-            a.checked_add(b).unwrap_or_else(|| {
-                fits = false;
-                0
-            })
+            let (sum, over) = a.overflowing_add(b);
+            fits &= !over;
+            sum
         });
         fits.then_some(sum)
     }

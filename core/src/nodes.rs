@@ -206,17 +206,10 @@ impl Node {
         offer.total.saturating_sub(&self.leased).saturating_sub(&self.claimed)
     }
 
-    /// Returns the CPU on offer that is neither leased nor claimed.
-    #[must_use]
-    pub fn free_cpu(&self) -> MilliCores {
-        let Some(offer) = &self.offer else { return MilliCores::ZERO };
-        offer.total.cpu.saturating_sub(self.leased.cpu).saturating_sub(self.claimed.cpu)
-    }
-
     /// Returns the CPU that nobody has: free, and not given to a lease beside its needs.
     #[must_use]
     pub fn spare(&self) -> MilliCores {
-        self.free_cpu().saturating_sub(self.extra)
+        self.free().cpu.saturating_sub(self.extra)
     }
 
     /// Returns what one device has free for leases: its share and its video memory.
@@ -245,8 +238,7 @@ impl Node {
     /// Returns whether the needs of one member fit into what is free.
     #[must_use]
     pub fn fits(&self, needs: &Needs, bundle: &Bundle) -> bool {
-        // CPU is what is short most often, and seen at once.
-        if bundle.cpu > self.free_cpu() || !bundle.fits_in(&self.free()) {
+        if !bundle.fits_beside(&self.offered(), [&self.leased, &self.claimed]) {
             return false;
         }
         let want = usize::from(needs.gpus.count);

@@ -112,15 +112,9 @@ impl Use {
         }
     }
 
-    /// Returns what is free beside it of what the node lends.
-    fn free(&self, node: &Node) -> Bundle {
-        let total = node.offer.as_ref().map_or(Bundle::ZERO, |offer| offer.total);
-        total.saturating_sub(&self.leased).saturating_sub(&self.claimed)
-    }
-
     /// Places one more member where it fits most tightly; returns whether it fits.
     fn place(&mut self, node: &Node, needs: &Needs) -> bool {
-        if !needs.bundle().fits_in(&self.free(node)) {
+        if !needs.bundle().fits_beside(&node.offered(), [&self.leased, &self.claimed]) {
             return false;
         }
         let Some(devices) = tightest_of(&self.gpus, &node.spec.gpus, needs.gpus) else {
@@ -139,8 +133,7 @@ impl Use {
 
 /// Walks the leases of a node, each with when it ends.
 fn endings<'a>(state: &'a State, node: &'a Node) -> impl Iterator<Item = (Time, &'a Lease)> {
-    let leases = node.leases.iter().map(|id| state.lease(*id));
-    leases.map(|lease| (ends_at(state, lease), lease))
+    node.leases.iter().map(|id| state.lease(*id)).map(|lease| (ends_at(state, lease), lease))
 }
 
 /// Returns when one member of a shape first fits on a node if nothing else starts there, and how
@@ -157,7 +150,7 @@ pub fn earliest(state: &State, shape: &Shape, id: NodeId) -> Option<(Time, u32)>
     let mut used = Use::of(node, devices, choosy);
     let begins = shape.begins(&state.pools[shape.pool].tags);
     let fits = |used: &Use| {
-        need.fits_in(&used.free(node))
+        need.fits_beside(&node.offered(), [&used.leased, &used.claimed])
             && tightest_of(&used.gpus, &node.spec.gpus, shape.needs.gpus).is_some()
             && shape.bears(&used.tags, begins)
     };
@@ -449,8 +442,7 @@ impl Shadow {
             // may come before it.
             let first = endings(state, node).map(|(at, _)| at).min().unwrap_or(state.now);
             kept.from = first.min(UNKNOWN).max(state.now);
-            let room = Bundle::ZERO;
-            let avoids = kept.avoids.clone();
+            let (room, avoids) = (Bundle::ZERO, kept.avoids.clone());
             self.slots.push(Slot { job, node: id, at: kept.from, room, whole: false, avoids });
             self.kept.push(kept);
             return;
@@ -467,7 +459,8 @@ impl Shadow {
         let halved = |gpu: &Gpu| !gpu.used.is_zero() && gpu.used < PerMille::WHOLE;
         let alike = node.spec.gpus.iter().all(|size| Some(size) == node.spec.gpus.first());
         let whole = alike && !used.gpus.iter().any(halved);
-        self.slots.push(Slot { job, node: id, at, room: used.free(node), whole, avoids });
+        let room = node.offered().saturating_sub(&used.leased).saturating_sub(&used.claimed);
+        self.slots.push(Slot { job, node: id, at, room, whole, avoids });
     }
 
     /// Returns the nodes on which a job of a shape, there until `end`, would delay somebody.

@@ -123,7 +123,8 @@ impl Work<'_> {
         // Under `strict` the first that does not fit keeps all others back.
         let strict = self.state.rules.scheduling.backfill == Backfill::Strict;
         let (mut cursor, mut later): (Option<Rank>, BTreeSet<Rank>) = (None, BTreeSet::new());
-        while strict || shadow.len() < reservations {
+        let goes_on = |shadow: &Shadow| strict || shadow.len() < reservations;
+        while goes_on(shadow) {
             let first = self.state.queue.next_of(pool, cursor);
             let from_queue = first.filter(|first| later.first().is_none_or(|other| first < other));
             let Some(rank) = from_queue.or_else(|| later.pop_first()) else { return Served::All };
@@ -169,7 +170,7 @@ impl Work<'_> {
             } else if !serves {
                 // Who cannot pay, or has nowhere to wait for, keeps the rest of its line back.
                 poor.insert(rank.line);
-            } else if granted.is_err() || from_queue.is_none() {
+            } else if goes_on(shadow) && (granted.is_err() || from_queue.is_none()) {
                 later.extend(self.behind(rank));
             }
         }

@@ -24,7 +24,7 @@ impl Work<'_> {
     /// lowest class first, and there from the youngest.
     pub fn squeeze(&mut self, node: NodeId) {
         let row = &self.state.nodes[node];
-        let mut over = row.extra.saturating_sub(row.free_cpu());
+        let mut over = row.extra.saturating_sub(row.free().cpu);
         if over.is_zero() || planted(Canary::KeepExtra) {
             return;
         }

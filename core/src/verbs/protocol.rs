@@ -333,7 +333,11 @@ impl Work<'_> {
     /// Sends every node what it has not confirmed, with permissions counted from its newest
     /// heartbeat.
     pub fn speak(&mut self) {
-        let nodes: BTreeSet<NodeId> = self.state.changed.take_told().into_iter().collect();
+        let told = self.state.changed.take_told();
+        if told.is_empty() {
+            return;
+        }
+        let nodes: BTreeSet<NodeId> = told.into_iter().collect();
         for node in nodes {
             if self.state.links[node].session == 0 {
                 continue;
