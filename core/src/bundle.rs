@@ -293,6 +293,21 @@ mod tests {
     }
 
     #[test]
+    fn what_fits_beside_two_others_fits_into_what_they_leave_of_every_amount() {
+        let all = |amount| Bundle::from_amounts([amount; DIMENSIONS]);
+        let (whole, one, other) = (all(10), all(4), all(3));
+        assert!(all(3).fits_beside(&whole, [&one, &other]));
+        for i in 0..DIMENSIONS {
+            let mut amounts = [0; DIMENSIONS];
+            amounts[i] = 4;
+            let more = Bundle::from_amounts(amounts);
+            assert!(!more.fits_beside(&whole, [&one, &other]), "{more:?}");
+            assert!(!one.fits_beside(&more, [&other, &Bundle::ZERO]), "{more:?}");
+        }
+        assert!(Bundle::ZERO.fits_beside(&one, [&whole, &whole]), "nothing always fits");
+    }
+
+    #[test]
     fn amounts_go_out_and_in_unchanged() {
         let bundle = Bundle {
             cpu: MilliCores::new(1),
