@@ -73,12 +73,9 @@ impl Bundle {
     /// Returns the amounts in the order of [`Dimension::all`].
     #[must_use]
     pub fn amounts(&self) -> [u64; DIMENSIONS] {
-        let mut out = [0; DIMENSIONS];
-        let fixed = [self.cpu.get(), self.memory.get(), self.storage.get(), self.gpu.get()];
-        for (slot, amount) in out.iter_mut().zip(fixed.into_iter().chain(self.custom)) {
-            *slot = amount;
-        }
-        out
+        let (cpu, memory, storage) = (self.cpu.get(), self.memory.get(), self.storage.get());
+        let [a, b, c, d, e, f, g, h] = self.custom;
+        [cpu, memory, storage, self.gpu.get(), a, b, c, d, e, f, g, h]
     }
 
     /// Builds a bundle from amounts in the order of [`Dimension::all`].
@@ -132,6 +129,14 @@ impl Bundle {
             && self.custom.iter().zip(room.custom).all(|(mine, theirs)| *mine <= theirs)
     }
 
+    /// Returns whether every amount is at most what two others leave of a whole. CPU is what is
+    /// short most often, and is seen at once.
+    #[must_use]
+    pub fn fits_beside(&self, whole: &Self, [one, other]: [&Self; 2]) -> bool {
+        let cpu = whole.cpu.saturating_sub(one.cpu).saturating_sub(other.cpu);
+        self.cpu <= cpu && self.fits_in(&whole.saturating_sub(one).saturating_sub(other))
+    }
+
     /// Returns whether there is nothing in it.
     #[must_use]
     pub fn is_zero(&self) -> bool {
@@ -143,10 +148,9 @@ impl Bundle {
     pub fn checked_add(&self, other: &Self) -> Option<Self> {
         let mut fits = true;
         let sum = self.zip(other, |a, b| {
-            a.checked_add(b).unwrap_or_else(|| {
-                fits = false;
-                0
-            })
+            let (sum, over) = a.overflowing_add(b);
+            fits &= !over;
+            sum
         });
         fits.then_some(sum)
     }
@@ -286,6 +290,21 @@ mod tests {
         special.custom = [0, 1, 0, 0, 0, 0, 0, 0];
         assert!(!special.fits_in(&room));
         assert_eq!(room.checked_sub(&special), None);
+    }
+
+    #[test]
+    fn what_fits_beside_two_others_fits_into_what_they_leave_of_every_amount() {
+        let all = |amount| Bundle::from_amounts([amount; DIMENSIONS]);
+        let (whole, one, other) = (all(10), all(4), all(3));
+        assert!(all(3).fits_beside(&whole, [&one, &other]));
+        for i in 0..DIMENSIONS {
+            let mut amounts = [0; DIMENSIONS];
+            amounts[i] = 4;
+            let more = Bundle::from_amounts(amounts);
+            assert!(!more.fits_beside(&whole, [&one, &other]), "{more:?}");
+            assert!(!one.fits_beside(&more, [&other, &Bundle::ZERO]), "{more:?}");
+        }
+        assert!(Bundle::ZERO.fits_beside(&one, [&whole, &whole]), "nothing always fits");
     }
 
     #[test]

@@ -27,7 +27,8 @@ const NONE: i64 = i64::MIN;
 #[derive(Clone, Debug)]
 pub struct Index {
     scorer: Scorer,
-    shapes: BTreeMap<ShapeId, Candidates>,
+    /// The candidates of each shape, by its place, once somebody has asked.
+    shapes: Vec<Option<Candidates>>,
     log: Vec<NodeId>,
     /// How many changes were dropped from the front of the log.
     dropped: usize,
@@ -115,7 +116,7 @@ impl Index {
         }
         Self {
             scorer: Scorer::new(state),
-            shapes: BTreeMap::new(),
+            shapes: Vec::new(),
             log: Vec::new(),
             dropped: 0,
             by_rank,
@@ -135,7 +136,14 @@ impl Index {
 
     /// Forgets a shape whose place now holds another.
     pub fn forget(&mut self, shape: ShapeId) {
-        self.shapes.remove(&shape);
+        if let Some(candidates) = self.shapes.get_mut(shape.index()) {
+            *candidates = None;
+        }
+    }
+
+    /// Returns the candidates of a shape, if somebody has asked for them.
+    fn of(&self, shape: ShapeId) -> Option<&Candidates> {
+        self.shapes.get(shape.index())?.as_ref()
     }
 
     /// Reads which nodes changed since the last time.
@@ -155,7 +163,11 @@ impl Index {
         let shape = &state.shapes[id];
         let Self { scorer, shapes, log, dropped, ranks, .. } = self;
         let begins = shape.begins(&state.pools[shape.pool].tags);
-        let candidates = shapes.entry(id).or_insert_with(|| {
+        if shapes.len() <= id.index() {
+            shapes.resize_with(id.index() + 1, || None);
+        }
+        let Some(candidates) = shapes.get_mut(id.index()) else { return 0 };
+        let candidates = candidates.get_or_insert_with(|| {
             let mut new = Candidates::new(state, shape, scorer.is_random());
             new.begins = begins;
             new.score_all(state, scorer, shape, ranks);
@@ -166,7 +178,7 @@ impl Index {
         let other = core::mem::replace(&mut candidates.begins, begins) != begins;
         if other || candidates.read < *dropped {
             candidates.score_all(state, scorer, shape, ranks);
-        } else {
+        } else if candidates.read < end {
             for node in unread(log, candidates.read - *dropped) {
                 candidates.score(state, scorer, shape, node, ranks[node]);
             }
@@ -181,7 +193,7 @@ impl Index {
         self.refresh(state, id);
         let end = self.dropped + self.log.len();
         let Self { shapes, log, dropped, ranks, by_rank, .. } = self;
-        let Candidates { suitable, soonest, begins, .. } = shapes.get_mut(&id)?;
+        let Candidates { suitable, soonest, begins, .. } = shapes.get_mut(id.index())?.as_mut()?;
         let shape = &state.shapes[id];
         let found = |node: NodeId| {
             let suits = suitable.get(node.index()).copied().unwrap_or(false);
@@ -205,19 +217,19 @@ impl Index {
     /// Returns how many nodes a shape fits now; it must be up to date.
     #[must_use]
     pub fn len(&self, id: ShapeId) -> usize {
-        self.shapes.get(&id).map_or(0, Candidates::len)
+        self.of(id).map_or(0, Candidates::len)
     }
 
     /// Returns whether a shape, which must be up to date, fits on a node now.
     #[must_use]
     pub fn fits(&self, id: ShapeId, node: NodeId) -> bool {
-        self.shapes.get(&id).is_some_and(|found| found.scores[node] != NONE)
+        self.of(id).is_some_and(|found| found.scores[node] != NONE)
     }
 
     /// Returns the best node for one more member of a shape; the shape must be up to date.
     #[must_use]
     pub fn best(&self, id: ShapeId, choice: Choice<'_>) -> Option<NodeId> {
-        let (candidates, draw) = (self.shapes.get(&id)?, choice.draw);
+        let (candidates, draw) = (self.of(id)?, choice.draw);
         let takes = |node: &NodeId| choice.takes(*node);
         if !self.scorer.is_random() {
             let node = |place: &Place| self.by_rank.get(place.1 as usize).copied();
@@ -241,7 +253,7 @@ impl Index {
     /// Returns the best among an account's own nodes, as [`Index::best`].
     #[must_use]
     pub fn best_own(&self, id: ShapeId, account: AccountId, choice: Choice<'_>) -> Option<NodeId> {
-        let candidates = self.shapes.get(&id)?;
+        let candidates = self.of(id)?;
         let own = self.owned.get(&account)?.iter().copied();
         let fits = own.filter(|node| candidates.scores[*node] != NONE && choice.takes(*node));
         fits.min_by_key(|node| (Reverse(candidates.scores[*node]), self.ranks[*node]))
@@ -256,8 +268,7 @@ impl Index {
     /// Returns whether a node's hardware, labels and pool suit a shape; the shape must be indexed.
     #[must_use]
     pub fn is_suitable(&self, id: ShapeId, node: NodeId) -> bool {
-        let candidates = self.shapes.get(&id);
-        candidates.is_some_and(|c| c.suitable.get(node.index()).copied().unwrap_or(false))
+        self.of(id).is_some_and(|c| c.suitable.get(node.index()).copied().unwrap_or(false))
     }
 }
 

@@ -127,7 +127,7 @@ fn check_counts(state: &State, id: NodeId, out: &mut Breaches) {
     out.need(20, leased == node.leased, || {
         format!("{id}: {leased:?} leased, {:?} counted", node.leased)
     });
-    let here = |l: &&Lease| l.state != LeaseState::Released && l.places().contains(&id);
+    let here = |l: &&Lease| l.state != LeaseState::Released && l.is_on(id);
     let extra = state.leases.values().filter(here).map(|lease| lease.extra.cpu.get()).sum();
     out.need(20, node.extra.get() == extra, || {
         format!("{id}: {extra} beside needs, {} counted", node.extra)

@@ -118,16 +118,17 @@ pub struct Shapes {
 const IDLE_MAX: usize = 256;
 
 impl Shapes {
-    /// Returns the id of a shape and counts one more user; the flag says that the place now holds
-    /// another shape than before.
-    pub fn enter(&mut self, shape: Shape) -> (ShapeId, bool) {
-        if let Some(id) = self.by_shape.get(&shape).copied() {
-            if self.users[id] == 0 {
-                self.idle.remove(&(self.idle_since[id], id));
-            }
-            self.users[id] += 1;
-            return (id, false);
+    /// Counts one more user of a shape that has a place.
+    pub fn join(&mut self, id: ShapeId) {
+        if self.users[id] == 0 {
+            self.idle.remove(&(self.idle_since[id], id));
         }
+        self.users[id] += 1;
+    }
+
+    /// Gives a shape that has no place one, and its first user. What the place held before is no
+    /// shape any more.
+    pub fn enter(&mut self, shape: Shape) -> ShapeId {
         let reuse = if self.idle.len() > IDLE_MAX { self.idle.pop_first() } else { None };
         let id = if let Some((_, id)) = reuse {
             self.by_shape.remove(&self.rows[id]);
@@ -140,7 +141,7 @@ impl Shapes {
         };
         self.users[id] = 1;
         self.by_shape.insert(shape, id);
-        (id, true)
+        id
     }
 
     /// Counts one user less.
@@ -157,10 +158,10 @@ impl Shapes {
         }
     }
 
-    /// Returns whether a shape has a place.
+    /// Returns the place of a shape, if it has one.
     #[must_use]
-    pub fn knows(&self, shape: &Shape) -> bool {
-        self.by_shape.contains_key(shape)
+    pub fn find(&self, shape: &Shape) -> Option<ShapeId> {
+        self.by_shape.get(shape).copied()
     }
 
     /// Returns how many places there are.

@@ -277,11 +277,27 @@ impl Lease {
         until.since(self.term_began).saturating_sub(self.rested).saturating_sub(resting)
     }
 
-    /// Returns the nodes on which something of it may be left.
+    /// Returns the nodes of its members, each once and in order.
     #[must_use]
-    pub fn places(&self) -> BTreeSet<NodeId> {
-        let nodes = self.members.iter().map(|member| member.node);
-        nodes.filter(|node| !self.gone.contains(node)).collect()
+    pub fn nodes(&self) -> Vec<NodeId> {
+        let mut nodes: Vec<NodeId> = self.members.iter().map(|member| member.node).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
+    }
+
+    /// Returns the nodes on which something of it may be left, in order.
+    #[must_use]
+    pub fn places(&self) -> Vec<NodeId> {
+        let mut nodes = self.nodes();
+        nodes.retain(|node| !self.gone.contains(node));
+        nodes
+    }
+
+    /// Returns whether something of it may be left on a node.
+    #[must_use]
+    pub fn is_on(&self, node: NodeId) -> bool {
+        self.members.iter().any(|member| member.node == node) && !self.gone.contains(&node)
     }
 
     /// Returns whether nothing of it is left anywhere.

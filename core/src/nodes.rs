@@ -238,7 +238,7 @@ impl Node {
     /// Returns whether the needs of one member fit into what is free.
     #[must_use]
     pub fn fits(&self, needs: &Needs, bundle: &Bundle) -> bool {
-        if !bundle.fits_in(&self.free()) {
+        if !bundle.fits_beside(&self.offered(), [&self.leased, &self.claimed]) {
             return false;
         }
         let want = usize::from(needs.gpus.count);

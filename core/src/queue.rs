@@ -329,24 +329,33 @@ fn replace<K: Ord + Copy>(
     old: Option<Rank>,
     new: Option<Rank>,
 ) {
-    let ranks = map.entry(key).or_default();
-    if let Some(old) = old {
-        ranks.remove(&old);
-    }
-    if let Some(new) = new {
-        ranks.insert(new);
-    }
-    if ranks.is_empty() {
-        map.remove(&key);
+    match map.entry(key) {
+        Entry::Vacant(place) => {
+            if let Some(new) = new {
+                place.insert(BTreeSet::new()).insert(new);
+            }
+        }
+        Entry::Occupied(mut place) => {
+            let ranks = place.get_mut();
+            if let Some(new) = new {
+                ranks.insert(new);
+            }
+            if let Some(old) = old {
+                ranks.remove(&old);
+            }
+            if ranks.is_empty() {
+                place.remove();
+            }
+        }
     }
 }
 
 /// Removes a value from a map of sets, and the set when it was the last.
-fn remove<K: Ord, V: Ord>(map: &mut BTreeMap<K, BTreeSet<V>>, key: &K, value: &V) {
-    if let Some(set) = map.get_mut(key) {
-        set.remove(value);
-        if set.is_empty() {
-            map.remove(key);
+fn remove<K: Ord + Copy, V: Ord>(map: &mut BTreeMap<K, BTreeSet<V>>, key: &K, value: &V) {
+    if let Entry::Occupied(mut place) = map.entry(*key) {
+        place.get_mut().remove(value);
+        if place.get().is_empty() {
+            place.remove();
         }
     }
 }

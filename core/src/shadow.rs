@@ -7,7 +7,7 @@
 
 use crate::bundle::{Bundle, Needs};
 use crate::confidence::{is_asked, trusted};
-use crate::ids::{JobId, LeaseId, NodeId, PoolId};
+use crate::ids::{JobId, NodeId, PoolId};
 use crate::jobs::{Ahead, Job, Places, Shape};
 use crate::leases::{Claim, Lease, LeaseState};
 use crate::nodes::{Gpu, Node};
@@ -112,15 +112,9 @@ impl Use {
         }
     }
 
-    /// Returns what is free beside it of what the node lends.
-    fn free(&self, node: &Node) -> Bundle {
-        let total = node.offer.as_ref().map_or(Bundle::ZERO, |offer| offer.total);
-        total.saturating_sub(&self.leased).saturating_sub(&self.claimed)
-    }
-
     /// Places one more member where it fits most tightly; returns whether it fits.
     fn place(&mut self, node: &Node, needs: &Needs) -> bool {
-        if !needs.bundle().fits_in(&self.free(node)) {
+        if !needs.bundle().fits_beside(&node.offered(), [&self.leased, &self.claimed]) {
             return false;
         }
         let Some(devices) = tightest_of(&self.gpus, &node.spec.gpus, needs.gpus) else {
@@ -137,12 +131,9 @@ impl Use {
     }
 }
 
-/// Returns the leases of a node by when they end, soonest first.
-fn endings(state: &State, node: &Node) -> Vec<(Time, LeaseId)> {
-    let end = |id: &LeaseId| (ends_at(state, state.lease(*id)), *id);
-    let mut ends: Vec<(Time, LeaseId)> = node.leases.iter().map(end).collect();
-    ends.sort_unstable();
-    ends
+/// Walks the leases of a node, each with when it ends.
+fn endings<'a>(state: &'a State, node: &'a Node) -> impl Iterator<Item = (Time, &'a Lease)> {
+    node.leases.iter().map(|id| state.lease(*id)).map(|lease| (ends_at(state, lease), lease))
 }
 
 /// Returns when one member of a shape first fits on a node if nothing else starts there, and how
@@ -159,16 +150,18 @@ pub fn earliest(state: &State, shape: &Shape, id: NodeId) -> Option<(Time, u32)>
     let mut used = Use::of(node, devices, choosy);
     let begins = shape.begins(&state.pools[shape.pool].tags);
     let fits = |used: &Use| {
-        need.fits_in(&used.free(node))
+        need.fits_beside(&node.offered(), [&used.leased, &used.claimed])
             && tightest_of(&used.gpus, &node.spec.gpus, shape.needs.gpus).is_some()
             && shape.bears(&used.tags, begins)
     };
     if fits(&used) {
         return Some((Time::ZERO, 0));
     }
+    let mut ends: Vec<(Time, &Lease)> = endings(state, node).collect();
+    ends.sort_unstable_by_key(|(at, lease)| (*at, lease.id));
     let mut unknown = 0;
-    for (at, lease) in endings(state, node) {
-        used.end(state, state.lease(lease), id, choosy);
+    for (at, lease) in ends {
+        used.end(state, lease, id, choosy);
         unknown += u32::from(at == Time::MAX);
         if fits(&used) {
             return Some((at, unknown));
@@ -363,7 +356,7 @@ impl Shadow {
         if !node.takes_work(state.now) {
             return Vec::new();
         }
-        let ends = endings(state, node);
+        let ends: Vec<(Time, &Lease)> = endings(state, node).collect();
         // What should have ended by now may have by the next instant.
         let next = state.now.after(Span::new(1));
         let mut times: Vec<Time> = ends.iter().map(|(at, _)| (*at).max(next)).collect();
@@ -375,7 +368,7 @@ impl Shadow {
         let (mut out, mut before) = (Vec::new(), 0);
         let begins = shape.begins(&state.pools[shape.pool].tags);
         for at in times {
-            let mut used = self.use_at(state, id, at, &ends);
+            let mut used = self.use_at(state, id, at, ends.iter().copied());
             if !shape.bears(&used.tags, begins) {
                 continue;
             }
@@ -409,13 +402,19 @@ impl Shadow {
     }
 
     /// Returns what is used of a node at a time: by what has not ended, and by what is kept then.
-    fn use_at(&self, state: &State, id: NodeId, at: Time, ends: &[(Time, LeaseId)]) -> Use {
+    fn use_at<'a>(
+        &self,
+        state: &State,
+        id: NodeId,
+        at: Time,
+        ends: impl Iterator<Item = (Time, &'a Lease)>,
+    ) -> Use {
         let node = &state.nodes[id];
         let mut used = Use::of(node, true, true);
         // What is there now is there, whatever was to have ended.
         let over = |end: Time| end <= at && at > state.now;
-        for (_, lease) in ends.iter().filter(|(end, _)| over(*end)) {
-            used.end(state, state.lease(*lease), id, true);
+        for (_, lease) in ends.filter(|(end, _)| over(*end)) {
+            used.end(state, lease, id, true);
         }
         // Whoever has a claim starts on it before it is given up, and has left by its limit.
         for (job, claim) in &state.claims {
@@ -434,17 +433,16 @@ impl Shadow {
     /// Keeps a part of a node.
     fn keep_part(&mut self, state: &State, mut kept: Kept) {
         let (job, id, needs, count) = (kept.job, kept.node, kept.needs, kept.count);
-        let ends = endings(state, &state.nodes[id]);
+        let node = &state.nodes[id];
         if let Err(at) = self.nodes.binary_search(&id) {
             self.nodes.insert(at, id);
         }
         if kept.from == Time::MAX {
             // Nobody knows when it can start: only what ends before everything known to end there
             // may come before it.
-            let first = ends.first().map_or(state.now, |(at, _)| *at);
+            let first = endings(state, node).map(|(at, _)| at).min().unwrap_or(state.now);
             kept.from = first.min(UNKNOWN).max(state.now);
-            let room = Bundle::ZERO;
-            let avoids = kept.avoids.clone();
+            let (room, avoids) = (Bundle::ZERO, kept.avoids.clone());
             self.slots.push(Slot { job, node: id, at: kept.from, room, whole: false, avoids });
             self.kept.push(kept);
             return;
@@ -457,11 +455,12 @@ impl Shadow {
         }
         let (at, avoids) = (kept.from, kept.avoids.clone());
         self.kept.push(kept);
-        let (node, used) = (&state.nodes[id], self.use_at(state, id, at, &ends));
+        let used = self.use_at(state, id, at, endings(state, node));
         let halved = |gpu: &Gpu| !gpu.used.is_zero() && gpu.used < PerMille::WHOLE;
         let alike = node.spec.gpus.iter().all(|size| Some(size) == node.spec.gpus.first());
         let whole = alike && !used.gpus.iter().any(halved);
-        self.slots.push(Slot { job, node: id, at, room: used.free(node), whole, avoids });
+        let room = node.offered().saturating_sub(&used.leased).saturating_sub(&used.claimed);
+        self.slots.push(Slot { job, node: id, at, room, whole, avoids });
     }
 
     /// Returns the nodes on which a job of a shape, there until `end`, would delay somebody.

@@ -127,7 +127,8 @@ impl Work<'_> {
         // Under `strict` the first that does not fit keeps all others back.
         let strict = self.state.rules.scheduling.backfill == Backfill::Strict;
         let (mut cursor, mut later): (Option<Rank>, BTreeSet<Rank>) = (None, BTreeSet::new());
-        while strict || shadow.len() < reservations {
+        let goes_on = |shadow: &Shadow| strict || shadow.len() < reservations;
+        while goes_on(shadow) {
             let first = self.state.queue.next_of(pool, cursor);
             let from_queue = first.filter(|first| later.first().is_none_or(|other| first < other));
             let Some(rank) = from_queue.or_else(|| later.pop_first()) else { return Served::All };
@@ -173,7 +174,7 @@ impl Work<'_> {
             } else if !serves {
                 // Who cannot pay, or has nowhere to wait for, keeps the rest of its line back.
                 poor.insert(rank.line);
-            } else if granted.is_err() || from_queue.is_none() {
+            } else if goes_on(shadow) && (granted.is_err() || from_queue.is_none()) {
                 later.extend(self.behind(rank));
             }
         }
@@ -252,14 +253,14 @@ impl Work<'_> {
         poor: &mut BTreeSet<LineKey>,
     ) -> bool {
         let mut fronts = Fronts::new();
-        let shapes: Vec<ShapeId> = self.state.queue.shapes(pool).collect();
-        for shape in shapes {
-            if self.index.refresh(self.state, shape) > 0 {
-                let window = self.window(shape, shadow);
-                for rank in self.state.queue.ranks_of(shape) {
-                    let all = self.state.queue.jobs(rank.line);
-                    self.line_up(all, (rank, window), shadow, &mut fronts);
-                }
+        let Self { state, index, .. } = self;
+        let fits = |shape: &ShapeId| index.refresh(state, *shape) > 0;
+        let fitting: Vec<ShapeId> = state.queue.shapes(pool).filter(fits).collect();
+        for shape in fitting {
+            let window = self.window(shape, shadow);
+            for rank in self.state.queue.ranks_of(shape) {
+                let all = self.state.queue.jobs(rank.line);
+                self.line_up(all, (rank, window), shadow, &mut fronts);
             }
         }
         while let Some((class, key, rank)) = fronts.pop_first() {

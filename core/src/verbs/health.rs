@@ -25,9 +25,10 @@ impl Work<'_> {
     /// a gang was the first to fail is not known: a gang says nothing of its nodes by failing.
     pub(super) fn note_health(&mut self, lease: &Lease, outcome: Outcome) {
         let soon = lease.worked(self.state.now) <= self.state.rules.health.soon;
-        let nodes: BTreeSet<NodeId> = lease.members.iter().map(|member| member.node).collect();
         match (outcome, alone(lease)) {
-            (Outcome::Completed, _) => nodes.iter().for_each(|node| self.note_well(lease, *node)),
+            (Outcome::Completed, _) => {
+                lease.nodes().into_iter().for_each(|node| self.note_well(lease, node));
+            }
             (Outcome::Failed, Some(node)) if soon => self.note_failed(lease, node),
             (Outcome::Failed | Outcome::Stopped | Outcome::Refused, _) => {}
         }

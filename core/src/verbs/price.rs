@@ -77,7 +77,7 @@ impl Work<'_> {
         pools.sort_unstable();
         let holds = |pool: &PoolId| {
             let shape = Shape { pool: *pool, ..shape.clone() };
-            state.shapes.knows(&shape) || check_room(state, &shape).is_ok()
+            state.shapes.find(&shape).is_some() || check_room(state, &shape).is_ok()
         };
         pools.into_iter().map(|(_, pool)| pool).find(holds).unwrap_or(spec.pool)
     }

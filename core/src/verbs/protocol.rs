@@ -202,7 +202,7 @@ impl Work<'_> {
     #[must_use]
     pub fn is_on(&self, node: NodeId, id: LeaseId, epoch: Epoch) -> bool {
         let same = |open: Epoch| open == epoch || planted(Canary::SkipEpochCheck);
-        let here = |lease: &Lease| lease.places().contains(&node) || planted(Canary::SkipNodeCheck);
+        let here = |lease: &Lease| lease.is_on(node) || planted(Canary::SkipNodeCheck);
         let lease = self.state.leases.get(&id).filter(|lease| same(lease.epoch));
         lease.is_some_and(here)
     }
@@ -333,7 +333,11 @@ impl Work<'_> {
     /// Sends every node what it has not confirmed, with permissions counted from its newest
     /// heartbeat.
     pub fn speak(&mut self) {
-        let nodes: BTreeSet<NodeId> = self.state.changed.take_told().into_iter().collect();
+        let told = self.state.changed.take_told();
+        if told.is_empty() {
+            return;
+        }
+        let nodes: BTreeSet<NodeId> = told.into_iter().collect();
         for node in nodes {
             if self.state.links[node].session == 0 {
                 continue;

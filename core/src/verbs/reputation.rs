@@ -15,7 +15,6 @@ use crate::leases::{Lease, LeaseState};
 use crate::reputation::{Fault, Standing};
 use crate::state::State;
 use crate::units::{Span, Time};
-use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 /// A term counts where the lease holds at least one part in so many of the node.
@@ -156,7 +155,6 @@ impl Work<'_> {
 
 /// Returns the nodes of others of which a lease holds enough for its terms to count.
 fn counting(state: &State, lease: &Lease) -> Vec<NodeId> {
-    let nodes: BTreeSet<NodeId> = lease.members.iter().map(|member| member.node).collect();
     let counts = |node: &NodeId| {
         let row = &state.nodes[*node];
         let members = lease.members.iter().filter(|member| member.node == *node).count() as u64;
@@ -173,7 +171,9 @@ fn counting(state: &State, lease: &Lease) -> Vec<NodeId> {
         let enough = parts.into_iter().any(is_enough);
         enough && row.spec.owner != lease.account
     };
-    nodes.into_iter().filter(counts).collect()
+    let mut nodes = lease.nodes();
+    nodes.retain(counts);
+    nodes
 }
 
 /// Returns what a lease's account did wrong with it, by how it was ended.

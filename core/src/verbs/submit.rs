@@ -40,14 +40,19 @@ impl Work<'_> {
             shape.pool = self.cheapest_pool(account, spec, &shape);
         }
         // A shape that is known has passed this before: hardware, labels and quotas never change.
-        if !self.state.shapes.knows(&shape) {
+        let known = self.state.shapes.find(&shape);
+        if known.is_none() {
             check_room(self.state, &shape)?;
         }
         // Nothing below can be refused but by a job that says so itself.
-        let (shape, replaced) = self.state.shapes.enter(shape);
-        if replaced {
-            self.index.forget(shape);
-        }
+        let shape = if let Some(known) = known {
+            self.state.shapes.join(known);
+            known
+        } else {
+            let fresh = self.state.shapes.enter(shape);
+            self.index.forget(fresh);
+            fresh
+        };
         let id = self.state.next.job;
         let mut job = Job::new(id, account, shape, spec, self.state.now);
         let vain = |on: &&JobId| self.state.job(**on).hopeless.is_some();

@@ -13,6 +13,10 @@ use alloc::vec::Vec;
 impl Work<'_> {
     /// Lets urgent jobs that wait in a pool count as what they would start with.
     pub(super) fn judge_urgent(&mut self, pool: PoolId) {
+        let [.., urgent] = self.state.queue.waiting(pool);
+        if urgent == 0 {
+            return;
+        }
         let lines: Vec<LineKey> = self.state.queue.urgent_lines(pool).collect();
         // Jobs of one shape and term count alike.
         let mut known: BTreeMap<(ShapeId, Span), bool> = BTreeMap::new();
