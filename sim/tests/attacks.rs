@@ -31,7 +31,22 @@ use std::path::PathBuf;
 const SEEDS: [u64; 3] = [1, 2, 3];
 
 /// The attacks, in the order of the design.
-const ATTACKS: [&str; 3] = ["free-rider", "wash-trader", "parked-in-holds"];
+const ATTACKS: [&str; 14] = [
+    "free-rider",
+    "wash-trader",
+    "accomplice",
+    "sybil",
+    "burst",
+    "tiny-events",
+    "price-pump",
+    "price-pump-captive",
+    "stale-replay",
+    "collusion",
+    "crash",
+    "false-capacity",
+    "reputation-farming",
+    "parked-in-holds",
+];
 
 /// What an attacker is after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,13 +148,12 @@ impl Attack {
             run.record.accounts.get(id as usize).is_some_and(|name| self.attackers.contains(name))
         };
         let accounts = || state.ledger.accounts.iter().filter(|(id, _)| ours(id.get()));
-        assert_eq!(accounts().count(), self.attackers.len(), "attackers are accounts");
+        assert!(accounts().count() > 0, "no attacker is an account");
         let jobs = || run.record.jobs.iter().filter(|job| ours(job.account));
         match measure {
             Measure::Credit => {
-                let in_hand = accounts().map(|(_, row)| {
-                    i128::from(row.balance().get()) - i128::try_from(row.deposited).unwrap()
-                });
+                let in_hand = accounts()
+                    .map(|(_, row)| i128::from(row.balance().get()) - signed(row.deposited));
                 in_hand.sum::<i128>() + self.gain(run, Measure::Work)
             }
             Measure::Work => {
@@ -149,7 +163,7 @@ impl Attack {
             Measure::Wait => {
                 let others = || run.record.jobs.iter().filter(|job| !ours(job.account));
                 let waits: u128 = others().map(|job| u128::from(job.wait.get())).sum();
-                i128::try_from(waits * 1_000 / (others().count() as u128).max(1)).unwrap()
+                signed(waits * 1_000 / (others().count() as u128).max(1))
             }
             Measure::Reputation => {
                 let nodes = state.nodes.iter().filter(|(_, node)| ours(node.spec.owner.get()));
@@ -166,8 +180,12 @@ impl Attack {
         let (cpu, memory, gpu) = (job.needs.cpu, job.needs.memory, job.needs.gpu);
         let needs = Bundle { cpu, memory, gpu, ..Bundle::ZERO };
         let rates = &run.grid.state().rules.atp.rates;
-        i128::try_from(value(&needs, job.run.saturating_sub(lost), rates)).unwrap()
+        signed(value(&needs, job.run.saturating_sub(lost), rates))
     }
+}
+
+fn signed(number: u128) -> i128 {
+    i128::try_from(number).expect("no figure is that large")
 }
 
 /// Returns whether a job, or the array that it is a part of, has one of these names.
@@ -203,6 +221,11 @@ fn play(name: &str) -> (String, Vec<String>) {
     let attack = Attack::read(name);
     let pair = |seed: &u64| (run(name, &[], *seed), run(name, &attack.honest, *seed));
     let runs: Vec<(Finished, Finished)> = SEEDS.par_iter().map(pair).collect();
+    for (bad, good) in &runs {
+        assert_ne!(bad.grid.digest(), good.grid.digest(), "{name} is no attack: nothing differs");
+        let missing = attack.attackers.iter().find(|who| !bad.record.accounts.contains(who));
+        assert_eq!(missing, None, "{name}: who attacks has an account");
+    }
     let (mut rows, mut over) = (String::new(), Vec::new());
     for Claim { measure, epsilon, why } in &attack.claims {
         let figures = |(bad, good): &(Finished, Finished)| {
@@ -216,7 +239,7 @@ fn play(name: &str) -> (String, Vec<String>) {
                 over.push(format!("{name} {seed}: {bad} of {good} + {most} {}", measure.name()));
             }
         }
-        let count = i128::try_from(figures.len()).unwrap();
+        let count = signed(figures.len() as u128);
         let honest = figures.iter().map(|(_, good)| good).sum::<i128>() / count;
         let gained = figures.iter().map(|(bad, _)| bad).sum::<i128>() / count;
         let most = figures.iter().map(|(bad, good)| bad - good).max().unwrap_or(0);
@@ -238,7 +261,7 @@ fn no_attack_gains_more_than_its_honest_twin() {
     let over: Vec<&String> = played.iter().flat_map(|(_, over)| over).collect();
     assert!(over.is_empty(), "{over:#?}\nrun scenarios/attacks/NAME.yaml with and without --set");
     let rows: String = played.iter().map(|(rows, _)| rows.as_str()).collect();
-    let report = format!("{HEAD}{rows}");
+    let report = format!("{HEAD}{rows}{TAIL}");
     let path = common::root().join("reports/attacks.md");
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&path, &report).unwrap();
@@ -281,4 +304,17 @@ must not be above *epsilon* (`sim/tests/attacks.rs` runs all of them, and writes
 
 | attack | measure | honest | attack | most gained | epsilon | why no more |
 |---|---|--:|--:|--:|--:|---|
+";
+
+/// What the report ends with.
+const TAIL: &str = "
+## What is not stopped
+
+- `accomplice`: who has two names is two accounts, and one term of one with the other proves a machine for a day. What is granted for
+  it goes to all by weight; the gift for newcomers is given once. An administrator who gives names and weights is what stands against it.
+- `price-pump-captive`: who can keep back enough of a pool that others cannot do without makes it dearer, by leasing it to himself or by
+  not lending it. The highest price, 8, bounds it; `max_price` on jobs ends it (`price-pump`).
+- `collusion`: both together save the fee, as one name that lends to itself does.
+- `crash`: a term that ends in the half minute before a crash is known is paid, as it is before a return that comes so much later.
+- `parked-in-holds`: what is held in full at the end of an epoch does not decay then; to hold it for .1 s costs as much.
 ";
