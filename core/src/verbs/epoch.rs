@@ -70,7 +70,7 @@ impl Work<'_> {
     }
 
     /// Gives every account of which a node has first proven that it lends what active accounts have
-    /// on average, at most its daily grant.
+    /// on average by weight, at most its daily grant: who comes under ten names is given no more.
     fn welcome_newcomers(&mut self) {
         let now = self.state.now;
         let due = |row: &Account| row.welcome == Welcome::Due;
@@ -80,16 +80,18 @@ impl Work<'_> {
         if newcomers.is_empty() || !self.state.rules.atp.newcomer {
             return;
         }
-        let (mut sum, mut active) = (0_u128, 0_u128);
+        let (mut sum, mut weights) = (0_u128, 0_u128);
         for (_, row) in self.state.ledger.accounts.iter().filter(|(_, row)| row.is_active(now)) {
-            (sum, active) = (sum + u128::from(row.balance().get()), active + 1);
+            sum += u128::from(row.balance().get());
+            weights += u128::from(row.spec.weight);
         }
         let days = self.state.epochs.days(&self.state.rules.atp);
-        let mean = u64::try_from(sum.checked_div(active).unwrap_or(0)).unwrap_or(u64::MAX);
         for id in newcomers {
             self.state.ledger.accounts[id].welcome = Welcome::Given;
             let weight = self.state.account(id).spec.weight;
-            let amount = MicroAtp::new(mean).min(days.day(weight));
+            let mean = (sum * u128::from(weight)).checked_div(weights).unwrap_or(0);
+            let mean = MicroAtp::new(u64::try_from(mean).unwrap_or(u64::MAX));
+            let amount = mean.min(days.day(weight));
             self.endow((id, amount), TransferKind::Newcomer, days);
         }
     }
@@ -310,6 +312,29 @@ mod tests {
         twin.ledger.welcome(own);
         end_epochs(&mut twin, 2, true);
         assert_eq!(twin.ledger.available(own), MicroAtp::whole(15_120));
+    }
+
+    #[test]
+    fn ten_names_of_a_tenth_of_the_weight_are_given_what_one_is() {
+        let given = |weights: &[u32]| {
+            let mut state = cluster(1, 1 + weights.len(), Bundle::cpu(MilliCores::whole(1)));
+            state.rules.atp.decay_half_life = None;
+            state.nodes[crate::ids::NodeId::new(0)].honoured = None;
+            let (rich, mut effects) = (AccountId::new(0), Vec::new());
+            let deposited =
+                state.ledger.deposit(rich, MicroAtp::whole(900), Time::ZERO, &mut effects);
+            assert_eq!(deposited, Ok(()));
+            state.ledger.accounts[rich].active = Some(Time::ZERO);
+            let names: Vec<AccountId> = state.ledger.accounts.ids().skip(1).collect();
+            for (id, weight) in names.iter().zip(weights) {
+                state.ledger.accounts[*id].spec.weight = *weight;
+                state.ledger.welcome(*id);
+            }
+            end_epochs(&mut state, 1, true);
+            names.iter().map(|id| state.ledger.available(*id).get()).sum::<u64>()
+        };
+        assert_eq!(given(&[10]), 9_000_000_000);
+        assert_eq!(given(&[1; 10]), 9_000_000_000);
     }
 
     #[test]

@@ -114,14 +114,18 @@ pub fn close(work: &mut Work<'_>, id: LeaseId, outcome: Outcome) {
 /// When the lease is not open: our bug.
 pub fn close_until(work: &mut Work<'_>, id: LeaseId, outcome: Outcome, until: Time) {
     let now = work.state.now;
+    let seen = work.state.lease(id).worked(until);
     work.state.lease_mut(id).end_pause(now);
     let lease = work.state.lease(id);
     let (job_id, released) = (lease.job, lease.state == LeaseState::Released);
     let evicted = outcome == Outcome::Stopped && lease.reason.is_some();
-    let lost =
-        if evicted { work.state.job(job_id).lost_after(lease.worked(now)) } else { Span::ZERO };
-    // What is refunded was charged: work after the last sign of life was not.
-    let charged = lost.saturating_sub(now.since(until));
+    let lost = |ran| {
+        let job = work.state.job(job_id);
+        if evicted { job.lost_after(ran) } else { Span::ZERO }
+    };
+    // Nothing was charged after the last sign of life; and whoever is to blame does not gain by a
+    // checkpoint that was due only then.
+    let (charged, lost) = (lost(seen), lost(lease.worked(now)));
     settle_all(work, id, until, charged, evicted);
     work.unbook_term(id, until);
     work.unbook_urgent(id, until);

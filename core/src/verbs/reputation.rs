@@ -2,9 +2,10 @@
 //! has honoured, leases that it took back without notice, leases that were lost with it. An
 //! account's: terms of it that ended in order, and its faults as a borrower.
 //!
-//! What an account runs on its own nodes counts for nothing. A term that counts also proves that
-//! the capacity exists: for a day the node's offers count for what is granted, and its owner is a
-//! newcomer no more (see [`super::epoch`]).
+//! What an account runs on its own nodes counts for nothing, nor does a term in which less than a
+//! tenth of the node was used: a whole node for half a minute is as much as a tenth of it for five.
+//! A term that counts also proves that the capacity exists: for a day the node's offers count for
+//! what is granted, and its owner is a newcomer no more (see [`super::epoch`]).
 
 use super::Work;
 use crate::charges::foreign;
@@ -17,7 +18,7 @@ use crate::state::State;
 use crate::units::{Span, Time};
 use alloc::vec::Vec;
 
-/// A term counts where the lease holds at least one part in so many of the node.
+/// A term counts where the lease had at least one part in so many of the node for a whole term.
 const SMALLEST: u64 = 10;
 
 impl Work<'_> {
@@ -25,11 +26,7 @@ impl Work<'_> {
     pub(super) fn note_term(&mut self, id: LeaseId) {
         let (now, lease) = (self.state.now, self.state.lease(id));
         let account = lease.account;
-        // What nobody pays for proves nothing, and costs a pair of accounts nothing.
-        if lease.unpaid {
-            return;
-        }
-        for node in counting(self.state, lease) {
+        for node in counting(self.state, lease, lease.term_ends) {
             self.honour(node, account, now);
             self.credit(node, account);
         }
@@ -57,8 +54,8 @@ impl Work<'_> {
                 | EvictionReason::PermissionLost,
             ) => false,
         };
-        if honoured && until == self.state.now && !lease.unpaid {
-            for node in counting(self.state, lease) {
+        if honoured && until == self.state.now {
+            for node in counting(self.state, lease, until) {
                 self.honour(node, lease.account, self.state.now);
                 // A job that failed is no term in order, whatever was paid for it.
                 let failed = lease.outcome == Some(Outcome::Failed);
@@ -153,8 +150,13 @@ impl Work<'_> {
     }
 }
 
-/// Returns the nodes of others of which a lease holds enough for its terms to count.
-fn counting(state: &State, lease: &Lease) -> Vec<NodeId> {
+/// Returns the nodes of others of which a lease has had enough for its term until a time to count.
+fn counting(state: &State, lease: &Lease, until: Time) -> Vec<NodeId> {
+    let (ran, term) = (lease.ran_in_term(until).get(), state.rules.term.0.get());
+    // What nobody pays for proves nothing, and costs a pair of accounts nothing.
+    if lease.unpaid {
+        return Vec::new();
+    }
     let counts = |node: &NodeId| {
         let row = &state.nodes[*node];
         let members = lease.members.iter().filter(|member| member.node == *node).count() as u64;
@@ -166,7 +168,8 @@ fn counting(state: &State, lease: &Lease) -> Vec<NodeId> {
         ];
         let is_enough = |(part, whole): (u64, u64)| {
             let part = u128::from(part) * u128::from(members) * u128::from(SMALLEST);
-            whole > 0 && part >= u128::from(whole)
+            let had = part.saturating_mul(u128::from(ran));
+            whole > 0 && had >= u128::from(whole) * u128::from(term)
         };
         let enough = parts.into_iter().any(is_enough);
         enough && row.spec.owner != lease.account
