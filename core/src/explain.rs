@@ -62,7 +62,11 @@ pub fn explain(state: &State, id: JobId) -> Option<Explanation> {
     }
     blockers.extend(job.hopeless.map(|on| Blocker::DependencyNeverSatisfied { on }));
     let shape = &state.shapes[job.shape];
-    blockers.extend(account_blockers(state, job, shape));
+    let promised = state.claims.get(&id).is_some_and(|claim| claim.promise.is_some());
+    blockers.extend(account_blockers(state, job, shape).into_iter().filter(|blocker| {
+        // Others make way for it: what it pays is set aside at its price, and counts for the caps.
+        !promised || matches!(blocker, Blocker::QuotaExceeded { .. })
+    }));
     let survey = survey(state, job);
     blockers.extend(room_blockers(state, job, shape, &survey));
     if blockers.is_empty() || !survey.blocks(shape) {

@@ -336,7 +336,8 @@ pub struct Claim {
     pub promise: Option<Promise>,
 }
 
-/// The terms on which others make way for a job: it starts on these, whatever has changed since.
+/// The terms on which others make way for a job: it starts on these, whatever prices and classes
+/// are by then, unless the rules are others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Promise {
     /// The credit of its first term, unless that costs nothing.

@@ -64,7 +64,7 @@ impl Right {
                 let boosted = state.job(lease.job).is_boosted(lease.ran(state.now), rules);
                 let guarded = other && loans.spare(state, lease);
                 let far = gap.is_some_and(|gap| gap >= rules.gap_min) && !boosted && !guarded;
-                far || lease.unpaid && gap.is_some_and(|gap| gap > 0)
+                far || other && lease.unpaid && gap.is_some()
             }
             Self::Quota => other && loans.0.as_ref().is_some_and(|all| all.contains(&lease.id)),
         };
@@ -98,7 +98,7 @@ pub fn least_class(state: &State, pool: PoolId) -> Option<u8> {
     // Where anything may run unpaid, that makes way for all.
     let unpaid = lowest == Priority::NONE.class()
         && state.rules.atp.on_exhaustion == Exhaustion::ContinueLow;
-    Some(lowest.saturating_add(if unpaid { 1 } else { state.rules.preemption.gap_min }))
+    Some(lowest.saturating_add(if unpaid { 0 } else { state.rules.preemption.gap_min }))
 }
 
 /// Returns whether a lease has a member on a node of its own account: that is nobody's loan.

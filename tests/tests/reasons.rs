@@ -330,7 +330,8 @@ fn check_claim(state: &State, id: JobId, claim: &Claim) -> Result<(), TestCaseEr
             let quota = account.spec.quota.unwrap_or(Bundle::ZERO);
             prop_assert!(!account.using.fits_in(&quota) && lease.account != job.account);
         } else {
-            let gap = if lease.unpaid { 1 } else { rules.gap_min };
+            let free = lease.unpaid && lease.account != job.account;
+            let gap = if free { 0 } else { rules.gap_min };
             prop_assert!(job.priority.class() >= lease.priority.class() + gap);
         }
         prop_assert!(lease.unpaid || lease.ran(state.now) >= rules.runtime_min);

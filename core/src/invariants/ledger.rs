@@ -73,7 +73,7 @@ fn check_meter(lease: &Lease, out: &mut Breaches) {
 fn check_unpaid(state: &State, lease: &Lease, out: &mut Breaches) {
     let lends = |member: &Member| {
         let spec = &state.nodes[member.node].spec;
-        spec.lend_unpaid || spec.owner == lease.account
+        spec.lend_unpaid && spec.owner != lease.account
     };
     let lowest = lease.priority == Priority::NONE && lease.extra.cpu.is_zero();
     let sound = lease.hold.is_none() && lowest && lease.members.iter().all(lends);

@@ -22,6 +22,7 @@ impl Work<'_> {
             self.state.timers.set(lease.term_ends, Due::TermEnd(id));
             if self.is_heard(id) {
                 self.renew(id);
+                self.permit_unpaid(id);
             }
         }
     }
@@ -69,11 +70,9 @@ impl Work<'_> {
     /// Sets the credit of a next term of some length aside, in which its job counts as `standing`,
     /// if it is there: at the prices that were fixed for it.
     pub(super) fn set_aside(&mut self, id: LeaseId, span: Span, standing: Priority) {
+        let (amount, affords) = self.next_cost(id, span, standing);
         let lease = self.state.lease(id);
         let ends = lease.term_ends;
-        let job = self.state.job(lease.job);
-        let members = (lease.members.as_slice(), lease.extra.cpu, standing.band());
-        let amount = term_cost(self.state, job, members, (span, &lease.next_prices));
         if amount.is_zero() {
             let lease = self.state.lease_mut(id);
             (lease.next_span, lease.next_priority) = (Some(span), standing);
@@ -81,14 +80,7 @@ impl Work<'_> {
             self.extend(id, ends.after(span));
             return;
         }
-        // What the job has cost when this term ends, and the next.
-        let committed = job.charged.saturating_add(amount).saturating_add(
-            lease
-                .hold
-                .and_then(|h| self.state.ledger.holds.get(&h))
-                .map_or(MicroAtp::ZERO, |h| h.amount),
-        );
-        if job.budget.is_some_and(|budget| committed > budget) {
+        if !affords {
             return;
         }
         let hold = Hold { account: lease.account, amount, lease: Some(id) };
@@ -100,6 +92,19 @@ impl Work<'_> {
             self.book_next_urgent(id);
             self.extend(id, ends.after(span));
         }
+    }
+
+    /// Returns what a lease's next term costs, and whether its job's own budget is enough for it.
+    fn next_cost(&self, id: LeaseId, span: Span, standing: Priority) -> (MicroAtp, bool) {
+        let lease = self.state.lease(id);
+        let job = self.state.job(lease.job);
+        let members = (lease.members.as_slice(), lease.extra.cpu, standing.band());
+        let amount = term_cost(self.state, job, members, (span, &lease.next_prices));
+        let hold = lease.hold.and_then(|hold| self.state.ledger.holds.get(&hold));
+        // What the job has cost when this term ends, and the next.
+        let running = hold.map_or(MicroAtp::ZERO, |hold| hold.amount);
+        let committed = job.charged.saturating_add(amount).saturating_add(running);
+        (amount, job.budget.is_none_or(|budget| committed <= budget))
     }
 
     /// Gives back what was set aside for the next term.
@@ -141,28 +146,48 @@ impl Work<'_> {
         }
     }
 
-    /// Lets a lease whose next term could not be set aside go on unpaid, where the rules and all
-    /// the nodes that it is lent allow that; returns whether it does.
-    fn go_on_unpaid(&mut self, id: LeaseId) -> bool {
-        let lease = self.state.lease(id);
+    /// Returns the length of the unpaid term with which a lease may go on: where no credit of its
+    /// account is left for the next, and the rules and all the nodes that it is lent allow that.
+    fn unpaid_span(&self, id: LeaseId) -> Option<Span> {
+        let (lease, rules) = (self.state.lease(id), &self.state.rules);
+        // A lease at home makes way for nobody else.
         let lends = |node: NodeId| {
             let spec = &self.state.nodes[node].spec;
-            spec.lend_unpaid || spec.owner == lease.account
+            spec.lend_unpaid && spec.owner != lease.account
         };
-        let allowed = self.state.rules.atp.on_exhaustion == Exhaustion::ContinueLow
+        let allowed = rules.atp.on_exhaustion == Exhaustion::ContinueLow
+            && rules.preemption.enabled
             && lease.members.iter().all(|member| lends(member.node));
         if lease.next_span.is_some() || !allowed || self.is_too_dear(id) {
-            return false;
+            return None;
         }
-        let (ends, limit) = (lease.term_ends, lease.limit_at);
-        let span = term(self.state, limit.map(|limit| limit.since(ends)));
-        if !lease.extra.cpu.is_zero() {
+        let span = term(self.state, lease.limit_at.map(|limit| limit.since(lease.term_ends)));
+        let (_, affords) = self.next_cost(id, span, self.next_standing(id, span));
+        affords.then_some(span)
+    }
+
+    /// Lets the nodes of a lease that is about to go on unpaid know before their permission ends.
+    fn permit_unpaid(&mut self, id: LeaseId) {
+        let Some(span) = self.unpaid_span(id) else { return };
+        let lease = self.state.lease(id);
+        let (ends, permitted) = (lease.term_ends.after(span), lease.permit_until);
+        if permitted < ends {
+            self.extend(id, ends);
+        }
+    }
+
+    /// Lets a lease whose next term could not be set aside go on unpaid, where that is allowed;
+    /// returns whether it does.
+    fn go_on_unpaid(&mut self, id: LeaseId) -> bool {
+        let Some(span) = self.unpaid_span(id) else { return false };
+        if !self.state.lease(id).extra.cpu.is_zero() {
             self.set_extra(id, MilliCores::ZERO);
             self.order_to_go_on(id);
         }
         let lease = self.state.lease_mut(id);
         (lease.next_span, lease.next_priority) = (Some(span), Priority::NONE);
-        self.extend(id, ends.after(span));
+        let ends = lease.term_ends.after(span);
+        self.extend(id, ends);
         // Who waits may have its place.
         self.state.changed.stir();
         true

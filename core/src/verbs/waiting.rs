@@ -10,6 +10,10 @@ use crate::state::State;
 use crate::units::{Span, Time};
 use alloc::vec::Vec;
 
+/// A job that waited for something else than room when it was to count as more is asked again no
+/// sooner than after a step of ageing, or so long: it may be a millisecond short of it for ever.
+const ASKED_AGAIN: Span = Span::minutes(10);
+
 /// Puts a job into the queue, or lets it wait for others first.
 pub fn enqueue(state: &mut State, id: JobId) {
     if state.job(id).depends() && !planted(Canary::StartDependent) {
@@ -24,16 +28,16 @@ pub fn enqueue(state: &mut State, id: JobId) {
     state.queue.enter(id, key, pool, usage);
     let job = state.job_mut(id);
     (job.state, job.waits_since) = (JobState::Pending, Some(now));
-    await_ageing(state, id);
+    await_ageing(state, id, Span::ZERO);
     state.changed.stir();
 }
 
-/// Sets when a waiting job counts a class more next.
-fn await_ageing(state: &mut State, id: JobId) {
+/// Sets when a waiting job counts a class more next, or is asked: no sooner than in `least`.
+fn await_ageing(state: &mut State, id: JobId, least: Span) {
     let (now, job) = (state.now, state.job(id));
     let wait = job.waited(now);
     let next = job.next_ageing(wait, &state.rules.scheduling);
-    let at = next.map(|next| now.after(next.saturating_sub(wait)));
+    let at = next.map(|next| now.after(next.saturating_sub(wait).max(least)));
     state.job_mut(id).ages_at = at;
     state.timers.set(at.unwrap_or(Time::MAX), Due::Age(id));
 }
@@ -56,21 +60,22 @@ impl Work<'_> {
         }
         let (wait, rules) = (job.waited(now), &state.rules.scheduling);
         let refused = is_refused(state, job, &state.shapes[job.shape]);
-        let wait = if refused {
+        let (wait, least) = if refused {
             // The step that ends now does not count.
             let since = job.waits_since.map_or(Span::ZERO, |since| now.since(since));
-            wait.saturating_sub(rules.ageing.map_or(since, |step| step.min(since)))
+            let step = rules.ageing.unwrap_or(ASKED_AGAIN);
+            (wait.saturating_sub(rules.ageing.map_or(since, |step| step.min(since))), step)
         } else {
             let class = job.class_after(wait, rules);
             let key = state.line_of(job);
             let usage = state.rank_usage(key);
             state.queue.age(id, class, key, usage);
             state.changed.stir();
-            wait
+            (wait, Span::ZERO)
         };
         let job = state.job_mut(id);
         (job.waited, job.waits_since) = (wait, Some(now));
-        await_ageing(state, id);
+        await_ageing(state, id, least);
     }
 
     /// Lets a job that was not to start before now wait like any other.
@@ -136,6 +141,37 @@ mod tests {
 
     fn heads(grid: &Grid) -> Vec<u64> {
         grid.state().queue.ranks(PoolId::new(0)).map(|rank| rank.head.get()).collect()
+    }
+
+    #[test]
+    fn who_cannot_pay_and_is_just_short_of_a_step_of_ageing_is_not_asked_all_the_time() {
+        let mut config = Config::default();
+        config.pools.push(PoolSpec { name: String::from("main"), quota: None });
+        config.accounts.push(AccountSpec::new("lab", MicroAtp::ZERO));
+        config.accounts.push(AccountSpec::new("owner", MicroAtp::ZERO));
+        config.rules.atp.grant_fraction = crate::units::Ppm::ZERO;
+        let mut node = NodeSpec::dedicated("n", Bundle::cpu(MilliCores::whole(1)));
+        node.owner = AccountId::new(1);
+        config.nodes.push(node);
+        let mut grid = Grid::new(config, Time::ZERO).unwrap();
+        let needs = Needs { cpu: MilliCores::whole(1), ..Needs::default() };
+        let account = AccountId::new(0);
+        let job = Box::new(JobSpec { needs, ..JobSpec::default() });
+        request(&mut grid, 0, Request::SubmitJob { account, job });
+        let job = grid.state().jobs.keys().next().unwrap();
+        request(&mut grid, 599, Request::HoldJob { account, job });
+        request(&mut grid, 700, Request::ReleaseJob { account, job });
+        let mut wakes = 0;
+        while let Some((at, _)) = grid.next_wake().filter(|(at, _)| *at < Time::from_ms(7_200_000))
+        {
+            let seq = Seq::new(grid.state().seq.get() + 1);
+            let entry = Entry { seq, at, command: Command::Wake };
+            assert!(grid.apply(&entry, &mut Vec::new()).is_ok());
+            wakes += 1;
+        }
+        // A second after it came back it was to count as more, and then once in ten minutes.
+        assert_eq!(wakes, 11);
+        assert_eq!(heads(&grid), [job.get()]);
     }
 
     #[test]
