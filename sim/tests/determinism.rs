@@ -17,7 +17,7 @@ use std::time::Duration;
 /// What makes a scenario small enough to run often.
 fn small(name: &str) -> &'static [&'static str] {
     match name {
-        "lab-week" => &["horizon_seconds=4h"],
+        "lab-week" | "lab-month" => &["horizon_seconds=4h"],
         "burst" | "flicker" => &["horizon_seconds=3h"],
         "diurnal" | "night-shift" => &["horizon_seconds=30h"],
         "mmc-truth" => &["jobs.generator.jobs=3000"],
