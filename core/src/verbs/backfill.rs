@@ -80,8 +80,8 @@ impl Work<'_> {
         due.iter().fold(false, |any, (id, places)| self.start_reserved(*id, places) || any)
     }
 
-    /// Starts a job on its places, if all of it fits there now; who cannot pay or is at a cap keeps
-    /// nobody waiting. Returns whether it is promised nothing any more.
+    /// Starts a job on its places, if all of it fits there now; who cannot pay keeps nobody
+    /// waiting. Returns whether it is promised nothing any more.
     fn start_reserved(&mut self, id: JobId, places: &Places) -> bool {
         let shape = self.state.shapes[self.state.job(id).shape].clone();
         let (needs, bundle) = (shape.needs, shape.needs.bundle());
@@ -103,11 +103,8 @@ impl Work<'_> {
         if !fits {
             return false;
         }
-        // A reservation buys no more than an account may have.
-        if over_quota(self.state, &shape).is_some()
-            || self.keeps(id, &members)
-            || self.grant_on(id, members, None).is_err()
-        {
+        // An administrator's promise holds whatever its account has: no cap is asked.
+        if over_quota(self.state, &shape).is_some() || self.grant_on(id, members, None).is_err() {
             self.state.release_place(id);
         }
         self.index.read_changes(self.state);

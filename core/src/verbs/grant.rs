@@ -88,7 +88,7 @@ impl Work<'_> {
     }
 
     /// Returns whether a cap keeps a job from these places.
-    pub(super) fn keeps(&mut self, id: JobId, members: &[Member]) -> bool {
+    fn keeps(&mut self, id: JobId, members: &[Member]) -> bool {
         let job = self.state.job(id);
         let foreign = foreign(self.state, job.account, members);
         let capped = is_capped(self.state, job, &self.state.shapes[job.shape], foreign);
