@@ -30,7 +30,7 @@ pub fn over_quota(state: &State, shape: &Shape) -> Option<(Dimension, u64, u64)>
 #[must_use]
 pub fn is_refused(state: &State, job: &Job, shape: &Shape) -> bool {
     let needed = first_hold(state, job, shape);
-    needed > state.ledger.available(job.account)
+    credit_to_start(state, job, shape) > state.ledger.available(job.account)
         || job.budget.is_some_and(|budget| job.charged.saturating_add(needed) > budget)
         || over_quota(state, shape).is_some()
         || over_price(state, job, shape).is_some()
@@ -46,6 +46,14 @@ pub fn over_price(state: &State, job: &Job, shape: &Shape) -> Option<(Dimension,
     let paid = needed.filter(|((_, rate), amount)| *rate > 0 && *amount > 0);
     let mut paid = paid.map(|((priced, _), _)| priced);
     paid.find(|(_, price)| *price > limit).map(|(dimension, price)| (dimension, price, limit))
+}
+
+/// Returns whether a price is above what a job pays for these places. On its account's own nodes it
+/// pays nothing, whatever the price.
+#[must_use]
+pub fn is_too_dear(state: &State, job: &Job, members: &[Member]) -> bool {
+    let shape = &state.shapes[job.shape];
+    over_price(state, job, shape).is_some() && foreign(state, job.account, members) > 0
 }
 
 /// Returns the prices of the pool of a shape.
@@ -127,13 +135,31 @@ pub fn may_be_urgent(state: &State, shape: ShapeId, span: Span, had: Option<(Tim
     pool.urgent.admits((&total, span), own, &pool.capacity, share, state.now)
 }
 
+/// Returns for how long a job's account must be able to pay before it starts: for its first term,
+/// and for longer where its work was lost for want of credit before.
+#[must_use]
+pub fn paid_ahead(state: &State, job: &Job) -> Span {
+    let saves = job.limit.map_or(job.saves, |limit| job.saves.min(limit));
+    term(state, job.limit).max(saves)
+}
+
 /// Returns the most that the first term of a job can cost.
 #[must_use]
 pub fn first_hold(state: &State, job: &Job, shape: &Shape) -> MicroAtp {
+    most_cost(state, job, shape, term(state, job.limit))
+}
+
+/// Returns the credit that a job's account must have available before it starts on others' nodes.
+#[must_use]
+pub fn credit_to_start(state: &State, job: &Job, shape: &Shape) -> MicroAtp {
+    most_cost(state, job, shape, paid_ahead(state, job))
+}
+
+/// Returns the most that a job can cost in a span, at the prices of now.
+fn most_cost(state: &State, job: &Job, shape: &Shape, span: Span) -> MicroAtp {
     if !state.rules.atp.enabled {
         return MicroAtp::ZERO;
     }
-    let span = term(state, job.limit);
     let band = standing(state, job).band();
     let prices = prices(state, shape);
     let tariff = Tariff { rates: &state.rules.atp.rates, prices, band };

@@ -97,13 +97,13 @@ fn account_blockers(state: &State, job: &Job, shape: &Shape) -> Vec<Blocker> {
     if let Some((held, most)) = over_leases(state, job.account) {
         out.push(Blocker::LeasesExceeded { held, most });
     }
-    let needed = charges::first_hold(state, job, shape);
+    let needed = charges::credit_to_start(state, job, shape);
     let available = state.ledger.available(job.account);
     if needed > available {
         out.push(Blocker::AtpBudgetExceeded { needed, available });
     }
     if let Some(budget) = job.budget {
-        let needed = job.charged.saturating_add(needed);
+        let needed = job.charged.saturating_add(charges::first_hold(state, job, shape));
         if needed > budget {
             out.push(Blocker::BudgetCommitted { needed, budget });
         }

@@ -290,7 +290,10 @@ fn check_order(before: &State, after: &State, out: &mut Breaches) {
         }
         if after.rules.scheduling.backfill == Backfill::Strict {
             let ahead = after.queue.ranks(pool).filter(|r| r.class() > class);
-            let ahead: Vec<JobId> = ahead.map(|r| r.head).collect();
+            // Who has a place kept from a time on is delayed by nobody beside it.
+            let kept =
+                |id: &JobId| after.reserved.get(&pool).is_some_and(|jobs| jobs.contains_key(id));
+            let ahead: Vec<JobId> = ahead.map(|r| r.head).filter(|id| !kept(id)).collect();
             let poor = |id: &JobId| !can_pay(after, *id);
             out.need(27, ahead.iter().all(poor), || format!("{} passes {ahead:?}", lease.job));
         }

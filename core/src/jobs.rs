@@ -287,6 +287,10 @@ pub struct Job {
     pub charged: MicroAtp,
     /// What came back so far.
     pub refunded: MicroAtp,
+    /// For how long its account must be able to pay before it starts again, at most its limit, or
+    /// how long it waits if that can be paid: twice as long with every attempt that was stopped
+    /// because the next term was not paid for, with nothing kept of its work.
+    pub saves: Span,
     /// Before then it does not preempt again.
     pub preempt_after: Time,
     /// How long it waited for room before it last entered the queue.
@@ -333,6 +337,7 @@ impl Job {
             epoch: Epoch::new(0),
             charged: MicroAtp::ZERO,
             refunded: MicroAtp::ZERO,
+            saves: Span::ZERO,
             preempt_after: Time::ZERO,
             waited: Span::ZERO,
             waits_since: None,
@@ -397,6 +402,13 @@ impl Job {
             return self.priority.max(Priority::MEDIUM);
         }
         self.priority
+    }
+
+    /// Notes that an attempt was stopped because its next term was not paid for, after so much work
+    /// of which so much is lost.
+    pub fn note_unpaid(&mut self, worked: Span, lost: Span) {
+        let most = self.saves.max(lost);
+        self.saves = if worked <= lost { most.saturating_add(most) } else { Span::ZERO };
     }
 
     /// Returns the work that would be lost if it were stopped after running for `ran`.

@@ -57,16 +57,9 @@ impl Link {
     /// not confirmed stays one and is said again with a new permission.
     pub fn put(&mut self, order: Order) {
         let fresh = |order| Pending { order, first: 0 };
-        let lease = match &order {
-            Order::Start(start) => start.lease,
-            Order::Extend { lease, .. }
-            | Order::Leave { lease, .. }
-            | Order::Kill(lease, _)
-            | Order::Forget(lease, _) => *lease,
-            Order::Watch(_) => {
-                self.watch = Some(fresh(order));
-                return;
-            }
+        let Some((lease, epoch)) = order.about() else {
+            self.watch = Some(fresh(order));
+            return;
         };
         match (self.outbox.get_mut(&lease), &order) {
             (
@@ -77,6 +70,9 @@ impl Link {
                 start.needs.cpu = cpu.unwrap_or(start.needs.cpu);
             }
             (Some(pending), Order::Kill(..) | Order::Forget(..)) if pending.order == order => {}
+            // Another epoch of an open lease is no more than what a node says: it says it again.
+            (Some(pending), Order::Kill(..) | Order::Forget(..))
+                if pending.order.about() != Some((lease, epoch)) => {}
             (_, _) => {
                 self.outbox.insert(lease, fresh(order));
             }

@@ -262,6 +262,21 @@ pub enum Order {
     Watch(Box<Watch>),
 }
 
+impl Order {
+    /// Returns the lease and epoch that it is about, if it is about one.
+    #[must_use]
+    pub fn about(&self) -> Option<(LeaseId, Epoch)> {
+        match self {
+            Self::Start(start) => Some((start.lease, start.epoch)),
+            Self::Extend { lease, epoch, .. }
+            | Self::Leave { lease, epoch, .. }
+            | Self::Kill(lease, epoch)
+            | Self::Forget(lease, epoch) => Some((*lease, *epoch)),
+            Self::Watch(_) => None,
+        }
+    }
+}
+
 /// What has become of a lease on one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {

@@ -281,6 +281,17 @@ pub fn load(dice: &mut Dice<'_>, spec: &NodeSpec, gentle: bool) -> NodeLoad {
     NodeLoad { cpu, memory, gpus }
 }
 
+/// Returns the most CPU that a job drawn for a node of so many cores needs, in thousandths.
+fn cpu_max(cores: u64) -> u64 {
+    (cores * 400).max(1_000)
+}
+
+/// Returns whether a node has the room that the jobs drawn for it have.
+pub fn has_room(node: &NodeSpec, needs: &Needs) -> bool {
+    let cores = node.capacity.cpu.get() / 1_000;
+    needs.cpu.get() <= cpu_max(cores) && usize::from(needs.gpus.count) <= node.gpus.len()
+}
+
 /// Chooses a job that fits some node of a cluster, as far as its owner and the rules let it.
 pub fn job(dice: &mut Dice<'_>, config: &Config) -> JobRecord {
     let node = usize::try_from(dice.below(config.nodes.len() as u64)).unwrap_or(0);
@@ -289,7 +300,7 @@ pub fn job(dice: &mut Dice<'_>, config: &Config) -> JobRecord {
         (spec.capacity.cpu.get() / 1_000, u8::try_from(spec.gpus.len()).unwrap_or(0))
     });
     let pool = spec.and_then(|spec| config.pools.get(spec.pool.get() as usize));
-    let cpu = MilliCores::new(dice.between(500, (cores * 400).max(1_000)));
+    let cpu = MilliCores::new(dice.between(500, cpu_max(cores)));
     let mut needs = Needs { cpu, memory: Bytes::gib(dice.small(0, 4)), ..Needs::default() };
     let longest = if dice.one_in(4) { 2_400 } else { 600 };
     let run = dice.seconds(5, longest);

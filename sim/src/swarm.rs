@@ -196,6 +196,12 @@ fn draw_company(seed: u64, nodes: &[NodeSpec], jobs: &mut [JobRecord]) {
         );
         let excluded = nodes.get(usize::try_from(dice.below(nodes.len() as u64)).unwrap_or(0));
         let excluded = excluded.filter(|_| nodes.len() > 2 && dice.one_in(8));
+        // Elsewhere there is as much room for it as draws leave.
+        let room = |out: &NodeSpec| {
+            let others = nodes.iter().filter(|node| node.name != out.name);
+            others.into_iter().any(|node| draw::has_room(node, &job.needs))
+        };
+        let excluded = excluded.filter(|node| room(node));
         let excluded = excluded.map(|node| node.name.clone()).into_iter().collect();
         let near = dice.pick(&["n0", "n1", "east"]).filter(|_| dice.one_in(2));
         let near = near.map(str::to_owned);

@@ -4,22 +4,22 @@
   150.000s place l4 of own on box
   450.030s warn l2 of forgotten on box IdleTimeout
   450.035s warn l1 of on_desk on desk IdleTimeout
- 1020.102s warn l1 of on_desk on desk IdleTimeout
- 1020.149s warn l2 of forgotten on box IdleTimeout
- 1920.149s evict l2 of forgotten on box IdleTimeout
+ 1024.377s warn l2 of forgotten on box IdleTimeout
+ 1025.108s warn l1 of on_desk on desk IdleTimeout
+ 1924.377s evict l2 of forgotten on box IdleTimeout
  1929.997s warn l1 of on_desk on desk IdleTimeout
- 1936.009s place l5 of next on box
- 1936.009s gone l2 of forgotten on box, IdleTimeout
- 1936.009s forgotten Cancelled after 1 attempts, waited 0 s, lost 0 s
- 2236.059s gone l5 of next on box, Ended
- 2236.059s next Completed after 1 attempts, waited 1212 s, lost 0 s
+ 1940.259s place l5 of next on box
+ 1940.259s gone l2 of forgotten on box, IdleTimeout
+ 1940.259s forgotten Cancelled after 1 attempts, waited 0 s, lost 0 s
+ 2240.317s gone l5 of next on box, Ended
+ 2240.317s next Completed after 1 attempts, waited 1216 s, lost 0 s
  2829.997s evict l1 of on_desk on desk IdleTimeout
- 2838.680s gone l1 of on_desk on desk, IdleTimeout
- 2838.680s on_desk Cancelled after 1 attempts, waited 0 s, lost 0 s
- 3150.030s gone l3 of works on box, Ended
- 3150.030s gone l4 of own on box, Ended
- 3150.030s own Completed after 1 attempts, waited 0 s, lost 0 s
- 3150.030s works Completed after 1 attempts, waited 0 s, lost 0 s
+ 2838.684s gone l1 of on_desk on desk, IdleTimeout
+ 2838.684s on_desk Cancelled after 1 attempts, waited 0 s, lost 0 s
+ 3150.033s gone l3 of works on box, Ended
+ 3150.033s gone l4 of own on box, Ended
+ 3150.033s own Completed after 1 attempts, waited 0 s, lost 0 s
+ 3150.033s works Completed after 1 attempts, waited 0 s, lost 0 s
 client_retry 42
 coordinator_crash 1
 cut 1

@@ -108,7 +108,9 @@ impl Pair {
             Some(Leaving::Requeued) => true,
             Some(Leaving::Cancelled | Leaving::Limit | Leaving::Gang) | None => false,
         };
-        if outcome == Outcome::Stopped && again {
+        if outcome == Outcome::Stopped && leaving == Some(Leaving::Budget) && again {
+            self.model.requeue_unpaid(job, now);
+        } else if outcome == Outcome::Stopped && again {
             self.model.requeue(job, now);
         } else {
             self.model.end(job, now);

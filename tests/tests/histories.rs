@@ -99,16 +99,19 @@ fn what_has_hurt_others_ends_well_here() {
     for path in histories() {
         let done = play(&path);
         assert!(done.broken.is_empty(), "{}: {:?}", path.display(), done.broken);
-        let mut failed = 0;
+        let (mut failed, mut spent) = (0, 0);
         for row in &done.record.jobs {
             let ended = matches!(row.state, JobState::Completed | JobState::Cancelled);
             failed += usize::from(row.state == JobState::Failed);
-            let known = ended || row.state == JobState::Failed;
+            spent += usize::from(row.state == JobState::OutOfBudget);
+            let known = ended || matches!(row.state, JobState::Failed | JobState::OutOfBudget);
             assert!(known, "{}: {} is {:?}", path.display(), row.name, row.state);
         }
         // What a broken node has failed before it is known is lost, and nothing else.
         let most = if path.ends_with("black_hole.yaml") { 3 } else { 0 };
         assert_eq!(failed, most, "{}", path.display());
+        let most = usize::from(path.ends_with("exhausted.yaml"));
+        assert_eq!(spent, most, "{}", path.display());
         entries += done.counts.entries;
         let (text, file) = (story(&done), path.with_extension("story"));
         if update {

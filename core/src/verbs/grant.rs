@@ -6,7 +6,8 @@ use crate::bundle::Bundle;
 use crate::canary::{Canary, planted};
 use crate::caps::is_capped;
 use crate::charges::{
-    foreign, is_urgent, over_price, over_quota, prices, spare, standing, term, term_cost,
+    foreign, is_too_dear, is_urgent, over_quota, paid_ahead, prices, spare, standing, term,
+    term_cost,
 };
 use crate::confidence::{UNLIMITED, is_asked, of_places, suffices};
 use crate::due::Due;
@@ -336,12 +337,13 @@ fn first_terms(
     if let Some(promise) = promise {
         return Ok((standing.min(promise.standing), promise.prices));
     }
-    let shape = &state.shapes[job.shape];
-    // On its account's own nodes it pays nothing, whatever the price.
-    if over_price(state, job, shape).is_some() && foreign(state, job.account, members) > 0 {
+    let prices = *prices(state, &state.shapes[job.shape]);
+    let ahead = (paid_ahead(state, job), &prices);
+    let needed = term_cost(state, job, (members, MilliCores::ZERO, standing.band()), ahead);
+    if is_too_dear(state, job, members) || needed > state.ledger.available(job.account) {
         return Err(Refusal::Account);
     }
-    Ok((standing, *prices(state, shape)))
+    Ok((standing, prices))
 }
 
 /// Returns the CPU that a job starts with beside its needs, as far as it can pay for it, and what

@@ -95,6 +95,8 @@ impl Work<'_> {
             self.state.sessions += 1;
             let (session, now) = (self.state.sessions, self.state.now);
             self.state.links[node].begin(session, hello, envelope.number, now);
+            // It has seen nothing yet of what runs there.
+            self.forget_use(node);
         }
         let watch = Box::new(self.state.rules.watch());
         let session = self.state.links[node].session;

@@ -6,11 +6,12 @@ use super::grant::clear_timers;
 use super::submit::finish;
 use super::waiting::enqueue;
 use crate::canary::{Canary, planted};
-use crate::charges::{foreign, priced_loss};
+use crate::charges::{credit_to_start, foreign, priced_loss};
 use crate::command::Outcome;
 use crate::config::Order as QueueOrder;
+use crate::due::Due;
 use crate::effect::{Effect, EvictionReason, FinalState, LeaseEnd};
-use crate::ids::{AccountId, LeaseId, NodeId};
+use crate::ids::{AccountId, JobId, LeaseId, NodeId};
 use crate::jobs::JobState;
 use crate::leases::{Lease, LeaseState, Member};
 use crate::meter::Resolution;
@@ -238,6 +239,10 @@ fn end_attempt(work: &mut Work<'_>, lease: &Lease, outcome: Outcome, until: Time
         (Outcome::Stopped | Outcome::Refused, Some(reason)) => {
             let (again, end) = fate(reason, requeue, work.requeues_when_exhausted());
             if again {
+                if reason == EvictionReason::BudgetExhausted {
+                    let worked = lease.worked(work.state.now);
+                    work.note_unpaid(id, worked, lost);
+                }
                 if reason == EvictionReason::PriorityPreemption {
                     work.state.job_mut(id).preempted += 1;
                 }
@@ -282,6 +287,23 @@ fn fate(reason: EvictionReason, requeue: bool, pause: bool) -> (bool, FinalState
 }
 
 impl Work<'_> {
+    /// Notes that a job was stopped because its next term was not paid for. Where all its work is
+    /// lost, it needs more credit to start again; it only waits where that is there already, so
+    /// that the price was too high, or where no more helps. Neither a little credit now and then
+    /// nor a price that comes and goes is burnt on attempts without end.
+    fn note_unpaid(&mut self, id: JobId, worked: Span, lost: Span) {
+        self.state.job_mut(id).note_unpaid(worked, lost);
+        let job = self.state.job(id);
+        let needed = credit_to_start(self.state, job, &self.state.shapes[job.shape]);
+        let all = job.limit.is_some_and(|limit| limit <= job.saves);
+        let saved = all || needed <= self.state.ledger.available(job.account);
+        if saved && !job.saves.is_zero() {
+            let begin = self.state.now.after(job.saves);
+            self.state.job_mut(id).begin = Some(begin);
+            self.state.timers.set(begin, Due::Begin(id));
+        }
+    }
+
     /// Counts a lease less on others' nodes, if these are.
     fn uncount(&mut self, account: AccountId, members: &[Member]) {
         let foreign = foreign(self.state, account, members) > 0;

@@ -37,7 +37,7 @@ impl Work<'_> {
 
     /// Notes that a node has told a lease to leave.
     fn leaving(&mut self, node: NodeId, id: LeaseId, reason: EvictionReason, notice: Span) {
-        let reason = reason.said_by_node();
+        let reason = self.as_known(id, reason.said_by_node());
         if reason == EvictionReason::OwnerReturn {
             self.note_reclaim(node, id, notice);
             self.blame(id, node);
@@ -46,6 +46,13 @@ impl Work<'_> {
             self.note_overstay(id);
         }
         told_to_leave(self, id, reason, notice, Some(node));
+    }
+
+    /// Returns why a lease leaves, given what its node says: that only knows that its permission
+    /// was not renewed, and not that there was no credit for it.
+    fn as_known(&self, id: LeaseId, said: EvictionReason) -> EvictionReason {
+        let unpaid = said == EvictionReason::PermissionLost && self.is_spent(id);
+        if unpaid { EvictionReason::BudgetExhausted } else { said }
     }
 
     /// Notes whose owner or failure a running lease ends for.
@@ -70,7 +77,7 @@ impl Work<'_> {
                     self.back_off(node);
                     Some(EvictionReason::Refused)
                 }
-                Outcome::Stopped => reason.map(EvictionReason::said_by_node),
+                Outcome::Stopped => reason.map(|said| self.as_known(id, said.said_by_node())),
                 Outcome::Completed | Outcome::Failed => None,
             };
             if reason == Some(EvictionReason::OwnerReturn) {

@@ -3,7 +3,7 @@
 use super::Work;
 use super::grant::set_timer;
 use super::release::begin_release;
-use crate::charges::{foreign, metered, over_price, payments, prices, term, term_cost};
+use crate::charges::{is_too_dear, metered, payments, prices, term, term_cost};
 use crate::config::{Backfill, Exhaustion};
 use crate::due::Due;
 use crate::effect::EvictionReason;
@@ -39,8 +39,7 @@ impl Work<'_> {
         }
     }
 
-    /// Fixes the prices of a lease's next term; returns whether its job pays them. On its account's
-    /// own nodes it pays nothing, whatever the price.
+    /// Fixes the prices of a lease's next term; returns whether its job pays them.
     fn lock_prices(&mut self, id: LeaseId) -> bool {
         if self.is_too_dear(id) {
             return false;
@@ -53,9 +52,7 @@ impl Work<'_> {
     /// Returns whether a lease's next term would cost more than its job pays.
     fn is_too_dear(&self, id: LeaseId) -> bool {
         let lease = self.state.lease(id);
-        let (job, shape) = (self.state.job(lease.job), &self.state.shapes[lease.shape]);
-        over_price(self.state, job, shape).is_some()
-            && foreign(self.state, lease.account, &lease.members) > 0
+        is_too_dear(self.state, self.state.job(lease.job), &lease.members)
     }
 
     /// Sets the credit of a next term aside that is as long as terms are, or as what is left of the
@@ -144,6 +141,19 @@ impl Work<'_> {
                 self.set_term_aside(id);
             }
         }
+    }
+
+    /// Returns whether a lease could have been renewed by now but for the credit or the price.
+    pub(super) fn is_spent(&self, id: LeaseId) -> bool {
+        let lease = self.state.lease(id);
+        let due = lease.state == LeaseState::Active && lease.half_term() <= self.state.now;
+        if !due || lease.next_span.is_some() || !self.state.rules.atp.enabled {
+            return false;
+        }
+        let span = term(self.state, lease.limit_at.map(|limit| limit.since(lease.term_ends)));
+        let (amount, affords) = self.next_cost(id, span, self.next_standing(id, span));
+        let short = amount > self.state.ledger.available(lease.account);
+        !span.is_zero() && (!affords || short || self.is_too_dear(id))
     }
 
     /// Returns the length of the unpaid term with which a lease may go on: where no credit of its

@@ -5,8 +5,8 @@ use super::pace::{Doing, Process};
 use crate::kernel::Class;
 use gridcore::canary::{Canary, planted};
 use gridcore::effect::{FinalState, JobEnd};
-use gridcore::explain::{Blocker, explain};
-use gridcore::ids::{LeaseId, NodeId};
+use gridcore::explain::{Blocker, Explanation, explain};
+use gridcore::ids::{JobId, LeaseId, NodeId};
 use gridcore::leases::LeaseState;
 use gridcore::station::held::{Held, Phase};
 use gridcore::units::{Span, Time};
@@ -294,6 +294,30 @@ impl World {
         }
     }
 
+    /// Returns the jobs that run, or wait for what does not last: where all must end, for anything
+    /// but credit or a price, of which the one may never be enough and the other never low enough.
+    pub(super) fn stranded(&self) -> impl Iterator<Item = (JobId, Option<Explanation>)> {
+        let state = self.grid.state();
+        let waits = state.jobs.keys().filter(|id| !self.may_stay(*id));
+        waits.map(|id| (id, explain(state, id)))
+    }
+
+    /// Returns whether a job waits for what may stay, or for a job that does.
+    fn may_stay(&self, id: JobId) -> bool {
+        let all_end = self.far.as_ref().is_some_and(|far| far.all_end);
+        let why = explain(self.grid.state(), id);
+        let tried = !self.grid.state().job(id).saves.is_zero();
+        let stays = |blocker: &Blocker| {
+            use Blocker::{AtpBudgetExceeded, BeginTime, Dependency, PriceAboveLimit};
+            let unpaid = matches!(blocker, AtpBudgetExceeded { .. } | PriceAboveLimit { .. });
+            // What was stopped for want of one of these waits before it tries again.
+            let again = tried && matches!(blocker, BeginTime { .. });
+            let other = matches!(blocker, Dependency { on, .. } if self.may_stay(*on));
+            unpaid || again || other || (!all_end && lasts(blocker))
+        };
+        why.is_some_and(|why| why.blockers.iter().any(stays))
+    }
+
     /// Checks that once the weather was over everything has settled: every job has ended, or waits
     /// for what only people can change; nothing is held anywhere, and every node is known.
     pub(super) fn check_end(&mut self) {
@@ -301,19 +325,15 @@ impl World {
         if !self.broken.is_empty() || self.now < far.network.heals {
             return;
         }
-        let all_end = far.all_end;
         let open = self.record.jobs.len() as u64 - self.counts.ended;
-        let state = self.grid.state();
-        let waits = state.jobs.values().map(|job| (job.id, explain(state, job.id)));
-        let stranded = waits.filter(|(_, why)| {
-            all_end || why.as_ref().is_none_or(|why| !why.blockers.iter().any(lasts))
-        });
-        let lost = open.saturating_sub(state.jobs.len() as u64);
+        let lost = open.saturating_sub(self.grid.state().jobs.len() as u64);
         let mut found: Vec<String> = (lost > 0)
             .then(|| format!("{lost} jobs that were asked for are gone"))
             .into_iter()
             .collect();
-        found.extend(stranded.take(3).map(|(id, why)| format!("{id} has not ended: {why:?}")));
+        found.extend(
+            self.stranded().take(3).map(|(id, why)| format!("{id} has not ended: {why:?}")),
+        );
         for (id, node) in self.grid.state().nodes.iter() {
             let link = &self.grid.state().links[id];
             if node.silent || !link.outbox.is_empty() {

@@ -370,9 +370,10 @@ impl World {
             let heals = Some(far.network.heals).filter(|at| *at < Time::MAX);
             let calm = heals.unwrap_or(Time::ZERO).max(self.last_end);
             // Where not every job need end, it is enough that none has run for long.
-            let idle = heals.is_some() && !far.all_end && self.grid.state().leases.is_empty();
+            let long = heals.is_some() && self.now > calm.max(self.settled_at).after(IDLE);
+            let idle = long && self.grid.state().leases.is_empty();
             return done && self.now > calm.after(SETTLES)
-                || idle && self.now > calm.max(self.settled_at).after(IDLE)
+                || idle && self.stranded().next().is_none()
                 || self.now > self.settled_at.after(PATIENCE);
         }
         done || self.now > self.settled_at.after(PATIENCE)

@@ -14,7 +14,7 @@ use gridcore::bundle::Needs;
 use gridcore::command::{JobSpec, Outcome};
 use gridcore::config::{Backfill, Config, Order};
 use gridcore::ids::{AccountId, JobId, NodeId};
-use gridcore::units::{Priority, Span, Time};
+use gridcore::units::{Priority, Time};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One device: thousandths and bytes that are free.
@@ -55,6 +55,12 @@ pub struct Task {
     due: u64,
     charged: u64,
     booked: u128,
+    /// When it was started last.
+    began: u64,
+    /// For how long it must be able to pay, or waits, after it was stopped unpaid.
+    saves: u64,
+    /// It does not start before.
+    begin: u64,
     /// Why it was told to end, if it was.
     pub leaving: Option<Leaving>,
     /// The how-manieth start it is.
@@ -164,6 +170,9 @@ impl Model {
             due: limit.map_or(u64::MAX, |limit| now.after(limit).ms()),
             charged,
             booked,
+            began: 0,
+            saves: 0,
+            begin: 0,
             leaving,
             order,
             renewed,
@@ -359,6 +368,7 @@ impl Model {
                     && !task.held
                     && task.after.is_empty()
                     && !task.in_vain
+                    && task.begin <= now.ms()
                     && !tried.contains(id)
                     && !poor.iter().any(|other| !alone && same_line(other, task))
             });
@@ -448,37 +458,6 @@ impl Model {
             places.push((node, devices));
         }
         Some(places)
-    }
-
-    /// Starts a job, unless its account or its budget cannot pay the first term.
-    fn start(&mut self, id: JobId, places: Vec<(NodeId, u64)>, now: Time) -> bool {
-        let task = self.tasks[&id].clone();
-        let span = self.span(task.spec.limit.map(Span::get));
-        let amount = self.price(&task, &places, span);
-        let budget = task.spec.budget.map_or(u64::MAX, |b| b.get());
-        if task.charged.saturating_add(amount) > budget
-            || (amount > 0 && task.is_dear())
-            || Self::of(&self.available, task.account) < i128::from(amount)
-        {
-            return false;
-        }
-        self.available[task.account.get() as usize] -= i128::from(amount);
-        self.starts += 1;
-        let pool = task.spec.pool.get() as usize;
-        for (sum, need) in self.leased[pool].iter_mut().zip(task.spec.needs.bundle().amounts()) {
-            *sum += need * u64::from(task.spec.members);
-        }
-        for (node, devices) in &places {
-            self.give(*node, *devices, &task.spec.needs, false);
-        }
-        if let Some(task) = self.tasks.get_mut(&id) {
-            task.places = Some(places);
-            task.limit_at = task.spec.limit.map(|limit| now.after(limit).ms());
-            task.term = (now.ms(), now.ms() + span, amount, 0);
-            (task.order, task.renewed) = (self.starts, false);
-        }
-        self.book(id);
-        true
     }
 }
 

@@ -4,7 +4,7 @@ use super::{Model, Task};
 use gridcore::bundle::{Bundle, Needs};
 use gridcore::config::Order;
 use gridcore::ids::{AccountId, JobId, NodeId};
-use gridcore::units::{Priority, Time};
+use gridcore::units::{Priority, Span, Time};
 
 /// What holding `needs` for `ms` costs: every resource rounded up for itself.
 fn cost(needs: &Needs, ms: u64, priority: Priority, rates: &[u64; 12]) -> u64 {
@@ -161,5 +161,69 @@ impl Model {
         let amount = share * u128::from(task.term.1 - task.term.0) / u128::from(weight) / 256 * 256;
         task.booked = amount;
         self.usage[task.account.get() as usize] += amount;
+    }
+
+    /// Starts a job, unless its account or its budget cannot pay the first term.
+    pub(super) fn start(&mut self, id: JobId, places: Vec<(NodeId, u64)>, now: Time) -> bool {
+        let task = self.tasks[&id].clone();
+        let span = self.span(task.spec.limit.map(Span::get));
+        let amount = self.price(&task, &places, span);
+        let needed = self.price(&task, &places, self.paid_ahead(&task));
+        let budget = task.spec.budget.map_or(u64::MAX, |b| b.get());
+        if task.charged.saturating_add(amount) > budget
+            || (amount > 0 && task.is_dear())
+            || Self::of(&self.available, task.account) < i128::from(needed)
+        {
+            return false;
+        }
+        self.available[task.account.get() as usize] -= i128::from(amount);
+        self.starts += 1;
+        let pool = task.spec.pool.get() as usize;
+        for (sum, need) in self.leased[pool].iter_mut().zip(task.spec.needs.bundle().amounts()) {
+            *sum += need * u64::from(task.spec.members);
+        }
+        for (node, devices) in &places {
+            self.give(*node, *devices, &task.spec.needs, false);
+        }
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.places = Some(places);
+            task.limit_at = task.spec.limit.map(|limit| now.after(limit).ms());
+            task.term = (now.ms(), now.ms() + span, amount, 0);
+            (task.order, task.renewed, task.began) = (self.starts, false, now.ms());
+        }
+        self.book(id);
+        true
+    }
+
+    /// For how long an account must be able to pay for a job before it starts.
+    fn paid_ahead(&self, task: &Task) -> u64 {
+        let limit = task.spec.limit.map_or(u64::MAX, Span::get);
+        self.span(Some(limit)).max(task.saves.min(limit))
+    }
+
+    /// Lets a job wait again whose next term was not paid for. One that has lost all its work needs
+    /// twice as much, or waits for twice as long where it has that, or the whole limit.
+    pub fn requeue_unpaid(&mut self, id: JobId, now: Time) {
+        self.requeue(id, now);
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        let worked = now.ms() - task.began;
+        let kept = task.spec.checkpoint.map_or(0, |span| match span.get() {
+            0 => worked,
+            step => worked - worked % step,
+        });
+        task.saves = if kept == 0 { 2 * task.saves.max(worked) } else { 0 };
+        let task = self.tasks[&id].clone();
+        let one = cost(
+            &task.spec.needs,
+            self.paid_ahead(&task),
+            task.spec.priority,
+            &self.config.rules.atp.rates,
+        );
+        let needed = i128::from(one) * i128::from(task.spec.members);
+        let whole = task.spec.limit.is_some_and(|limit| limit.get() <= task.saves);
+        let saved = whole || needed <= Self::of(&self.available, task.account);
+        if let Some(task) = self.tasks.get_mut(&id).filter(|task| saved && task.saves > 0) {
+            task.begin = now.ms() + task.saves;
+        }
     }
 }
