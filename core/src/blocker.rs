@@ -63,7 +63,7 @@ pub enum Blocker {
     /// The account has too little credit available.
     AtpBudgetExceeded {
         /// What a first term costs; more where its work was lost for want of credit before, see
-        /// [`Job::saves`](crate::jobs::Job::saves).
+        /// [`Setback`](crate::jobs::Setback).
         needed: MicroAtp,
         /// What is available.
         available: MicroAtp,

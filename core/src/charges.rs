@@ -30,7 +30,8 @@ pub fn over_quota(state: &State, shape: &Shape) -> Option<(Dimension, u64, u64)>
 #[must_use]
 pub fn is_refused(state: &State, job: &Job, shape: &Shape) -> bool {
     let needed = first_hold(state, job, shape);
-    credit_to_start(state, job, shape) > state.ledger.available(job.account)
+    needed > available(state, job)
+        || is_resting(state, job)
         || job.budget.is_some_and(|budget| job.charged.saturating_add(needed) > budget)
         || over_quota(state, shape).is_some()
         || over_price(state, job, shape).is_some()
@@ -135,24 +136,31 @@ pub fn may_be_urgent(state: &State, shape: ShapeId, span: Span, had: Option<(Tim
     pool.urgent.admits((&total, span), own, &pool.capacity, share, state.now)
 }
 
-/// Returns for how long a job's account must be able to pay before it starts: for its first term,
-/// and for longer where its work was lost for want of credit before.
+/// Returns whether a job waits after an attempt in vain before it starts on others' nodes.
 #[must_use]
-pub fn paid_ahead(state: &State, job: &Job) -> Span {
-    let saves = job.limit.map_or(job.saves, |limit| job.saves.min(limit));
-    term(state, job.limit).max(saves)
+pub fn is_resting(state: &State, job: &Job) -> bool {
+    let waits = state.rules.atp.enabled && state.now < job.setback.until;
+    waits && !(job.setback.short && credit_to_go_on(state, job) <= available(state, job))
+}
+
+/// Returns the credit that a job's account must have for the job to start again before it has
+/// waited, after an attempt in vain: that of as long as it would wait, at most of its limit.
+#[must_use]
+pub fn credit_to_go_on(state: &State, job: &Job) -> MicroAtp {
+    let span = job.limit.map_or(job.setback.span, |limit| job.setback.span.min(limit));
+    let span = span.max(term(state, job.limit));
+    most_cost(state, job, &state.shapes[job.shape], span)
+}
+
+/// Returns what a job's account has available.
+fn available(state: &State, job: &Job) -> MicroAtp {
+    state.ledger.available(job.account)
 }
 
 /// Returns the most that the first term of a job can cost.
 #[must_use]
 pub fn first_hold(state: &State, job: &Job, shape: &Shape) -> MicroAtp {
     most_cost(state, job, shape, term(state, job.limit))
-}
-
-/// Returns the credit that a job's account must have available before it starts on others' nodes.
-#[must_use]
-pub fn credit_to_start(state: &State, job: &Job, shape: &Shape) -> MicroAtp {
-    most_cost(state, job, shape, paid_ahead(state, job))
 }
 
 /// Returns the most that a job can cost in a span, at the prices of now.

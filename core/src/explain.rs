@@ -97,13 +97,16 @@ fn account_blockers(state: &State, job: &Job, shape: &Shape) -> Vec<Blocker> {
     if let Some((held, most)) = over_leases(state, job.account) {
         out.push(Blocker::LeasesExceeded { held, most });
     }
-    let needed = charges::credit_to_start(state, job, shape);
+    let (rests, first) = (charges::is_resting(state, job), charges::first_hold(state, job, shape));
+    out.extend(rests.then_some(Blocker::BeginTime { at: job.setback.until }));
+    let short = rests && job.setback.short;
+    let needed = if short { charges::credit_to_go_on(state, job) } else { first };
     let available = state.ledger.available(job.account);
     if needed > available {
         out.push(Blocker::AtpBudgetExceeded { needed, available });
     }
     if let Some(budget) = job.budget {
-        let needed = job.charged.saturating_add(charges::first_hold(state, job, shape));
+        let needed = job.charged.saturating_add(first);
         if needed > budget {
             out.push(Blocker::BudgetCommitted { needed, budget });
         }

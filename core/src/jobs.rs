@@ -196,6 +196,19 @@ pub struct Ahead {
     pub places: Places,
 }
 
+/// What a job waits for after attempts that were stopped because their next term was not paid for,
+/// and of which nothing was kept: neither credit that comes in drops nor a price that comes and
+/// goes is to be burnt on attempts without end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setback {
+    /// How long it waits: twice as long with every such attempt, at least twice what it lost.
+    pub span: Span,
+    /// Until when; [`Time::ZERO`] once it has started again.
+    pub until: Time,
+    /// Whether it starts before then if its account can pay for so long, at most for its limit.
+    pub short: bool,
+}
+
 /// Where a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum JobState {
@@ -287,10 +300,8 @@ pub struct Job {
     pub charged: MicroAtp,
     /// What came back so far.
     pub refunded: MicroAtp,
-    /// For how long its account must be able to pay before it starts again, at most its limit, or
-    /// how long it waits if that can be paid: twice as long with every attempt that was stopped
-    /// because the next term was not paid for, with nothing kept of its work.
-    pub saves: Span,
+    /// What came of attempts that were stopped because the next term was not paid for.
+    pub setback: Setback,
     /// Before then it does not preempt again.
     pub preempt_after: Time,
     /// How long it waited for room before it last entered the queue.
@@ -337,7 +348,7 @@ impl Job {
             epoch: Epoch::new(0),
             charged: MicroAtp::ZERO,
             refunded: MicroAtp::ZERO,
-            saves: Span::ZERO,
+            setback: Setback::default(),
             preempt_after: Time::ZERO,
             waited: Span::ZERO,
             waits_since: None,
@@ -402,13 +413,6 @@ impl Job {
             return self.priority.max(Priority::MEDIUM);
         }
         self.priority
-    }
-
-    /// Notes that an attempt was stopped because its next term was not paid for, after so much work
-    /// of which so much is lost.
-    pub fn note_unpaid(&mut self, worked: Span, lost: Span) {
-        let most = self.saves.max(lost);
-        self.saves = if worked <= lost { most.saturating_add(most) } else { Span::ZERO };
     }
 
     /// Returns the work that would be lost if it were stopped after running for `ran`.

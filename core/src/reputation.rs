@@ -75,6 +75,11 @@ impl Reputation {
         self.set(now, |r| r - (r >> 3));
     }
 
+    /// Counts that a node was found not to do what it claims.
+    pub fn disprove(&mut self, now: Time) {
+        self.set(now, |r| r - (r >> 2));
+    }
+
     /// Counts what a borrower did that it should not have.
     pub fn blame(&mut self, fault: Fault, now: Time) {
         self.set(now, |r| r - (r >> fault.shift()));
@@ -237,10 +242,10 @@ mod tests {
         for i in 0..10_000_u64 {
             let now = at(i * HOUR_MS / 8);
             up.honour(AccountId::new(u32::try_from(i % 50).unwrap()), now);
-            if i.is_multiple_of(2) {
-                down.lose(now)
-            } else {
-                down.reclaim(now)
+            match i % 3 {
+                0 => down.lose(now),
+                1 => down.reclaim(now),
+                _ => down.disprove(now),
             }
             assert!(up.is_sound() && down.is_sound());
             assert!(up.at(now) <= Ppm::ONE && down.at(now).get() <= HOME);

@@ -367,7 +367,10 @@ impl State {
     /// Returns the key of the line a job stands in.
     #[must_use]
     pub fn line_of(&self, job: &Job) -> LineKey {
-        let alone = job.budget.is_some() || self.rules.scheduling.order == Order::EarliestDue;
+        // What it may spend, or waits for, is no other's.
+        let alone = job.budget.is_some()
+            || !job.setback.span.is_zero()
+            || self.rules.scheduling.order == Order::EarliestDue;
         let alone = alone.then_some(job.id);
         let (shape, price_max) = (job.shape, job.price_max);
         LineKey { account: job.account, shape, priority: job.priority, price_max, alone }

@@ -108,10 +108,8 @@ impl Pair {
             Some(Leaving::Requeued) => true,
             Some(Leaving::Cancelled | Leaving::Limit | Leaving::Gang) | None => false,
         };
-        if outcome == Outcome::Stopped && leaving == Some(Leaving::Budget) && again {
-            self.model.requeue_unpaid(job, now);
-        } else if outcome == Outcome::Stopped && again {
-            self.model.requeue(job, now);
+        if outcome == Outcome::Stopped && again {
+            self.model.requeue_stopped(job, leaving == Some(Leaving::Budget), now);
         } else {
             self.model.end(job, now);
             self.model.settle_dependents(job, outcome == Outcome::Completed);

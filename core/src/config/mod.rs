@@ -385,8 +385,8 @@ pub enum Pricing {
 /// What happens to a job whose account cannot pay the next term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exhaustion {
-    /// It vacates and waits for credit; if all its work is lost by that, for more than before
-    /// ([`Job::saves`](crate::jobs::Job::saves)).
+    /// It vacates and waits for credit; if all its work is lost by that, longer than before (see
+    /// [`Setback`](crate::jobs::Setback)).
     Pause,
     /// It ends.
     Kill,

@@ -2,7 +2,7 @@
 
 use super::Breaches;
 use crate::caps::is_at_its_cap;
-use crate::charges::{credit_to_start, first_hold, over_price};
+use crate::charges::{first_hold, is_resting, over_price};
 use crate::ids::JobId;
 use crate::price::{Market, step_max};
 use crate::state::State;
@@ -63,6 +63,6 @@ pub(super) fn can_pay(state: &State, id: JobId) -> bool {
     let cheap = over_price(state, job, shape).is_none();
     // Where no node is its own.
     let capped = is_at_its_cap(state, job, shape);
-    let paid = state.ledger.available(job.account) >= credit_to_start(state, job, shape);
-    inside && cheap && !capped && paid
+    let ready = !is_resting(state, job);
+    inside && cheap && ready && !capped && state.ledger.available(job.account) >= needed
 }

@@ -6,7 +6,7 @@ use crate::bundle::Bundle;
 use crate::canary::{Canary, planted};
 use crate::caps::is_capped;
 use crate::charges::{
-    foreign, is_too_dear, is_urgent, over_quota, paid_ahead, prices, spare, standing, term,
+    foreign, is_resting, is_too_dear, is_urgent, over_quota, prices, spare, standing, term,
     term_cost,
 };
 use crate::confidence::{UNLIMITED, is_asked, of_places, suffices};
@@ -243,7 +243,7 @@ impl Work<'_> {
         let (epoch, now) = (lease.epoch, state.now);
         let job = state.job_mut(id);
         job.state = JobState::Running(lease_id);
-        job.epoch = epoch;
+        (job.epoch, job.setback.until) = (epoch, Time::ZERO);
         let stay = (now, job.limit);
         let confidence = of_places(state, &lease.members, stay);
         self.effects.push(Effect::Granted { lease: lease_id, epoch, job: id, confidence });
@@ -326,7 +326,7 @@ impl Work<'_> {
 }
 
 /// Returns what a job starts as, and at which prices: those that it was promised, else those of
-/// now, unless they are above what it pays.
+/// now, unless they are above what it pays, or it waits after an attempt in vain.
 fn first_terms(
     state: &State,
     job: &Job,
@@ -337,13 +337,11 @@ fn first_terms(
     if let Some(promise) = promise {
         return Ok((standing.min(promise.standing), promise.prices));
     }
-    let prices = *prices(state, &state.shapes[job.shape]);
-    let ahead = (paid_ahead(state, job), &prices);
-    let needed = term_cost(state, job, (members, MilliCores::ZERO, standing.band()), ahead);
-    if is_too_dear(state, job, members) || needed > state.ledger.available(job.account) {
+    let rests = is_resting(state, job) && foreign(state, job.account, members) > 0;
+    if rests || is_too_dear(state, job, members) {
         return Err(Refusal::Account);
     }
-    Ok((standing, prices))
+    Ok((standing, *prices(state, &state.shapes[job.shape])))
 }
 
 /// Returns the CPU that a job starts with beside its needs, as far as it can pay for it, and what

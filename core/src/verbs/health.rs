@@ -80,6 +80,10 @@ impl Work<'_> {
             "{jobs} jobs of {accounts} accounts failed here soon after their start, the last of \
              them {job}, and such complete elsewhere"
         );
+        // What it claims cannot be used: it has to prove anew that there is any of it.
+        let row = &mut self.state.nodes[node];
+        row.reputation.disprove(at);
+        row.honoured = None;
         let drained = self.drain(node, &reason);
         debug_assert!(drained.is_ok(), "a lease's node exists");
         self.effects.push(Effect::Drained { node });

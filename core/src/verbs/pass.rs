@@ -11,7 +11,7 @@ use super::waiting::dequeue;
 use crate::canary::{Canary, planted};
 use crate::caps::is_capped;
 use crate::charges::{
-    foreign, over_price, over_quota, paid_ahead, priced_loss, prices, standing, term, term_cost,
+    foreign, is_resting, over_price, over_quota, priced_loss, prices, standing, term, term_cost,
 };
 use crate::confidence::{is_asked, next_look};
 use crate::config::Backfill;
@@ -254,6 +254,7 @@ impl Work<'_> {
         let shape = &self.state.shapes[shape_id];
         let can_pay = crate::charges::first_hold(self.state, job, shape);
         if over_quota(self.state, shape).is_some()
+            || is_resting(self.state, job)
             || over_price(self.state, job, shape).is_some()
             || job.budget.is_some_and(|b| job.charged.saturating_add(can_pay) > b)
         {
@@ -306,8 +307,6 @@ impl Work<'_> {
         let members = (plan.members.as_slice(), MilliCores::ZERO, standing.band());
         let first = (term(self.state, job.limit), &prices);
         let own = term_cost(self.state, job, members, first);
-        let ahead = (paid_ahead(self.state, job), &prices);
-        let needed = term_cost(self.state, job, members, ahead);
         let leave = self.state.now.after(self.state.rules.preemption.grace);
         let kill = leave.after(self.state.rules.offering.kill);
         let losses: Vec<MicroAtp> = plan
@@ -319,7 +318,7 @@ impl Work<'_> {
                 at(kill).max(at(self.state.now)).max(self.worst_loss(lease, kill))
             })
             .collect();
-        let total = losses.iter().fold(needed, |sum, loss| sum.saturating_add(*loss));
+        let total = losses.iter().fold(own, |sum, loss| sum.saturating_add(*loss));
         if self.state.ledger.available(account) < total {
             return None;
         }

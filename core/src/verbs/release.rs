@@ -6,13 +6,12 @@ use super::grant::clear_timers;
 use super::submit::finish;
 use super::waiting::enqueue;
 use crate::canary::{Canary, planted};
-use crate::charges::{credit_to_start, foreign, priced_loss};
+use crate::charges::{credit_to_go_on, foreign, priced_loss};
 use crate::command::Outcome;
 use crate::config::Order as QueueOrder;
-use crate::due::Due;
 use crate::effect::{Effect, EvictionReason, FinalState, LeaseEnd};
-use crate::ids::{AccountId, JobId, LeaseId, NodeId};
-use crate::jobs::JobState;
+use crate::ids::{AccountId, LeaseId, NodeId};
+use crate::jobs::{JobState, Setback};
 use crate::leases::{Lease, LeaseState, Member};
 use crate::meter::Resolution;
 use crate::reputation::Fault;
@@ -239,9 +238,8 @@ fn end_attempt(work: &mut Work<'_>, lease: &Lease, outcome: Outcome, until: Time
         (Outcome::Stopped | Outcome::Refused, Some(reason)) => {
             let (again, end) = fate(reason, requeue, work.requeues_when_exhausted());
             if again {
-                if reason == EvictionReason::BudgetExhausted {
-                    let worked = lease.worked(work.state.now);
-                    work.note_unpaid(id, worked, lost);
+                if outcome == Outcome::Stopped {
+                    work.note_setback(lease, reason, lost);
                 }
                 if reason == EvictionReason::PriorityPreemption {
                     work.state.job_mut(id).preempted += 1;
@@ -287,20 +285,28 @@ fn fate(reason: EvictionReason, requeue: bool, pause: bool) -> (bool, FinalState
 }
 
 impl Work<'_> {
-    /// Notes that a job was stopped because its next term was not paid for. Where all its work is
-    /// lost, it needs more credit to start again; it only waits where that is there already, so
-    /// that the price was too high, or where no more helps. Neither a little credit now and then
-    /// nor a price that comes and goes is burnt on attempts without end.
-    fn note_unpaid(&mut self, id: JobId, worked: Span, lost: Span) {
-        self.state.job_mut(id).note_unpaid(worked, lost);
-        let job = self.state.job(id);
-        let needed = credit_to_start(self.state, job, &self.state.shapes[job.shape]);
-        let all = job.limit.is_some_and(|limit| limit <= job.saves);
-        let saved = all || needed <= self.state.ledger.available(job.account);
-        if saved && !job.saves.is_zero() {
-            let begin = self.state.now.after(job.saves);
-            self.state.job_mut(id).begin = Some(begin);
-            self.state.timers.set(begin, Due::Begin(id));
+    /// Notes whether a job that was stopped has kept any of its work. One that has not, and was
+    /// stopped because its next term was not paid for, waits before it tries again: for credit,
+    /// unless that is there already, so that the price was too high, or more does not help.
+    fn note_setback(&mut self, lease: &Lease, reason: EvictionReason, lost: Span) {
+        let (now, id) = (self.state.now, lease.job);
+        let kept = lost < lease.worked(now);
+        let job = self.state.job_mut(id);
+        let setback = &mut job.setback;
+        if kept || reason == EvictionReason::Rebalance {
+            *setback = Setback::default();
+        } else if reason == EvictionReason::BudgetExhausted {
+            // Credit for all of its limit was asked for already.
+            let all = job.limit.is_some_and(|limit| limit <= setback.span);
+            let least = setback.span.max(lost);
+            setback.span = least.saturating_add(least);
+            setback.until = now.after(setback.span);
+            let (until, job) = (setback.until, self.state.job(id));
+            let needed = credit_to_go_on(self.state, job);
+            let short = !all && needed > self.state.ledger.available(job.account);
+            let pool = self.state.shapes[lease.shape].pool;
+            self.state.job_mut(id).setback.short = short;
+            self.retry_later(pool, until);
         }
     }
 

@@ -1,5 +1,6 @@
 //! What raises and lowers reputation (CREDITS.md "Lenders and reputation"). A node's: terms that it
-//! has honoured, leases that it took back without notice, leases that were lost with it. An
+//! has honoured, leases that it took back without notice, leases that were lost with it, and that
+//! it was drained because what others complete elsewhere fails there ([`super::health`]). An
 //! account's: terms of it that ended in order, and its faults as a borrower.
 //!
 //! What an account runs on its own nodes counts for nothing, nor does a term in which less than a

@@ -11,6 +11,7 @@ use crate::ids::{AccountId, LeaseId, NodeId};
 use crate::leases::LeaseState;
 use crate::ledger::{Hold, Settled};
 use crate::meter::Resolution;
+use crate::price::Prices;
 use crate::units::{MicroAtp, MilliCores, Priority, Span, Time};
 use alloc::vec::Vec;
 
@@ -67,7 +68,8 @@ impl Work<'_> {
     /// Sets the credit of a next term of some length aside, in which its job counts as `standing`,
     /// if it is there: at the prices that were fixed for it.
     pub(super) fn set_aside(&mut self, id: LeaseId, span: Span, standing: Priority) {
-        let (amount, affords) = self.next_cost(id, span, standing);
+        let term = (span, &self.state.lease(id).next_prices);
+        let (amount, affords) = self.next_cost(id, term, standing);
         let lease = self.state.lease(id);
         let ends = lease.term_ends;
         if amount.is_zero() {
@@ -91,12 +93,18 @@ impl Work<'_> {
         }
     }
 
-    /// Returns what a lease's next term costs, and whether its job's own budget is enough for it.
-    fn next_cost(&self, id: LeaseId, span: Span, standing: Priority) -> (MicroAtp, bool) {
+    /// Returns what a lease's next term costs at some prices, and whether its job's own budget is
+    /// enough for it.
+    fn next_cost(
+        &self,
+        id: LeaseId,
+        term: (Span, &Prices),
+        standing: Priority,
+    ) -> (MicroAtp, bool) {
         let lease = self.state.lease(id);
         let job = self.state.job(lease.job);
         let members = (lease.members.as_slice(), lease.extra.cpu, standing.band());
-        let amount = term_cost(self.state, job, members, (span, &lease.next_prices));
+        let amount = term_cost(self.state, job, members, term);
         let hold = lease.hold.and_then(|hold| self.state.ledger.holds.get(&hold));
         // What the job has cost when this term ends, and the next.
         let running = hold.map_or(MicroAtp::ZERO, |hold| hold.amount);
@@ -147,11 +155,13 @@ impl Work<'_> {
     pub(super) fn is_spent(&self, id: LeaseId) -> bool {
         let lease = self.state.lease(id);
         let due = lease.state == LeaseState::Active && lease.half_term() <= self.state.now;
-        if !due || lease.next_span.is_some() || !self.state.rules.atp.enabled {
+        let open = due && lease.next_span.is_none() && self.is_heard(id);
+        if !open || !self.state.rules.atp.enabled || self.unpaid_span(id).is_some() {
             return false;
         }
         let span = term(self.state, lease.limit_at.map(|limit| limit.since(lease.term_ends)));
-        let (amount, affords) = self.next_cost(id, span, self.next_standing(id, span));
+        let prices = prices(self.state, &self.state.shapes[lease.shape]);
+        let (amount, affords) = self.next_cost(id, (span, prices), self.next_standing(id, span));
         let short = amount > self.state.ledger.available(lease.account);
         !span.is_zero() && (!affords || short || self.is_too_dear(id))
     }
@@ -172,7 +182,8 @@ impl Work<'_> {
             return None;
         }
         let span = term(self.state, lease.limit_at.map(|limit| limit.since(lease.term_ends)));
-        let (_, affords) = self.next_cost(id, span, self.next_standing(id, span));
+        let term = (span, &lease.next_prices);
+        let (_, affords) = self.next_cost(id, term, self.next_standing(id, span));
         affords.then_some(span)
     }
 

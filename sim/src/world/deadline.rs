@@ -306,12 +306,12 @@ impl World {
     fn may_stay(&self, id: JobId) -> bool {
         let all_end = self.far.as_ref().is_some_and(|far| far.all_end);
         let why = explain(self.grid.state(), id);
-        let tried = !self.grid.state().job(id).saves.is_zero();
+        let tried = !self.grid.state().job(id).setback.span.is_zero();
         let stays = |blocker: &Blocker| {
             use Blocker::{AtpBudgetExceeded, BeginTime, Dependency, PriceAboveLimit};
             let unpaid = matches!(blocker, AtpBudgetExceeded { .. } | PriceAboveLimit { .. });
             // What was stopped for want of one of these waits before it tries again.
-            let again = tried && matches!(blocker, BeginTime { .. });
+            let again = matches!(blocker, BeginTime { at } if tried && *at > self.grid_now());
             let other = matches!(blocker, Dependency { on, .. } if self.may_stay(*on));
             unpaid || again || other || (!all_end && lasts(blocker))
         };

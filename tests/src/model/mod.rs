@@ -57,10 +57,9 @@ pub struct Task {
     booked: u128,
     /// When it was started last.
     began: u64,
-    /// For how long it must be able to pay, or waits, after it was stopped unpaid.
-    saves: u64,
-    /// It does not start before.
-    begin: u64,
+    /// How long it waits after it was stopped unpaid, until when, and whether credit for so long
+    /// helps.
+    setback: (u64, u64, bool),
     /// Why it was told to end, if it was.
     pub leaving: Option<Leaving>,
     /// The how-manieth start it is.
@@ -171,8 +170,7 @@ impl Model {
             charged,
             booked,
             began: 0,
-            saves: 0,
-            begin: 0,
+            setback: (0, 0, false),
             leaving,
             order,
             renewed,
@@ -309,7 +307,7 @@ impl Model {
     }
 
     /// Lets a job that has ended wait again.
-    pub fn requeue(&mut self, id: JobId, now: Time) {
+    pub(super) fn requeue(&mut self, id: JobId, now: Time) {
         self.close(id, now);
         if let Some(task) = self.tasks.get_mut(&id) {
             (task.places, task.leaving, task.term) = (None, None, (0, 0, 0, 0));
@@ -368,7 +366,6 @@ impl Model {
                     && !task.held
                     && task.after.is_empty()
                     && !task.in_vain
-                    && task.begin <= now.ms()
                     && !tried.contains(id)
                     && !poor.iter().any(|other| !alone && same_line(other, task))
             });
@@ -472,8 +469,5 @@ fn same_line(a: &Task, b: &Task) -> bool {
             && (&a.affinity, &a.anti_affinity) == (&b.affinity, &b.anti_affinity)
             && (&a.near, a.price_max) == (&b.near, b.price_max)
     };
-    a.account == b.account
-        && same(&a.spec, &b.spec)
-        && a.spec.budget.is_none()
-        && b.spec.budget.is_none()
+    a.account == b.account && same(&a.spec, &b.spec) && a.is_like_others() && b.is_like_others()
 }

@@ -24,6 +24,11 @@ fn cost(needs: &Needs, ms: u64, priority: Priority, rates: &[u64; 12]) -> u64 {
 }
 
 impl Task {
+    /// Whether neither a budget of its own nor an attempt in vain tells it from its equals.
+    pub(super) fn is_like_others(&self) -> bool {
+        self.spec.budget.is_none() && self.setback.0 == 0
+    }
+
     /// Whether the rates themselves, the only price that the model knows, are above what it pays.
     pub(super) fn is_dear(&self) -> bool {
         self.spec.price_max.is_some_and(|most| most.get() < 1_000_000)
@@ -168,11 +173,10 @@ impl Model {
         let task = self.tasks[&id].clone();
         let span = self.span(task.spec.limit.map(Span::get));
         let amount = self.price(&task, &places, span);
-        let needed = self.price(&task, &places, self.paid_ahead(&task));
         let budget = task.spec.budget.map_or(u64::MAX, |b| b.get());
         if task.charged.saturating_add(amount) > budget
-            || (amount > 0 && task.is_dear())
-            || Self::of(&self.available, task.account) < i128::from(needed)
+            || (amount > 0 && (task.is_dear() || self.is_resting(&task, now)))
+            || Self::of(&self.available, task.account) < i128::from(amount)
         {
             return false;
         }
@@ -190,40 +194,45 @@ impl Model {
             task.limit_at = task.spec.limit.map(|limit| now.after(limit).ms());
             task.term = (now.ms(), now.ms() + span, amount, 0);
             (task.order, task.renewed, task.began) = (self.starts, false, now.ms());
+            task.setback.1 = 0;
         }
         self.book(id);
         true
     }
 
-    /// For how long an account must be able to pay for a job before it starts.
-    fn paid_ahead(&self, task: &Task) -> u64 {
-        let limit = task.spec.limit.map_or(u64::MAX, Span::get);
-        self.span(Some(limit)).max(task.saves.min(limit))
+    /// Whether a job waits after an attempt in vain before it starts on others' nodes.
+    fn is_resting(&self, task: &Task, now: Time) -> bool {
+        let (_, until, short) = task.setback;
+        now.ms() < until && !(short && self.can_go_on(task))
     }
 
-    /// Lets a job wait again whose next term was not paid for. One that has lost all its work needs
-    /// twice as much, or waits for twice as long where it has that, or the whole limit.
-    pub fn requeue_unpaid(&mut self, id: JobId, now: Time) {
+    /// Whether an account can pay for as long as a job is to wait, or for its whole limit.
+    fn can_go_on(&self, task: &Task) -> bool {
+        let limit = task.spec.limit.map_or(u64::MAX, Span::get);
+        let span = self.span(Some(limit)).max(task.setback.0.min(limit));
+        let one = cost(&task.spec.needs, span, task.spec.priority, &self.config.rules.atp.rates);
+        let needed = i128::from(one) * i128::from(task.spec.members);
+        needed <= Self::of(&self.available, task.account)
+    }
+
+    /// Lets a job wait again that was stopped. One that has lost all its work because its next term
+    /// was not paid for waits for twice as long, unless credit for so long comes before.
+    pub fn requeue_stopped(&mut self, id: JobId, unpaid: bool, now: Time) {
         self.requeue(id, now);
-        let Some(task) = self.tasks.get_mut(&id) else { return };
+        let Some(mut task) = self.tasks.get(&id).cloned() else { return };
         let worked = now.ms() - task.began;
         let kept = task.spec.checkpoint.map_or(0, |span| match span.get() {
             0 => worked,
             step => worked - worked % step,
         });
-        task.saves = if kept == 0 { 2 * task.saves.max(worked) } else { 0 };
-        let task = self.tasks[&id].clone();
-        let one = cost(
-            &task.spec.needs,
-            self.paid_ahead(&task),
-            task.spec.priority,
-            &self.config.rules.atp.rates,
-        );
-        let needed = i128::from(one) * i128::from(task.spec.members);
-        let whole = task.spec.limit.is_some_and(|limit| limit.get() <= task.saves);
-        let saved = whole || needed <= Self::of(&self.available, task.account);
-        if let Some(task) = self.tasks.get_mut(&id).filter(|task| saved && task.saves > 0) {
-            task.begin = now.ms() + task.saves;
+        if kept > 0 {
+            task.setback = (0, 0, false);
+        } else if unpaid {
+            let whole = task.spec.limit.is_some_and(|limit| limit.get() <= task.setback.0);
+            let span = 2 * task.setback.0.max(worked);
+            task.setback = (span, now.ms() + span, false);
+            task.setback.2 = !whole && !self.can_go_on(&task);
         }
+        self.tasks.insert(id, task);
     }
 }
