@@ -28,6 +28,9 @@ pub struct LineKey {
     /// The job, if it has a budget of its own (one that is used up must not keep others waiting) or
     /// is ranked by itself.
     pub alone: Option<JobId>,
+    /// Whether its jobs were tried in vain ([`crate::jobs::Setback`]): what they wait for keeps
+    /// no others waiting. There are too many for a line each.
+    pub again: bool,
 }
 
 /// Where a line stands among all: lower goes first.
@@ -372,6 +375,7 @@ mod tests {
             priority,
             price_max: None,
             alone: None,
+            again: false,
         };
         let pool = PoolId::new(0);
         let mut q = Queue::default();

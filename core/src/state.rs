@@ -367,13 +367,11 @@ impl State {
     /// Returns the key of the line a job stands in.
     #[must_use]
     pub fn line_of(&self, job: &Job) -> LineKey {
-        // What it may spend, or waits for, is no other's.
-        let alone = job.budget.is_some()
-            || !job.setback.span.is_zero()
-            || self.rules.scheduling.order == Order::EarliestDue;
+        let alone = job.budget.is_some() || self.rules.scheduling.order == Order::EarliestDue;
         let alone = alone.then_some(job.id);
-        let (shape, price_max) = (job.shape, job.price_max);
-        LineKey { account: job.account, shape, priority: job.priority, price_max, alone }
+        let (account, shape, price_max) = (job.account, job.shape, job.price_max);
+        let again = !job.setback.span.is_zero();
+        LineKey { account, shape, priority: job.priority, price_max, alone, again }
     }
 
     /// Returns what ranks a line among those of its class: its account's use, or when its job is

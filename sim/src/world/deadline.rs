@@ -308,11 +308,12 @@ impl World {
         let why = explain(self.grid.state(), id);
         let tried = !self.grid.state().job(id).setback.span.is_zero();
         let stays = |blocker: &Blocker| {
-            use Blocker::{AtpBudgetExceeded, BeginTime, Dependency, PriceAboveLimit};
+            use Blocker::{AtpBudgetExceeded, BeginTime, Dependency, PriceAboveLimit, Priority};
             let unpaid = matches!(blocker, AtpBudgetExceeded { .. } | PriceAboveLimit { .. });
             // What was stopped for want of one of these waits before it tries again.
             let again = matches!(blocker, BeginTime { at } if tried && *at > self.grid_now());
-            let other = matches!(blocker, Dependency { on, .. } if self.may_stay(*on));
+            let other = matches!(blocker, Dependency { on: other, .. } | Priority { behind: other }
+                if *other < id && self.may_stay(*other));
             unpaid || again || other || (!all_end && lasts(blocker))
         };
         why.is_some_and(|why| why.blockers.iter().any(stays))

@@ -469,5 +469,9 @@ fn same_line(a: &Task, b: &Task) -> bool {
             && (&a.affinity, &a.anti_affinity) == (&b.affinity, &b.anti_affinity)
             && (&a.near, a.price_max) == (&b.near, b.price_max)
     };
-    a.account == b.account && same(&a.spec, &b.spec) && a.is_like_others() && b.is_like_others()
+    a.account == b.account
+        && same(&a.spec, &b.spec)
+        && a.spec.budget.is_none()
+        && b.spec.budget.is_none()
+        && (a.setback.0 > 0) == (b.setback.0 > 0)
 }

@@ -24,11 +24,6 @@ fn cost(needs: &Needs, ms: u64, priority: Priority, rates: &[u64; 12]) -> u64 {
 }
 
 impl Task {
-    /// Whether neither a budget of its own nor an attempt in vain tells it from its equals.
-    pub(super) fn is_like_others(&self) -> bool {
-        self.spec.budget.is_none() && self.setback.0 == 0
-    }
-
     /// Whether the rates themselves, the only price that the model knows, are above what it pays.
     pub(super) fn is_dear(&self) -> bool {
         self.spec.price_max.is_some_and(|most| most.get() < 1_000_000)
