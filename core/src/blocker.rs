@@ -16,6 +16,12 @@ pub enum Blocker {
         /// How many.
         nodes: u32,
     },
+    /// Its last attempt was stopped because its next term was not paid for, and nothing of its work
+    /// was kept ([`Setback`](crate::jobs::Setback)).
+    BackoffAfterUnpaid {
+        /// When it tries again.
+        at: Time,
+    },
     /// It is not to start yet.
     BeginTime {
         /// When it may.
@@ -159,6 +165,7 @@ impl Blocker {
         match self {
             Self::Held => "Held",
             Self::BackoffAfterFailure { .. } => "BackoffAfterFailure",
+            Self::BackoffAfterUnpaid { .. } => "BackoffAfterUnpaid",
             Self::BeginTime { .. } => "BeginTime",
             Self::Dependency { .. } => "Dependency",
             Self::DependencyNeverSatisfied { .. } => "DependencyNeverSatisfied",
@@ -185,17 +192,17 @@ impl Blocker {
     }
 }
 
+const LOST: &str = "nodes were lost soon after it started there: release it to try again";
+/// What is said of [`Blocker::BackoffAfterUnpaid`], without when that is.
+pub const IN_VAIN: &str = "its last attempt ended unpaid and kept nothing: it tries again";
+
 /// Says it in words.
 impl core::fmt::Display for Blocker {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Held => f.write_str("its account holds it"),
-            Self::BackoffAfterFailure { nodes } => {
-                write!(
-                    f,
-                    "{nodes} nodes were lost soon after it started there: release it to try again"
-                )
-            }
+            Self::BackoffAfterFailure { nodes } => write!(f, "{nodes} {LOST}"),
+            Self::BackoffAfterUnpaid { at } => write!(f, "{IN_VAIN} at {at}"),
             Self::BeginTime { at } => write!(f, "it is not to start before {at}"),
             Self::Dependency { on, jobs: 1 } => write!(f, "{on} must complete first"),
             Self::Dependency { on, jobs } => {

@@ -98,7 +98,7 @@ fn account_blockers(state: &State, job: &Job, shape: &Shape) -> Vec<Blocker> {
         out.push(Blocker::LeasesExceeded { held, most });
     }
     let (rests, first) = (charges::is_resting(state, job), charges::first_hold(state, job, shape));
-    out.extend(rests.then_some(Blocker::BeginTime { at: job.setback.until }));
+    out.extend(rests.then_some(Blocker::BackoffAfterUnpaid { at: job.setback.until }));
     let short = rests && job.setback.short;
     let needed = if short { charges::credit_to_go_on(state, job) } else { first };
     let available = state.ledger.available(job.account);

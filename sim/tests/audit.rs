@@ -1,5 +1,5 @@
-//! The audit of a run: whole, without a journal, and with an amount changed in the summary or rows missing
-//! in the ledger.
+//! The audit of a run: whole, without a journal, and with an amount changed in the summary, rows missing
+//! in the ledger, or a journal that is damaged, cut, or another run's.
 
 mod common;
 
@@ -15,10 +15,15 @@ fn audit(folder: &Path) -> (Option<i32>, String) {
 
 /// Runs `burst` with a journal in a fresh folder.
 fn run(home: &str) -> std::path::PathBuf {
+    seeded(home, 7)
+}
+
+fn seeded(home: &str, seed: u64) -> std::path::PathBuf {
     let folder = common::scratch(home).join("out");
     let scenario = common::scenario("burst").display().to_string();
     let out = folder.display().to_string();
-    let args = ["run", &scenario, "--journal", "--quiet", "--out", &out];
+    let set = format!("seed={seed}");
+    let args = ["run", &scenario, "--journal", "--quiet", "--set", &set, "--out", &out];
     assert!(common::gridsim(&common::root(), &args).status.success());
     folder
 }
@@ -63,6 +68,23 @@ fn a_transfer_that_is_missing_is_found() {
     let (code, said) = audit(&folder);
     assert!(code == Some(1) && said.contains("DIFFERS"), "{said}");
     assert!(said.contains("balances differ"), "{said}");
+}
+
+#[test]
+fn a_journal_that_is_damaged_cut_or_of_another_run_is_told_apart() {
+    let (folder, other) = (run("audit-journal"), seeded("audit-other", 8));
+    let first = |folder: &Path| folder.join("journal/00000000000000000000.log");
+    let (path, whole) = (first(&folder), std::fs::read(first(&folder)).unwrap());
+    let says = |bytes: &[u8], what: &str| {
+        std::fs::write(&path, bytes).unwrap();
+        let (code, said) = audit(&folder);
+        assert!(code == Some(1) && said.contains(what), "{what}: {code:?} {said}");
+    };
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    says(&flipped, "the checksum of a record is wrong");
+    says(&whole[..whole.len() / 2], "ends in the middle of a record");
+    says(&std::fs::read(first(&other)).unwrap(), "the summary is of");
 }
 
 #[test]

@@ -188,6 +188,7 @@ fn lift(world: &mut World, job: &Job, blocker: &Blocker) -> Option<()> {
         | Blocker::NoOffers { .. }
         | Blocker::Resources { .. }
         | Blocker::Priority { .. }
+        | Blocker::BackoffAfterUnpaid { .. }
         | Blocker::BeginTime { .. }
         | Blocker::Reservation { .. }
         | Blocker::WaitingForPreempted { .. }

@@ -25,6 +25,7 @@ pub(super) fn notes(root: &Path, gpus: &[Device], groups: Result<Bounds, &str>) 
         notes.push(warn("the kernel tells no pressure (PSI): /proc/pressure is missing"));
     }
     notes.extend(space(root));
+    notes.push(ok("network traffic is not charged: nothing here counts it for each job"));
     if gpus.is_empty() {
         notes.push(ok("no GPUs: neither NVML nor nvidia-smi shows one"));
     } else {

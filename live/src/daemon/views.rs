@@ -4,6 +4,7 @@ use super::credit::{held_for, metering};
 use super::history::{History, Memory};
 use super::nodes::{Line, LineState};
 use crate::frame::{Device, Note};
+use gridcore::blocker::IN_VAIN;
 use gridcore::bundle::{Bundle, Dimension};
 use gridcore::explain::{Blocker, explain};
 use gridcore::idle::{reclaim_at, since};
@@ -13,7 +14,7 @@ use gridcore::leases::LeaseState;
 use gridcore::nodes::Node;
 use gridcore::pressure::score;
 use gridcore::state::State;
-use gridcore::units::{Bytes, Span, Time};
+use gridcore::units::{Bytes, MilliCores, Span, Time};
 use serde_json::{Value, json};
 
 /// The version of what is answered.
@@ -72,9 +73,12 @@ pub fn why(state: &State, job: JobId) -> Vec<String> {
 
 /// Returns one reason in words, with names and units where the core has numbers.
 fn said(state: &State, blocker: &Blocker) -> String {
+    let seconds = |at: &Time| at.since(state.now).get().div_ceil(1_000);
     if let Blocker::BeginTime { at } = blocker {
-        let seconds = at.since(state.now).get().div_ceil(1_000);
-        return format!("it is not to start before {seconds} s from now");
+        return format!("it is not to start before {} s from now", seconds(at));
+    }
+    if let Blocker::BackoffAfterUnpaid { at } = blocker {
+        return format!("{IN_VAIN} in {} s", seconds(at));
     }
     let Blocker::Resources { short, nearest } = blocker else { return blocker.to_string() };
     let on = |(dimension, nodes): &(Dimension, u32)| {
@@ -346,6 +350,18 @@ pub fn doctor(state: &State, id: NodeId, line: &LineState) -> Option<Value> {
             let what = format!("{said} GPUs are in the configuration, {found} answer");
             checks.push(note("warn", what));
         }
+        let said = &node.spec.capacity;
+        if said.cpu > MilliCores::whole(hardware.cores) {
+            let (said, found) = (said.cpu.get() / 1_000, hardware.cores);
+            let what = format!("{said} cores are in the configuration, {found} are there");
+            checks.push(note("warn", what));
+        }
+        // The kernel keeps a little of it to itself.
+        if said.memory.get() - said.memory.get() / 16 > hardware.memory.get() {
+            let (said, found) = (said.memory.get() >> 20, hardware.memory.get() >> 20);
+            let what = format!("{said} MiB of memory are in the configuration, {found} are there");
+            checks.push(note("warn", what));
+        }
         let level = |warns: bool| if warns { "warn" } else { "ok" };
         let devices: Vec<Note> = hardware.gpus.iter().map(Device::note).collect();
         let notes = hardware.notes.iter().chain(&devices);
@@ -442,4 +458,35 @@ pub fn pools(state: &State) -> Value {
         })
     });
     json!({ "schema": SCHEMA, "pools": rows.collect::<Vec<Value>>() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Hardware;
+    use gridcore::config::{AccountSpec, Config, NodeSpec, PoolSpec};
+    use gridcore::grid::Grid;
+    use gridcore::units::MicroAtp;
+
+    #[test]
+    fn what_is_configured_beyond_what_a_machine_has_is_told() {
+        let mut config = Config::default();
+        config.pools.push(PoolSpec { name: "main".into(), quota: None });
+        config.accounts.push(AccountSpec::new("lab", MicroAtp::ZERO));
+        let said = Bundle { memory: Bytes::gib(4), ..Bundle::cpu(MilliCores::whole(16)) };
+        config.nodes.push(NodeSpec::dedicated("n", said));
+        let grid = Grid::new(config, Time::ZERO).unwrap();
+        let warned = |cores, memory| -> Vec<String> {
+            let hardware = Hardware { cores, memory, ..Hardware::default() };
+            let line = LineState { up: true, hardware: Some(hardware), ..LineState::default() };
+            let found = doctor(grid.state(), NodeId::new(0), &line).unwrap();
+            let checks = found["checks"].as_array().unwrap().iter();
+            let warns = checks.filter(|check| check["level"] == "warn");
+            warns.map(|check| check["what"].as_str().unwrap().to_owned()).collect()
+        };
+        assert!(warned(16, Bytes::new((4 << 30) - (200 << 20))).is_empty());
+        let cores = "16 cores are in the configuration, 2 are there";
+        let memory = "4096 MiB of memory are in the configuration, 1024 are there";
+        assert_eq!(warned(2, Bytes::gib(1)), [cores, memory]);
+    }
 }

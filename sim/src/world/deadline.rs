@@ -35,7 +35,8 @@ const fn lasts(blocker: &Blocker) -> bool {
         | Blocker::Affinity { .. }
         | Blocker::LowConfidence { .. }
         | Blocker::NodeDraining { .. } => true,
-        Blocker::Dependency { .. }
+        Blocker::BackoffAfterUnpaid { .. }
+        | Blocker::Dependency { .. }
         | Blocker::BeginTime { .. }
         | Blocker::Reservation { .. }
         | Blocker::WaitingForPreempted { .. }
@@ -306,15 +307,15 @@ impl World {
     fn may_stay(&self, id: JobId) -> bool {
         let all_end = self.far.as_ref().is_some_and(|far| far.all_end);
         let why = explain(self.grid.state(), id);
-        let tried = !self.grid.state().job(id).setback.span.is_zero();
         let stays = |blocker: &Blocker| {
-            use Blocker::{AtpBudgetExceeded, BeginTime, Dependency, PriceAboveLimit, Priority};
+            use Blocker::{AtpBudgetExceeded, BackoffAfterUnpaid, PriceAboveLimit};
+            use Blocker::{Dependency, Priority};
             let unpaid = matches!(blocker, AtpBudgetExceeded { .. } | PriceAboveLimit { .. });
             // What was stopped for want of one of these waits before it tries again.
-            let again = matches!(blocker, BeginTime { at } if tried && *at > self.grid_now());
+            let tries = matches!(blocker, BackoffAfterUnpaid { at } if *at > self.grid_now());
             let other = matches!(blocker, Dependency { on: other, .. } | Priority { behind: other }
                 if *other < id && self.may_stay(*other));
-            unpaid || again || other || (!all_end && lasts(blocker))
+            unpaid || tries || other || (!all_end && lasts(blocker))
         };
         why.is_some_and(|why| why.blockers.iter().any(stays))
     }
