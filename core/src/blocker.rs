@@ -192,6 +192,7 @@ impl Blocker {
     }
 }
 
+/// What is said of [`Blocker::BackoffAfterFailure`], after how many nodes.
 const LOST: &str = "nodes were lost soon after it started there: release it to try again";
 /// What is said of [`Blocker::BackoffAfterUnpaid`], without when that is.
 pub const IN_VAIN: &str = "its last attempt ended unpaid and kept nothing: it tries again";

@@ -1,10 +1,11 @@
 //! The queue: who goes next.
 //!
 //! Jobs of one account, shape, priority and highest price stand in one line, first come first
-//! served; a job with a budget of its own stands alone. Lines are
-//! ranked by class, then (order `fair`) by their account's decayed dominant use over weight, then
-//! by the submission of their first job. Use is booked a term ahead at the grant, which is the
-//! entry penalty at admission, and given back for what a lease did not use.
+//! served; a job with a budget of its own stands alone, and those that were tried in vain stand
+//! in a second line. Lines are ranked by class, then (order `fair`) by their account's decayed
+//! dominant use over weight, then by the submission of their first job. Use is booked a term ahead
+//! at the grant, which is the entry penalty at admission, and given back for what a lease did not
+//! use.
 
 use crate::ids::{AccountId, JobId, PoolId, ShapeId};
 use crate::jobs::STARVING;

@@ -404,6 +404,6 @@ pub struct Weather {
     pub network: NetworkRecord,
     /// The blows, by time.
     pub blows: Vec<BlowRecord>,
-    /// Whether every job must have ended once the weather is over, but for want of credit.
+    /// Whether every job must have ended once the weather is over, but for credit or a price.
     pub all_end: bool,
 }

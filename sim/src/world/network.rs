@@ -69,7 +69,7 @@ pub(super) struct Far {
     pub(super) store: Store,
     /// The processes that are alive: there may have been many more.
     pub(super) living: BTreeSet<usize>,
-    /// Whether every job must have ended once the weather is over, but for want of credit.
+    /// Whether every job must have ended once the weather is over, but for credit or a price.
     pub(super) all_end: bool,
     /// How often what has happened.
     pub(super) counts: BTreeMap<&'static str, u64>,
