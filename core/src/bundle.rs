@@ -119,6 +119,25 @@ impl Bundle {
         Self::from_amounts(amounts)
     }
 
+    /// Changes each amount by the other's, of which nothing changes nothing: hardly anybody has
+    /// custom resources.
+    fn change(&mut self, other: &Self, mut f: impl FnMut(u64, u64) -> u64) {
+        self.cpu = MilliCores::new(f(self.cpu.get(), other.cpu.get()));
+        self.memory = Bytes::new(f(self.memory.get(), other.memory.get()));
+        self.storage = Bytes::new(f(self.storage.get(), other.storage.get()));
+        self.gpu = MilliGpus::new(f(self.gpu.get(), other.gpu.get()));
+        if other.is_custom() {
+            for (mine, theirs) in self.custom.iter_mut().zip(other.custom) {
+                *mine = f(*mine, theirs);
+            }
+        }
+    }
+
+    /// Returns whether there is any custom resource in it.
+    fn is_custom(&self) -> bool {
+        self.custom.iter().fold(0, |all, amount| all | amount) != 0
+    }
+
     /// Returns whether every amount is at most the other's.
     #[must_use]
     pub fn fits_in(&self, room: &Self) -> bool {
@@ -126,15 +145,27 @@ impl Bundle {
             && self.memory <= room.memory
             && self.gpu <= room.gpu
             && self.storage <= room.storage
-            && self.custom.iter().zip(room.custom).all(|(mine, theirs)| *mine <= theirs)
+            && (!self.is_custom() || self.custom_fits_in(room))
     }
 
-    /// Returns whether every amount is at most what two others leave of a whole. CPU is what is
-    /// short most often, and is seen at once.
+    fn custom_fits_in(&self, room: &Self) -> bool {
+        self.custom.iter().zip(room.custom).all(|(mine, theirs)| *mine <= theirs)
+    }
+
+    /// Returns whether every amount is at most what two others leave of a whole.
     #[must_use]
     pub fn fits_beside(&self, whole: &Self, [one, other]: [&Self; 2]) -> bool {
-        let cpu = whole.cpu.saturating_sub(one.cpu).saturating_sub(other.cpu);
-        self.cpu <= cpu && self.fits_in(&whole.saturating_sub(one).saturating_sub(other))
+        let fits = |of: fn(&Self) -> u64| {
+            let need = of(self);
+            need == 0 || need <= of(whole).saturating_sub(of(one)).saturating_sub(of(other))
+        };
+        // CPU is what is short most often.
+        let custom = || self.custom_fits_in(&whole.saturating_sub(one).saturating_sub(other));
+        fits(|bundle| bundle.cpu.get())
+            && fits(|bundle| bundle.memory.get())
+            && fits(|bundle| bundle.gpu.get())
+            && fits(|bundle| bundle.storage.get())
+            && (!self.is_custom() || custom())
     }
 
     /// Returns whether there is nothing in it.
@@ -146,8 +177,8 @@ impl Bundle {
     /// Adds, or returns `None` when one sum does not fit.
     #[must_use]
     pub fn checked_add(&self, other: &Self) -> Option<Self> {
-        let mut fits = true;
-        let sum = self.zip(other, |a, b| {
+        let (mut sum, mut fits) = (*self, true);
+        sum.change(other, |a, b| {
             let (sum, over) = a.overflowing_add(b);
             fits &= !over;
             sum
@@ -155,16 +186,30 @@ impl Bundle {
         fits.then_some(sum)
     }
 
-    /// Subtracts, or returns `None` when one difference would be negative.
-    #[must_use]
-    pub fn checked_sub(&self, other: &Self) -> Option<Self> {
-        other.fits_in(self).then(|| self.zip(other, u64::saturating_sub))
-    }
-
     /// Subtracts and stops at nothing in every dimension.
     #[must_use]
     pub fn saturating_sub(&self, other: &Self) -> Self {
-        self.zip(other, u64::saturating_sub)
+        let mut rest = *self;
+        rest.lessen(other);
+        rest
+    }
+
+    /// Subtracts in place and stops at nothing in every dimension.
+    pub fn lessen(&mut self, other: &Self) {
+        self.change(other, u64::saturating_sub);
+    }
+
+    /// Adds, and stops at the most there is in every dimension.
+    #[must_use]
+    pub fn saturating_add(&self, other: &Self) -> Self {
+        let mut sum = *self;
+        sum.add_capped(other);
+        sum
+    }
+
+    /// Adds in place, and stops at the most there is in every dimension.
+    pub fn add_capped(&mut self, other: &Self) {
+        self.change(other, u64::saturating_add);
     }
 
     /// Returns the smaller amount in every dimension.
@@ -178,9 +223,13 @@ impl Bundle {
     /// # Panics
     /// When a sum does not fit 64 bits: the declared maxima rule that out, so it is our bug.
     pub fn add(&mut self, other: &Self) {
-        let sum = self.checked_add(other);
-        assert!(sum.is_some(), "amounts stay inside the declared maxima");
-        *self = sum.unwrap_or_default();
+        let mut fits = true;
+        self.change(other, |a, b| {
+            let (sum, over) = a.overflowing_add(b);
+            fits &= !over;
+            sum
+        });
+        assert!(fits, "amounts stay inside the declared maxima");
     }
 
     /// Takes away in place.
@@ -188,9 +237,8 @@ impl Bundle {
     /// # Panics
     /// When more is taken than is there: capacity was counted wrong, which is our bug.
     pub fn take(&mut self, other: &Self) {
-        let rest = self.checked_sub(other);
-        assert!(rest.is_some(), "{other:?} is taken from {self:?}");
-        *self = rest.unwrap_or_default();
+        assert!(other.fits_in(self), "{other:?} is taken from {self:?}");
+        self.lessen(other);
     }
 }
 
@@ -289,7 +337,6 @@ mod tests {
         let mut special = Bundle::ZERO;
         special.custom = [0, 1, 0, 0, 0, 0, 0, 0];
         assert!(!special.fits_in(&room));
-        assert_eq!(room.checked_sub(&special), None);
     }
 
     #[test]

@@ -80,7 +80,7 @@ fn excess(
     shape: &Shape,
     members: u64,
 ) -> Option<(Dimension, u64, u64)> {
-    let share = state.rules.caps.pool_share.filter(|_| state.rules.atp.enabled)?;
+    let share = state.rules.caps.pool_share.filter(|_| state.rules.caps_shares())?;
     let share = state.account(account).standing.scale_part(share);
     let pool = &state.pools[shape.pool];
     let mut held = pool.borrowed.get(&account).copied().unwrap_or(Bundle::ZERO);
@@ -177,7 +177,7 @@ pub fn miscounted(state: &State) -> Option<String> {
         rows.find(|(id, row)| (row.leases, row.requests) != (of(&leases, *id), of(&requests, *id)));
     let offers = |nodes: &[NodeId]| {
         let mut sum = Bundle::ZERO;
-        nodes.iter().for_each(|id| sum.add(&state.nodes[*id].offered()));
+        nodes.iter().for_each(|id| sum.add(state.nodes[*id].offered()));
         sum
     };
     let offered = state.pools.iter().find(|(_, pool)| pool.offered != offers(&pool.nodes));

@@ -57,7 +57,7 @@ pub fn of_places(state: &State, members: &[Member], stay: Stay) -> Confidence {
 /// Returns what leases and claims hold of a node.
 #[must_use]
 pub fn held(node: &Node) -> Bundle {
-    node.leased.zip(&node.claimed, u64::saturating_add)
+    node.leased.saturating_add(&node.claimed)
 }
 
 /// Returns the confidence in so many members of a job that start on a node now.

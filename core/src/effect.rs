@@ -127,7 +127,7 @@ impl Confidence {
 }
 
 /// The end of a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseEnd {
     /// The lease.
     pub lease: LeaseId,
@@ -140,7 +140,7 @@ pub struct LeaseEnd {
     /// Credit settled over all its terms.
     pub settled: MicroAtp,
     /// What it was charged in all and the head of the chain over it; `None` where nothing was.
-    pub metered: Option<Metered>,
+    pub metered: Option<Box<Metered>>,
     /// How many of its terms were unpaid.
     pub unpaid_terms: u32,
     /// Notice to end of the first request to leave: the reclaim latency of an owner's return.

@@ -7,10 +7,12 @@
 
 use crate::bundle::Bundle;
 use crate::canary::{Canary, ambient, planted};
+use crate::endings::{First, Soonest, earliest};
 use crate::ids::{AccountId, Dense, NodeId, ShapeId, Table, TransferId};
 use crate::jobs::Shape;
 use crate::placement::{Scorer, suits};
-use crate::shadow::earliest;
+use crate::queue::Rank;
+use crate::shadow::Shadow;
 use crate::state::State;
 use crate::units::{Span, Time};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -40,6 +42,10 @@ pub struct Index {
     owned: BTreeMap<AccountId, Vec<NodeId>>,
     /// How many transfers there had been when the last pass found an account that could not pay.
     pub refused_at: Option<TransferId>,
+    /// The places that are kept in the pass under way; between passes it means nothing.
+    pub shadow: Shadow,
+    /// The first that keeps a place in each pool, by the last pass.
+    pub first_kept: Vec<Option<Rank>>,
     /// Whether a cap kept somebody waiting in the pool that is being passed, because of others who
     /// may have started since.
     pub capped: bool,
@@ -75,6 +81,8 @@ struct Candidates {
     suitable: Vec<bool>,
     /// How far the log has been read.
     read: usize,
+    /// Whether it matters to it what runs on its node.
+    choosy: bool,
     /// Which tags that it must be near the shape may begin: see [`Shape::begins`].
     begins: u64,
     /// The score of each node, or [`NONE`].
@@ -83,19 +91,21 @@ struct Candidates {
     /// Under the strategy `random`: the candidates by rank, one bit each.
     bits: Vec<u64>,
     /// When the shape fits on each node, once somebody has asked.
-    soonest: Option<Soonest>,
+    soonest: Option<Starts>,
 }
 
 /// When a shape fits on nodes where it does not fit now: the time and how many leases without a
 /// known end are in the way.
 #[derive(Clone, Debug)]
-struct Soonest {
+struct Starts {
     /// How far the log has been read.
     read: usize,
     /// As of [`Candidates`].
     begins: u64,
     times: Table<NodeId, Option<(Time, u32)>>,
     order: BTreeSet<(Time, u32, u32)>,
+    /// What is leased then on the node that was looked at last.
+    last: Option<(NodeId, Bundle)>,
 }
 
 impl Index {
@@ -123,6 +133,8 @@ impl Index {
             ranks,
             owned,
             refused_at: None,
+            shadow: Shadow::default(),
+            first_kept: alloc::vec![None; state.pools.len()],
             capped: false,
             doubted: BTreeMap::new(),
         }
@@ -160,6 +172,9 @@ impl Index {
     /// Brings one shape up to date and returns how many nodes it fits.
     pub fn refresh(&mut self, state: &State, id: ShapeId) -> usize {
         let end = self.dropped + self.log.len();
+        if let Some(candidates) = self.of(id).filter(|c| c.read == end && !c.choosy) {
+            return candidates.len();
+        }
         let shape = &state.shapes[id];
         let Self { scorer, shapes, log, dropped, ranks, .. } = self;
         let begins = shape.begins(&state.pools[shape.pool].tags);
@@ -189,7 +204,7 @@ impl Index {
 
     /// Returns when one member of a shape can start soonest, and where, if nothing else starts
     /// before; `None` when it never can as things are.
-    pub fn soonest(&mut self, state: &State, id: ShapeId) -> Option<(Time, NodeId)> {
+    pub fn soonest(&mut self, state: &State, id: ShapeId) -> Option<Soonest> {
         self.refresh(state, id);
         let end = self.dropped + self.log.len();
         let Self { shapes, log, dropped, ranks, by_rank, .. } = self;
@@ -199,9 +214,9 @@ impl Index {
             let suits = suitable.get(node.index()).copied().unwrap_or(false);
             if suits { earliest(state, shape, node) } else { None }
         };
-        let stale = |soonest: &Soonest| soonest.read < *dropped || soonest.begins != *begins;
+        let stale = |soonest: &Starts| soonest.read < *dropped || soonest.begins != *begins;
         let all = soonest.as_ref().is_none_or(stale);
-        let soonest = soonest.get_or_insert_with(|| Soonest::new(ranks));
+        let soonest = soonest.get_or_insert_with(|| Starts::new(ranks));
         if all {
             ranks.iter().for_each(|(node, rank)| soonest.set(node, *rank, found(node)));
         } else {
@@ -211,7 +226,9 @@ impl Index {
         }
         (soonest.read, soonest.begins) = (end, *begins);
         let (at, _, rank) = soonest.order.first()?;
-        Some((*at, *by_rank.get(*rank as usize)?))
+        let node = *by_rank.get(*rank as usize)?;
+        let leased = soonest.last.filter(|(last, _)| *last == node).map(|(_, leased)| leased);
+        Some((*at, node, leased))
     }
 
     /// Returns how many nodes a shape fits now; it must be up to date.
@@ -279,17 +296,19 @@ fn unread(log: &[NodeId], from: usize) -> impl Iterator<Item = NodeId> {
     rest.chunk_by(NodeId::eq).filter_map(|same| same.first().copied())
 }
 
-impl Soonest {
+impl Starts {
     /// Knows nothing of any node.
     fn new(ranks: &Table<NodeId, u32>) -> Self {
         let mut times = Table::new();
         for _ in ranks.iter() {
             times.push(None);
         }
-        Self { read: 0, begins: 0, times, order: BTreeSet::new() }
+        Self { read: 0, begins: 0, times, order: BTreeSet::new(), last: None }
     }
 
-    fn set(&mut self, node: NodeId, rank: u32, found: Option<(Time, u32)>) {
+    fn set(&mut self, node: NodeId, rank: u32, found: Option<First>) {
+        self.last = found.map(|first| (node, first.leased));
+        let found = found.map(|first| (first.at, first.unknown));
         let old = core::mem::replace(&mut self.times[node], found);
         if old == found {
             return;
@@ -315,6 +334,7 @@ impl Candidates {
             bundle: shape.needs.bundle(),
             suitable,
             read: 0,
+            choosy: shape.is_choosy(),
             begins: 0,
             scores,
             order: BTreeSet::new(),
@@ -366,8 +386,11 @@ impl Candidates {
     }
 
     fn len(&self) -> usize {
+        if self.bits.is_empty() {
+            return self.order.len();
+        }
         let bits: u32 = self.bits.iter().map(|word| word.count_ones()).sum();
-        self.order.len() + bits as usize
+        bits as usize
     }
 
     /// Walks the ranks of the candidates.

@@ -422,8 +422,7 @@ fn check_moves(before: &State, after: &State, out: &mut Breaches) {
         // The lease is leaving, and its next place is claimed.
         let source = crate::rebalance::heading(after, from.node);
         let target = crate::rebalance::heading(after, to);
-        let (full, left) =
-            (load(from.node, source.zip(&need, u64::saturating_add)), load(from.node, source));
+        let (full, left) = (load(from.node, source.saturating_add(&need)), load(from.node, source));
         let (room, filled) = (load(to, target.saturating_sub(&need)), load(to, target));
         let square = |load: u64| u128::from(load) * u128::from(load);
         let (was, is) = (square(full) + square(room), square(left) + square(filled));

@@ -6,6 +6,7 @@
 use crate::bundle::{DIMENSIONS, Needs};
 use crate::command::Outcome;
 use crate::effect::EvictionReason;
+use crate::flat::FlatSet;
 use crate::ids::{AccountId, Epoch, HoldId, JobId, LeaseId, NodeId, ShapeId};
 use crate::meter::Meter;
 use crate::price::Prices;
@@ -13,7 +14,9 @@ use crate::tariff::Tariff;
 use crate::units::{Band, MicroAtp, MilliCores, Priority, Span, Time};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::vec::Vec;
+use alloc::vec::{self, Vec};
+use core::iter::Chain;
+use core::option;
 use serde::{Deserialize, Serialize};
 
 /// One member of a lease: a node and the devices it uses there.
@@ -93,7 +96,7 @@ pub struct Lease {
     /// Whose return or failure made it leave.
     pub blame: Option<NodeId>,
     /// The nodes among its members' on which nothing of it is left.
-    pub gone: BTreeSet<NodeId>,
+    pub gone: FlatSet<NodeId>,
     /// How its first member ended by itself; the others then end too.
     pub outcome: Option<Outcome>,
     /// Since when its node has it paused, for the owner's sake.
@@ -196,6 +199,9 @@ impl Extra {
     }
 }
 
+/// Nodes of a lease, mostly one.
+type Nodes = Chain<option::IntoIter<NodeId>, vec::IntoIter<NodeId>>;
+
 impl Lease {
     /// Returns all the CPU that a lease of one member has.
     #[must_use]
@@ -277,21 +283,26 @@ impl Lease {
         until.since(self.term_began).saturating_sub(self.rested).saturating_sub(resting)
     }
 
-    /// Returns the nodes of its members, each once and in order.
-    #[must_use]
-    pub fn nodes(&self) -> Vec<NodeId> {
-        let mut nodes: Vec<NodeId> = self.members.iter().map(|member| member.node).collect();
-        nodes.sort_unstable();
-        nodes.dedup();
-        nodes
+    /// Walks the nodes of its members, each once and in order.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> + use<> {
+        self.nodes_where(|_| true)
     }
 
-    /// Returns the nodes on which something of it may be left, in order.
-    #[must_use]
-    pub fn places(&self) -> Vec<NodeId> {
-        let mut nodes = self.nodes();
-        nodes.retain(|node| !self.gone.contains(node));
-        nodes
+    /// Walks the nodes on which something of it may be left, in order.
+    pub fn places(&self) -> impl Iterator<Item = NodeId> + use<> {
+        self.nodes_where(|node| !self.gone.contains(node))
+    }
+
+    /// Walks some of its members' nodes. Almost always there is one.
+    fn nodes_where(&self, which: impl Fn(&NodeId) -> bool) -> Nodes {
+        let nodes = || self.members.iter().map(|member| member.node).filter(&which);
+        let (one, mut all) = match self.members.as_slice() {
+            [_] => (nodes().next(), Vec::new()),
+            _ => (None, nodes().collect()),
+        };
+        all.sort_unstable();
+        all.dedup();
+        one.into_iter().chain(all)
     }
 
     /// Returns whether something of it may be left on a node.

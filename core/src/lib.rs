@@ -9,11 +9,11 @@
 //! |--:|---|
 //! | 8 | [`grid`] the coordinator's door and match; [`station`] the node's |
 //! | 7 | [`verbs`] every way in which the state changes |
-//! | 6 | [`placement`] [`index`] where a job goes; [`shadow`] where it could go later; [`preempt`] who makes way; [`rebalance`] what moves; [`idle`] who leaves GPUs idle; [`confidence`] how sure it is to stay; [`charges`] what it costs; [`caps`] what nobody may have more of; [`explain`] why it waits; [`invariants`] what must always hold; [`snapshot`] the state as bytes |
+//! | 6 | [`placement`] [`index`] where a job goes; [`endings`] when what runs ends; [`shadow`] where it could go later; [`preempt`] who makes way; [`rebalance`] what moves; [`idle`] who leaves GPUs idle; [`confidence`] how sure it is to stay; [`charges`] what it costs; [`caps`] what nobody may have more of; [`explain`] why it waits; [`invariants`] what must always hold; [`snapshot`] the state as bytes |
 //! | 5 | [`state`] the tables together |
-//! | 4 | [`nodes`] [`reputation`] [`load`] [`offers`] [`jobs`] [`queue`] [`leases`] [`ledger`] [`epoch`] [`karma`] [`price`] [`tariff`] [`due`] [`links`] [`clients`] [`rate`] [`urgent`] |
+//! | 4 | [`nodes`] [`reputation`] [`load`] [`offers`] [`jobs`] [`queue`] [`leases`] [`ledger`] [`epoch`] [`karma`] [`price`] [`tariff`] [`due`] [`changed`] [`links`] [`clients`] [`rate`] [`urgent`] |
 //! | 3 | [`config`] [`command`] [`effect`] [`deny`] [`blocker`] [`forecast`] [`pressure`] [`trend`] [`usage`] [`meter`] [`wire`] [`encode`] [`decode`] |
-//! | 2 | [`bundle`] [`rows`] [`tags`] |
+//! | 2 | [`bundle`] [`flat`] [`rows`] [`tags`] |
 //! | 1 | [`units`] [`ids`] [`share`] [`canary`]; [`legacy`] the first allocator's arithmetic, which nothing uses |
 //!
 //! A module uses only what is below it, or on its own floor without a circle; a test reads this
@@ -28,6 +28,7 @@ pub mod blocker;
 pub mod bundle;
 pub mod canary;
 pub mod caps;
+pub mod changed;
 pub mod charges;
 pub mod clients;
 pub mod command;
@@ -38,8 +39,10 @@ pub mod deny;
 pub mod due;
 pub mod effect;
 pub mod encode;
+pub mod endings;
 pub mod epoch;
 pub mod explain;
+pub mod flat;
 pub mod forecast;
 pub mod grid;
 pub mod idle;

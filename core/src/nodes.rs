@@ -5,6 +5,7 @@
 
 use crate::bundle::{Bundle, GpuNeed, Needs};
 use crate::config::{Balance, Gates, Lend, NodeSpec, Offering, Rules};
+use crate::flat::FlatSet;
 use crate::ids::{AccountId, JobId, LeaseId, ShapeId};
 use crate::load::Load;
 use crate::offers::Offer;
@@ -12,7 +13,7 @@ use crate::reputation::Reputation;
 use crate::tags::Tags;
 use crate::units::{BasisPoints, Bytes, MilliCores, MilliGpus, PerMille, Time};
 use crate::wire::Lending;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -93,7 +94,7 @@ pub struct Node {
     /// Its open offer.
     pub offer: Option<Offer>,
     /// The leases on it.
-    pub leases: BTreeSet<LeaseId>,
+    pub leases: FlatSet<LeaseId>,
     /// What it runs, by tag.
     pub tags: Tags,
     /// How many members of each kind of GPU job it runs (see [`GpuNeed::kind`]).
@@ -144,7 +145,7 @@ impl Node {
             claimed: Bundle::ZERO,
             extra: MilliCores::ZERO,
             offer: None,
-            leases: BTreeSet::new(),
+            leases: FlatSet::default(),
             tags: Tags::default(),
             kinds: BTreeMap::new(),
             load: None,
@@ -195,8 +196,8 @@ impl Node {
 
     /// Returns what is on offer, the leased part included.
     #[must_use]
-    pub fn offered(&self) -> Bundle {
-        self.offer.as_ref().map_or(Bundle::ZERO, |offer| offer.total)
+    pub fn offered(&self) -> &Bundle {
+        self.offer.as_ref().map_or(&Bundle::ZERO, |offer| &offer.total)
     }
 
     /// Returns what is on offer and neither leased nor claimed.
@@ -238,7 +239,7 @@ impl Node {
     /// Returns whether the needs of one member fit into what is free.
     #[must_use]
     pub fn fits(&self, needs: &Needs, bundle: &Bundle) -> bool {
-        if !bundle.fits_beside(&self.offered(), [&self.leased, &self.claimed]) {
+        if !bundle.fits_beside(self.offered(), [&self.leased, &self.claimed]) {
             return false;
         }
         let want = usize::from(needs.gpus.count);

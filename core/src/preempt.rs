@@ -9,13 +9,14 @@ use crate::canary::{Canary, planted};
 use crate::confidence::{is_asked, trusted};
 use crate::config::Exhaustion;
 use crate::effect::EvictionReason;
+use crate::endings::end_behind;
 use crate::ids::{AccountId, JobId, LeaseId, NodeId, PoolId};
 use crate::index::Index;
 use crate::jobs::{Job, Shape};
 use crate::leases::{Lease, LeaseState, Member};
 use crate::nodes::{Gpu, Node};
 use crate::placement::{bears, tightest_of};
-use crate::shadow::{Shadow, end_behind};
+use crate::shadow::Shadow;
 use crate::state::State;
 use crate::tags::meet;
 use crate::units::{Priority, Span};
@@ -122,7 +123,7 @@ pub fn is_within_quota(state: &State, job: &Job) -> bool {
     let coming = coming.filter(|other| !other.state.is_running());
     let mut with = row.using;
     for job in coming.chain([job]) {
-        with = with.zip(&state.shapes[job.shape].total(), u64::saturating_add);
+        with = with.saturating_add(&state.shapes[job.shape].total());
     }
     with.fits_in(quota)
 }
@@ -269,7 +270,7 @@ fn is_sure(state: &State, id: NodeId, (job, shape): (&Job, &Shape), gone: &[Leas
     is_asked(state).then(|| {
         let node = &state.nodes[id];
         let (leased, _) = without(state, node, id, gone);
-        let held = leased.zip(&node.claimed, u64::saturating_add);
+        let held = leased.saturating_add(&node.claimed);
         trusted(state, id, (&held, shape), 1, (state.now, job.limit))
     }) != Some(0)
 }

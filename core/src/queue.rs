@@ -12,6 +12,8 @@ use crate::jobs::STARVING;
 use crate::units::{Ppm, Priority};
 use alloc::collections::btree_map::Entry;
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::iter::{once, successors};
 use core::ops::Bound::{Excluded, Unbounded};
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +34,14 @@ pub struct LineKey {
     /// Whether its jobs were tried in vain ([`crate::jobs::Setback`]): what they wait for keeps
     /// no others waiting. There are too many for a line each.
     pub again: bool,
+}
+
+impl LineKey {
+    /// Returns the key that no other of an account comes before.
+    fn least(account: AccountId) -> Self {
+        let (shape, priority) = (ShapeId::new(0), Priority::NONE);
+        Self { account, shape, priority, price_max: None, alone: None, again: false }
+    }
 }
 
 /// Where a line stands among all: lower goes first.
@@ -63,32 +73,43 @@ impl Rank {
     }
 }
 
-/// Jobs that wait, of one account, shape and priority.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Jobs that wait, of one account, shape and priority. Most lines are of one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Line {
     pool: PoolId,
-    jobs: BTreeSet<JobId>,
-    rank: Option<Rank>,
+    first: JobId,
+    rest: BTreeSet<JobId>,
+    rank: Rank,
+}
+
+impl Line {
+    fn len(&self) -> u64 {
+        1 + self.rest.len() as u64
+    }
+
+    fn jobs(&self) -> impl Iterator<Item = JobId> {
+        once(self.first).chain(self.rest.iter().copied())
+    }
+
+    fn contains(&self, job: JobId) -> bool {
+        self.first == job || self.rest.contains(&job)
+    }
 }
 
 /// All lines and their ranks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Queue {
     lines: BTreeMap<LineKey, Line>,
-    /// Ranks of the lines of each shape.
-    ranks: BTreeMap<ShapeId, BTreeSet<Rank>>,
+    /// Ranks of the lines of each shape, by its pool.
+    ranks: BTreeMap<(PoolId, ShapeId), BTreeSet<Rank>>,
     /// Ranks of the lines of each pool.
     order: BTreeMap<PoolId, BTreeSet<Rank>>,
     /// Classes of waiting jobs that have waited long enough to count as more than declared.
     aged: BTreeMap<JobId, u8>,
     /// Urgent lines that count as high: their pool's cap on urgent work is reached.
     demoted: BTreeSet<LineKey>,
-    /// Lines of each account, to rank them anew when its use changes.
-    by_account: BTreeMap<AccountId, BTreeSet<LineKey>>,
     /// Waiting jobs of each pool and band.
     waiting: BTreeMap<PoolId, [u64; 4]>,
-    /// Shapes of each pool that have a waiting job.
-    shapes: BTreeMap<PoolId, BTreeSet<ShapeId>>,
 }
 
 impl Queue {
@@ -97,19 +118,25 @@ impl Queue {
     /// # Panics
     /// When the job waits already: our bug.
     pub fn enter(&mut self, job: JobId, key: LineKey, pool: PoolId, usage: u128) {
-        let line = self.lines.entry(key).or_default();
-        line.pool = pool;
-        let begins = line.jobs.is_empty();
-        let fresh = line.jobs.insert(job);
-        assert!(fresh, "job {job} waits once");
-        if begins {
-            self.by_account.entry(key.account).or_default().insert(key);
-            self.shapes.entry(pool).or_default().insert(key.shape);
-        }
         if let Some(count) = slot(&mut self.waiting, pool, key.priority) {
             *count += 1;
         }
-        self.rank(key, usage);
+        match self.lines.entry(key) {
+            Entry::Vacant(place) => {
+                let rank = ranked(&self.aged, (key, self.demoted.contains(&key)), job, usage);
+                place.insert(Line { pool, first: job, rest: BTreeSet::new(), rank });
+                replace(&mut self.ranks, (pool, key.shape), None, Some(rank));
+                replace(&mut self.order, pool, None, Some(rank));
+            }
+            Entry::Occupied(mut place) => {
+                let line = place.get_mut();
+                let later = job.max(line.first);
+                line.first = job.min(line.first);
+                let fresh = line.rest.insert(later) && later != line.first;
+                assert!(fresh, "job {job} waits once");
+                self.rank(key, usage);
+            }
+        }
     }
 
     /// Takes a job out of its line.
@@ -120,23 +147,26 @@ impl Queue {
         let Entry::Occupied(mut entry) = self.lines.entry(key) else {
             panic!("job {job} waits in a line")
         };
-        let was = entry.get_mut().jobs.remove(&job);
-        self.aged.remove(&job);
+        let line = entry.get_mut();
+        let behind = if line.first == job { line.rest.pop_first() } else { Some(line.first) };
+        let was = line.first == job || line.rest.remove(&job);
         assert!(was, "job {job} leaves its line once");
+        let old = behind.is_none().then_some(line.rank);
+        if let Some(first) = behind {
+            line.first = first;
+        } else {
+            entry.remove();
+        }
+        self.aged.remove(&job);
         if let Some(count) = slot(&mut self.waiting, pool, key.priority) {
             *count -= 1;
         }
-        if !entry.get().jobs.is_empty() {
+        if old.is_none() {
             return self.rank(key, usage);
         }
-        let old = entry.remove().rank;
-        replace(&mut self.ranks, key.shape, old, None);
+        replace(&mut self.ranks, (pool, key.shape), old, None);
         replace(&mut self.order, pool, old, None);
         self.demoted.remove(&key);
-        remove(&mut self.by_account, &key.account, &key);
-        if !self.ranks.contains_key(&key.shape) {
-            remove(&mut self.shapes, &pool, &key.shape);
-        }
     }
 
     /// Lets a job count as of another class than it declared; before it enters, or while it waits.
@@ -179,14 +209,15 @@ impl Queue {
     /// Ranks all lines of an account anew; returns whether another line is now the first of its
     /// shape.
     pub fn rerank(&mut self, account: AccountId, usage: u128) -> bool {
-        let Some(keys) = self.by_account.get(&account) else { return false };
-        let first = keys.first().and_then(|key| self.lines.get(key)).and_then(|line| line.rank);
+        let first = self.lines_of(account).next().map(|(_, line)| line.rank);
         if first.is_none_or(|rank| rank.usage == usage && rank.class() != STARVING) {
             return false;
         }
+        let keys: Vec<(LineKey, PoolId)> =
+            self.lines_of(account).map(|(key, line)| (*key, line.pool)).collect();
         let mut other_first = false;
-        for key in keys.clone() {
-            let head = |queue: &Self| queue.next(key.shape, None).map(|rank| rank.head);
+        for (key, pool) in keys {
+            let head = |queue: &Self| queue.next(pool, key.shape, None).map(|rank| rank.head);
             let before = head(self);
             self.rank(key, usage);
             other_first |= head(self) != before;
@@ -194,29 +225,34 @@ impl Queue {
         other_first
     }
 
+    /// Walks the lines of an account.
+    fn lines_of(&self, account: AccountId) -> impl Iterator<Item = (&LineKey, &Line)> {
+        let lines = self.lines.range(LineKey::least(account)..);
+        lines.take_while(move |(key, _)| key.account == account)
+    }
+
     /// Gives a line its rank by its first job.
     fn rank(&mut self, key: LineKey, usage: u128) {
         let Some(line) = self.lines.get_mut(&key) else { return };
-        let demoted = self.demoted.contains(&key);
-        let rank = line.jobs.first().map(|head| ranked(&self.aged, (key, demoted), *head, usage));
+        let rank = ranked(&self.aged, (key, self.demoted.contains(&key)), line.first, usage);
         if line.rank == rank {
             return;
         }
-        let pool = line.pool;
-        let old = core::mem::replace(&mut line.rank, rank);
-        replace(&mut self.ranks, key.shape, old, rank);
-        replace(&mut self.order, pool, old, rank);
+        let (pool, old) = (line.pool, core::mem::replace(&mut line.rank, rank));
+        replace(&mut self.ranks, (pool, key.shape), Some(old), Some(rank));
+        replace(&mut self.order, pool, Some(old), Some(rank));
     }
 
     /// Walks the shapes of a pool that have a waiting job, in id order.
     pub fn shapes(&self, pool: PoolId) -> impl Iterator<Item = ShapeId> {
-        self.shapes.get(&pool).into_iter().flatten().copied()
+        let all = (pool, ShapeId::new(0))..=(pool, ShapeId::new(u32::MAX));
+        self.ranks.range(all).map(|((_, shape), _)| *shape)
     }
 
-    /// Returns the first line of a shape that comes after `after`.
+    /// Returns the first line of a shape, of its pool, that comes after `after`.
     #[must_use]
-    pub fn next(&self, shape: ShapeId, after: Option<Rank>) -> Option<Rank> {
-        first_after(self.ranks.get(&shape)?, after)
+    pub fn next(&self, pool: PoolId, shape: ShapeId, after: Option<Rank>) -> Option<Rank> {
+        first_after(self.ranks.get(&(pool, shape))?, after)
     }
 
     /// Returns the first line of a pool that comes after `after`.
@@ -230,9 +266,9 @@ impl Queue {
         self.order.get(&pool).into_iter().flatten().copied()
     }
 
-    /// Walks the ranks of a shape, first first.
-    pub fn ranks_of(&self, shape: ShapeId) -> impl Iterator<Item = Rank> {
-        self.ranks.get(&shape).into_iter().flatten().copied()
+    /// Walks the ranks of a shape, of its pool, first first.
+    pub fn ranks_of(&self, pool: PoolId, shape: ShapeId) -> impl Iterator<Item = Rank> {
+        self.ranks.get(&(pool, shape)).into_iter().flatten().copied()
     }
 
     /// Returns where a job of a line would stand if it were the first there.
@@ -244,24 +280,28 @@ impl Queue {
     /// Returns whether a line stands before the place it had when its first job was asked.
     #[must_use]
     pub fn is_before(&self, asked: Rank) -> bool {
-        let now = self.lines.get(&asked.line).and_then(|line| line.rank);
-        now.is_some_and(|now| now < asked)
+        self.lines.get(&asked.line).is_some_and(|line| line.rank < asked)
     }
 
     /// Walks the jobs of a line that come after one of them, in order.
     pub fn jobs_after(&self, key: LineKey, job: JobId) -> impl Iterator<Item = JobId> {
         let after = (Excluded(job), Unbounded);
-        self.lines.get(&key).into_iter().flat_map(move |line| line.jobs.range(after)).copied()
+        self.lines.get(&key).into_iter().flat_map(move |line| {
+            Some(line.first)
+                .filter(|first| *first > job)
+                .into_iter()
+                .chain(line.rest.range(after).copied())
+        })
     }
 
     /// Walks the jobs of a line in order.
     pub fn jobs(&self, key: LineKey) -> impl Iterator<Item = JobId> {
-        self.lines.get(&key).into_iter().flat_map(|line| &line.jobs).copied()
+        self.lines.get(&key).into_iter().flat_map(Line::jobs)
     }
 
     /// Walks the lines, and how many jobs wait in each.
     pub fn lines(&self) -> impl Iterator<Item = (LineKey, u64)> {
-        self.lines.iter().map(|(key, line)| (*key, line.jobs.len() as u64))
+        self.lines.iter().map(|(key, line)| (*key, line.len()))
     }
 
     /// Walks the accounts that wait in a pool, each with the first jobs of so many of its lines.
@@ -270,23 +310,28 @@ impl Queue {
         pool: PoolId,
         most: usize,
     ) -> impl Iterator<Item = (AccountId, impl Iterator<Item = JobId>)> {
-        self.by_account.iter().map(move |(account, keys)| {
-            let lines = keys.iter().take(most).filter_map(|key| self.lines.get(key));
-            let here = lines.filter(move |line| line.pool == pool);
-            (*account, here.filter_map(|line| line.jobs.first().copied()))
+        let from = |account: AccountId| {
+            self.lines.range(LineKey::least(account)..).next().map(|(key, _)| key.account)
+        };
+        let next = move |account: &AccountId| {
+            account.get().checked_add(1).and_then(|next| from(AccountId::new(next)))
+        };
+        successors(from(AccountId::new(0)), next).map(move |account| {
+            let lines = self.lines_of(account).take(most).map(|(_, line)| line);
+            (account, lines.filter(move |line| line.pool == pool).map(|line| line.first))
         })
     }
 
     /// Returns how many jobs wait in a line.
     #[must_use]
     pub fn count(&self, key: LineKey) -> u64 {
-        self.lines.get(&key).map_or(0, |line| line.jobs.len() as u64)
+        self.lines.get(&key).map_or(0, Line::len)
     }
 
     /// Returns whether a job waits in a line.
     #[must_use]
     pub fn contains(&self, key: LineKey, job: JobId) -> bool {
-        self.lines.get(&key).is_some_and(|line| line.jobs.contains(&job))
+        self.lines.get(&key).is_some_and(|line| line.contains(job))
     }
 
     /// Returns the waiting jobs of a pool per band, lowest first.
@@ -354,16 +399,6 @@ fn replace<K: Ord + Copy>(
     }
 }
 
-/// Removes a value from a map of sets, and the set when it was the last.
-fn remove<K: Ord + Copy, V: Ord>(map: &mut BTreeMap<K, BTreeSet<V>>, key: &K, value: &V) {
-    if let Entry::Occupied(mut place) = map.entry(*key) {
-        place.get_mut().remove(value);
-        if place.get().is_empty() {
-            place.remove();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -384,12 +419,12 @@ mod tests {
         q.enter(JobId::new(2), key(1, 0, Priority::MEDIUM), pool, 9);
         q.enter(JobId::new(3), key(2, 0, Priority::MEDIUM), pool, 5);
         q.enter(JobId::new(4), key(3, 0, Priority::MEDIUM), pool, 5);
-        let heads: alloc::vec::Vec<u64> = q.ranks(pool).map(|r| r.head.get()).collect();
+        let heads: Vec<u64> = q.ranks(pool).map(|r| r.head.get()).collect();
         assert_eq!(heads, [3, 4, 2, 1]);
         let second = q.next_of(pool, q.next_of(pool, None));
         assert_eq!(second.map(|r| r.head), Some(JobId::new(4)));
         q.rerank(AccountId::new(1), 1);
-        assert_eq!(q.next(ShapeId::new(0), None).map(|r| r.head), Some(JobId::new(2)));
+        assert_eq!(q.next(pool, ShapeId::new(0), None).map(|r| r.head), Some(JobId::new(2)));
         assert_eq!(q.waiting(pool), [1, 3, 0, 0]);
     }
 }

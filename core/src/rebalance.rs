@@ -11,6 +11,7 @@ use crate::bundle::Bundle;
 use crate::charges::{first_hold, over_price};
 use crate::confidence::suffices;
 use crate::config::{Balance, Policy};
+use crate::endings::end_behind;
 use crate::ids::{LeaseId, NodeId, PoolId};
 use crate::jobs::Job;
 use crate::leases::{Lease, LeaseState, Member};
@@ -18,7 +19,7 @@ use crate::nodes::Node;
 use crate::placement::{bears, suits, tightest};
 use crate::preempt::is_at_home;
 use crate::pressure::{Level, weights};
-use crate::shadow::{Shadow, end_behind};
+use crate::shadow::Shadow;
 use crate::state::State;
 use crate::units::{BasisPoints, MicroAtp, Span, Time};
 use alloc::collections::BTreeSet;
@@ -132,7 +133,7 @@ pub fn load(node: &Node, leased: &Bundle, now: Time, balance: &Balance) -> u64 {
 #[must_use]
 pub fn heading(state: &State, id: NodeId) -> Bundle {
     let node = &state.nodes[id];
-    let mut leased = node.leased.zip(&node.claimed, u64::saturating_add);
+    let mut leased = node.leased.saturating_add(&node.claimed);
     let leases = node.leases.iter().map(|id| state.lease(*id));
     for lease in leases.filter(|lease| lease.state == LeaseState::Releasing) {
         for _ in lease.members.iter().filter(|member| member.node == id) {

@@ -3,11 +3,12 @@
 //! Jobs, leases and holds get their numbers in order and most live briefly, so the live ones lie
 //! close together: they are kept in pages of consecutive numbers, and a page goes when its last row
 //! does. A look-up is two steps wherever the row is. Rows are walked in the order of their numbers
-//! and encoded as an ordered map of them.
+//! and encoded as an ordered map of them. Large rows are boxed: they come and go without a copy.
 
 use crate::ids::Numbered;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use core::borrow::BorrowMut;
 use core::fmt;
 use core::marker::PhantomData;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
@@ -20,19 +21,22 @@ const PAGE: u64 = ROWS as u64;
 /// Most pages between the lowest live number and the highest: more is no state that we wrote.
 const PAGES_MAX: u64 = 1 << 26;
 
-type Page<T> = Option<Box<[Option<T>]>>;
+type Page<S> = Option<Box<[Option<S>]>>;
 
-/// Live rows by their number.
+/// Live rows by their number, each kept as an `S`.
 #[derive(Clone)]
-pub struct Rows<K, T> {
-    pages: VecDeque<Page<T>>,
+pub struct Rows<K, T, S = T> {
+    pages: VecDeque<Page<S>>,
     /// The number of the first page.
     first: u64,
     len: usize,
-    key: PhantomData<K>,
+    key: PhantomData<(K, T)>,
 }
 
-impl<K, T> Default for Rows<K, T> {
+/// Live rows that are too large to be copied.
+pub type BoxedRows<K, T> = Rows<K, T, Box<T>>;
+
+impl<K, T, S> Default for Rows<K, T, S> {
     fn default() -> Self {
         Self { pages: VecDeque::new(), first: 0, len: 0, key: PhantomData }
     }
@@ -43,7 +47,7 @@ fn slot(number: u64) -> usize {
     usize::try_from(number % PAGE).unwrap_or(0)
 }
 
-impl<K: Numbered, T> Rows<K, T> {
+impl<K: Numbered, T, S: BorrowMut<T> + From<T>> Rows<K, T, S> {
     /// Returns no rows.
     #[must_use]
     pub fn new() -> Self {
@@ -60,7 +64,7 @@ impl<K: Numbered, T> Rows<K, T> {
     pub fn get(&self, id: &K) -> Option<&T> {
         let number = id.number();
         let page = self.pages.get(self.page(number)?)?.as_ref()?;
-        page.get(slot(number))?.as_ref()
+        page.get(slot(number))?.as_ref().map(S::borrow)
     }
 
     /// Returns a row to change it.
@@ -68,7 +72,7 @@ impl<K: Numbered, T> Rows<K, T> {
         let number = id.number();
         let place = self.page(number)?;
         let page = self.pages.get_mut(place)?.as_mut()?;
-        page.get_mut(slot(number))?.as_mut()
+        page.get_mut(slot(number))?.as_mut().map(S::borrow_mut)
     }
 
     /// Returns whether there is such a row.
@@ -78,8 +82,8 @@ impl<K: Numbered, T> Rows<K, T> {
     }
 
     /// Puts a row in; returns the one that was there.
-    pub fn insert(&mut self, id: K, row: T) -> Option<T> {
-        let number = id.number();
+    pub fn insert(&mut self, id: K, row: T) -> Option<S> {
+        let (number, row) = (id.number(), S::from(row));
         let wanted = number / PAGE;
         if self.pages.is_empty() {
             self.first = wanted;
@@ -101,7 +105,7 @@ impl<K: Numbered, T> Rows<K, T> {
     }
 
     /// Takes a row out.
-    pub fn remove(&mut self, id: &K) -> Option<T> {
+    pub fn remove(&mut self, id: &K) -> Option<S> {
         let number = id.number();
         let place = self.page(number)?;
         let page = self.pages.get_mut(place)?;
@@ -131,10 +135,14 @@ impl<K: Numbered, T> Rows<K, T> {
     }
 
     /// Walks numbers and rows.
-    pub fn iter(&self) -> impl Iterator<Item = (K, &T)> {
+    pub fn iter<'a>(&'a self) -> impl Iterator<Item = (K, &'a T)>
+    where
+        T: 'a,
+    {
         (self.first..).zip(&self.pages).flat_map(|(number, page)| {
             let rows = page.iter().flat_map(|rows| rows.iter());
-            (number * PAGE..).zip(rows).filter_map(|(n, row)| Some((K::numbered(n), row.as_ref()?)))
+            let kept = |(n, row): (u64, &'a Option<S>)| Some((K::numbered(n), row.as_ref()?));
+            (number * PAGE..).zip(rows).filter_map(kept).map(|(id, row)| (id, row.borrow()))
         })
     }
 
@@ -145,32 +153,40 @@ impl<K: Numbered, T> Rows<K, T> {
 
     /// Walks the rows.
     pub fn values(&self) -> impl Iterator<Item = &T> {
-        self.pages.iter().flatten().flat_map(|rows| rows.iter()).flatten()
+        self.pages.iter().flatten().flat_map(|rows| rows.iter()).flatten().map(S::borrow)
     }
 
     /// Walks the rows to change them.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.pages.iter_mut().flatten().flat_map(|rows| rows.iter_mut()).flatten()
+        let rows = self.pages.iter_mut().flatten().flat_map(|rows| rows.iter_mut());
+        rows.flatten().map(S::borrow_mut)
     }
 }
 
-impl<K: Numbered + fmt::Debug, T: fmt::Debug> fmt::Debug for Rows<K, T> {
+impl<K: Numbered + fmt::Debug, T: fmt::Debug, S: BorrowMut<T> + From<T>> fmt::Debug
+    for Rows<K, T, S>
+{
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.iter()).finish()
     }
 }
 
-impl<K: Numbered, T: PartialEq> PartialEq for Rows<K, T> {
+impl<K: Numbered, T: PartialEq, S: BorrowMut<T> + From<T>> PartialEq for Rows<K, T, S> {
     fn eq(&self, other: &Self) -> bool {
         let number = |(id, row): (K, _)| (id.number(), row);
         self.len == other.len && self.iter().map(number).eq(other.iter().map(number))
     }
 }
 
-impl<K: Numbered, T: Eq> Eq for Rows<K, T> {}
+impl<K: Numbered, T: Eq, S: BorrowMut<T> + From<T>> Eq for Rows<K, T, S> {}
 
-impl<K: Numbered + Serialize, T: Serialize> Serialize for Rows<K, T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl<K, T, S> Serialize for Rows<K, T, S>
+where
+    K: Numbered + Serialize,
+    T: Serialize,
+    S: BorrowMut<T> + From<T>,
+{
+    fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
         let mut map = serializer.serialize_map(Some(self.len))?;
         for (id, row) in self.iter() {
             map.serialize_entry(&id, row)?;
@@ -179,35 +195,46 @@ impl<K: Numbered + Serialize, T: Serialize> Serialize for Rows<K, T> {
     }
 }
 
-impl<'de, K: Numbered + Deserialize<'de>, T: Deserialize<'de>> Deserialize<'de> for Rows<K, T> {
+impl<'de, K, T, S> Deserialize<'de> for Rows<K, T, S>
+where
+    K: Numbered + Deserialize<'de>,
+    T: Deserialize<'de>,
+    S: BorrowMut<T> + From<T>,
+{
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reading<K, T>(PhantomData<(K, T)>);
-        impl<'de, K, T> Visitor<'de> for Reading<K, T>
-        where
-            K: Numbered + Deserialize<'de>,
-            T: Deserialize<'de>,
-        {
-            type Value = Rows<K, T>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("rows in the order of their numbers")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Rows<K, T>, A::Error> {
-                let mut rows = Rows::default();
-                let mut last = None;
-                while let Some((id, row)) = map.next_entry::<K, T>()? {
-                    let number = id.number();
-                    let first = if rows.is_empty() { number / PAGE } else { rows.first };
-                    let order = last.is_none_or(|last| last < number);
-                    if !order || number / PAGE - first > PAGES_MAX {
-                        return Err(A::Error::custom("the numbers of rows are impossible"));
-                    }
-                    last = Some(number);
-                    rows.insert(id, row);
-                }
-                Ok(rows)
-            }
-        }
         deserializer.deserialize_map(Reading(PhantomData))
+    }
+}
+
+/// What reads rows.
+struct Reading<K, T, S>(PhantomData<(K, T, S)>);
+
+impl<'de, K, T, S> Visitor<'de> for Reading<K, T, S>
+where
+    K: Numbered + Deserialize<'de>,
+    T: Deserialize<'de>,
+    S: BorrowMut<T> + From<T>,
+{
+    type Value = Rows<K, T, S>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("rows in the order of their numbers")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Rows<K, T, S>, A::Error> {
+        let mut rows = Rows::default();
+        let mut last = None;
+        while let Some((id, row)) = map.next_entry::<K, T>()? {
+            let number = id.number();
+            let first = if rows.is_empty() { number / PAGE } else { rows.first };
+            let order = last.is_none_or(|last| last < number);
+            if !order || number / PAGE - first > PAGES_MAX {
+                return Err(A::Error::custom("the numbers of rows are impossible"));
+            }
+            last = Some(number);
+            rows.insert(id, row);
+        }
+        Ok(rows)
     }
 }
 
@@ -220,7 +247,7 @@ mod tests {
 
     #[test]
     fn rows_are_an_ordered_map() {
-        let (mut rows, mut map) = (Rows::new(), BTreeMap::new());
+        let (mut rows, mut map) = (Rows::<_, u64>::new(), BTreeMap::new());
         let mut seed = 3_u64;
         for step in 0..20_000_u64 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);

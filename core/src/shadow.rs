@@ -7,170 +7,25 @@
 
 use crate::bundle::{Bundle, Needs};
 use crate::confidence::{is_asked, trusted};
+use crate::endings::{First, Soonest, Use, earliest, end_of, endings};
+use crate::flat::FlatSet;
 use crate::ids::{JobId, NodeId, PoolId};
 use crate::jobs::{Ahead, Job, Places, Shape};
-use crate::leases::{Claim, Lease, LeaseState};
-use crate::nodes::{Gpu, Node};
-use crate::placement::{suits, tightest_of};
+use crate::leases::Lease;
+use crate::nodes::Gpu;
+use crate::placement::suits;
 use crate::state::State;
-use crate::tags::{Tags, meet};
+use crate::tags::meet;
 use crate::units::{PerMille, Span, Time};
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// Returns when what a lease holds is free again, by its limit or its notice; [`Time::MAX`] when
-/// nobody can know.
-#[must_use]
-pub fn ends_at(state: &State, lease: &Lease) -> Time {
-    match lease.state {
-        LeaseState::Active => lease.limit_at.map_or(Time::MAX, |at| at.after(leaving(state))),
-        // It was killed and is still there: nothing says that it ever goes.
-        LeaseState::Releasing if lease.stuck => Time::MAX,
-        LeaseState::Releasing => {
-            let kill = state.rules.offering.kill;
-            lease.kill_at.map_or(Time::MAX, |at| at.after(kill))
-        }
-        LeaseState::Released => state.now,
-    }
-}
-
-/// Returns how long what has reached its limit may take to leave.
-fn leaving(state: &State) -> Span {
-    state.rules.preemption.grace.saturating_add(state.rules.offering.kill)
-}
-
-/// Returns when a job has left at the latest that starts on a claim made now.
-#[must_use]
-pub fn end_behind(state: &State, limit: Option<Span>) -> Time {
-    end_of(state, state.now.after(state.rules.preemption.hold), limit)
-}
-
-/// Returns when a job that starts at a time has left at the latest, by its limit.
-#[must_use]
-pub fn end_of(state: &State, start: Time, limit: Option<Span>) -> Time {
-    limit.map_or(Time::MAX, |limit| start.after(limit).after(leaving(state)))
-}
-
 /// The end of all times that somebody may know: only what never ends by a limit is there later.
 const UNKNOWN: Time = Time::from_ms(u64::MAX - 1);
 
-/// What is used of a node: by leases, on each device, and by whom where that matters.
-#[derive(Clone, Debug)]
-struct Use {
-    leased: Bundle,
-    claimed: Bundle,
-    gpus: Vec<Gpu>,
-    tags: Tags,
-}
-
-impl Use {
-    /// Returns what is used of a node now; devices and tags only where they matter.
-    fn of(node: &Node, devices: bool, tags: bool) -> Self {
-        let gpus = if devices { node.gpus.clone() } else { Vec::new() };
-        let tags = if tags { node.tags.clone() } else { Tags::default() };
-        Self { leased: node.leased, claimed: node.claimed, gpus, tags }
-    }
-
-    /// Takes out what one lease uses on a node; its tags only where they matter.
-    fn end(&mut self, state: &State, lease: &Lease, node: NodeId, tags: bool) {
-        for member in lease.members.iter().filter(|member| member.node == node) {
-            if tags {
-                self.tags.leave(&state.shapes[lease.shape].tags);
-            }
-            self.leased = self.leased.saturating_sub(&lease.needs.bundle());
-            for (i, gpu) in self.gpus.iter_mut().enumerate() {
-                if member.devices & 1 << i != 0 {
-                    gpu.used = gpu.used.saturating_sub(lease.needs.gpus.share);
-                    gpu.memory_used = gpu.memory_used.saturating_sub(lease.needs.gpus.memory);
-                }
-            }
-        }
-    }
-
-    /// Takes out what a claim keeps on a node.
-    fn end_claim(&mut self, claim: &Claim, node: NodeId) {
-        for member in claim.members.iter().filter(|member| member.node == node) {
-            self.claimed = self.claimed.saturating_sub(&claim.needs.bundle());
-            for (i, gpu) in self.gpus.iter_mut().enumerate() {
-                if member.devices & 1 << i != 0 {
-                    gpu.claimed = gpu.claimed.saturating_sub(claim.needs.gpus.share);
-                    gpu.memory_claimed = gpu.memory_claimed.saturating_sub(claim.needs.gpus.memory);
-                }
-            }
-        }
-    }
-
-    /// Adds one member on devices.
-    fn begin(&mut self, needs: &Needs, devices: u64) {
-        self.leased = self.leased.zip(&needs.bundle(), u64::saturating_add);
-        for (i, gpu) in self.gpus.iter_mut().enumerate() {
-            if devices & 1 << i != 0 {
-                gpu.used = gpu.used.saturating_add(needs.gpus.share);
-                gpu.memory_used = gpu.memory_used.saturating_add(needs.gpus.memory);
-            }
-        }
-    }
-
-    /// Places one more member where it fits most tightly; returns whether it fits.
-    fn place(&mut self, node: &Node, needs: &Needs) -> bool {
-        if !needs.bundle().fits_beside(&node.offered(), [&self.leased, &self.claimed]) {
-            return false;
-        }
-        let Some(devices) = tightest_of(&self.gpus, &node.spec.gpus, needs.gpus) else {
-            return false;
-        };
-        self.begin(needs, devices);
-        true
-    }
-
-    /// Places as many members as fit, at most `most`; returns how many.
-    fn place_many(&mut self, node: &Node, needs: &Needs, most: u32) -> u32 {
-        let fits = (0..most).take_while(|_| self.place(node, needs));
-        u32::try_from(fits.count()).unwrap_or(most)
-    }
-}
-
-/// Walks the leases of a node, each with when it ends.
-fn endings<'a>(state: &'a State, node: &'a Node) -> impl Iterator<Item = (Time, &'a Lease)> {
-    node.leases.iter().map(|id| state.lease(*id)).map(|lease| (ends_at(state, lease), lease))
-}
-
-/// Returns when one member of a shape first fits on a node if nothing else starts there, and how
-/// many leases without a known end must have ended by then: now is [`Time::ZERO`], and
-/// [`Time::MAX`] when there are such leases. `None` when it never fits as things are.
-#[must_use]
-pub fn earliest(state: &State, shape: &Shape, id: NodeId) -> Option<(Time, u32)> {
-    let node = &state.nodes[id];
-    let (need, total) = (shape.needs.bundle(), node.offer.as_ref()?.total);
-    if !node.takes_work(state.now) || !need.fits_in(&total.saturating_sub(&node.claimed)) {
-        return None;
-    }
-    let (devices, choosy) = (shape.needs.gpus.count > 0, shape.is_choosy());
-    let mut used = Use::of(node, devices, choosy);
-    let begins = shape.begins(&state.pools[shape.pool].tags);
-    let fits = |used: &Use| {
-        need.fits_beside(&node.offered(), [&used.leased, &used.claimed])
-            && tightest_of(&used.gpus, &node.spec.gpus, shape.needs.gpus).is_some()
-            && shape.bears(&used.tags, begins)
-    };
-    if fits(&used) {
-        return Some((Time::ZERO, 0));
-    }
-    let mut ends: Vec<(Time, &Lease)> = endings(state, node).collect();
-    ends.sort_unstable_by_key(|(at, lease)| (*at, lease.id));
-    let mut unknown = 0;
-    for (at, lease) in ends {
-        used.end(state, lease, id, choosy);
-        unknown += u32::from(at == Time::MAX);
-        if fits(&used) {
-            return Some((at, unknown));
-        }
-    }
-    None
-}
-
-/// A part of a node that is kept from a time on.
+/// A part of a node that is kept from a time on, and what must not be taken there by what is still
+/// there then.
 #[derive(Clone, Debug)]
 struct Kept {
     job: JobId,
@@ -180,24 +35,24 @@ struct Kept {
     needs: Needs,
     count: u32,
     tags: Vec<String>,
+    /// Tags that must not run there then.
     avoids: Vec<String>,
-}
-
-/// What must not be taken of a node by what is still there at a time.
-#[derive(Clone, Debug)]
-struct Slot {
-    job: JobId,
-    node: NodeId,
-    at: Time,
     /// What is free then beside all that is kept.
     room: Bundle,
     /// Whether its devices are alike and whole then, used or free, so that any free one will do.
     whole: bool,
-    /// Tags that must not run there then.
-    avoids: Vec<String>,
 }
 
-impl Slot {
+impl Kept {
+    /// Returns the place of so many members of a job on a node from a time on; what is free beside
+    /// it is not known yet.
+    fn of(state: &State, job: &Job, (node, count): (NodeId, u32), from: Time) -> Self {
+        let (shape, until) = (&state.shapes[job.shape], end_of(state, from, job.limit));
+        let (tags, avoids) = (shape.tags.clone(), shape.anti_affinity.clone());
+        let (job, needs, room, whole) = (job.id, shape.needs, Bundle::ZERO, false);
+        Self { job, node, from, until, needs, count, tags, avoids, room, whole }
+    }
+
     /// Returns whether a job of a shape can stay there throughout, for sure.
     fn takes(&self, shape: &Shape) -> bool {
         let gpus = shape.needs.gpus;
@@ -211,14 +66,20 @@ impl Slot {
 /// The places that are kept in one pass over one pool.
 #[derive(Clone, Debug, Default)]
 pub struct Shadow {
-    jobs: BTreeSet<JobId>,
+    jobs: FlatSet<JobId>,
     kept: Vec<Kept>,
-    slots: Vec<Slot>,
-    /// The nodes of which a part is kept, in order.
-    pub nodes: Vec<NodeId>,
+    /// The nodes of which a part is kept.
+    pub nodes: FlatSet<NodeId>,
 }
 
 impl Shadow {
+    /// Forgets all places.
+    pub fn clear(&mut self) {
+        self.jobs.clear();
+        self.kept.clear();
+        self.nodes.clear();
+    }
+
     /// Returns how many jobs have a place.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -238,28 +99,39 @@ impl Shadow {
     }
 
     /// Keeps a place for a job that cannot start now, where it can start soonest; returns whether
-    /// there is any. `soonest` is where one member fits first, and when: of use where nobody asks
-    /// for confidence.
-    pub fn keep(&mut self, state: &State, job: &Job, soonest: Option<(Time, NodeId)>) -> bool {
+    /// there is any. `soonest` is of use where nobody asks for confidence.
+    pub fn keep(&mut self, state: &State, job: &Job, soonest: Option<Soonest>) -> bool {
         let shape = &state.shapes[job.shape];
-        let found = if shape.members == 1 && self.kept.is_empty() && !is_asked(state) {
-            soonest.map(|(at, node)| (at, Vec::from([(node, 1)])))
-        } else {
-            self.search(state, shape, job.limit, state.now)
-        };
-        let Some((from, places)) = found else { return false };
-        self.keep_parts(state, job, from.max(state.now), &places);
+        if shape.members > 1 || !self.kept.is_empty() || is_asked(state) {
+            let found = self.search(state, shape, job.limit, state.now);
+            let Some((from, places)) = found else { return false };
+            self.keep_parts(state, job, from.max(state.now), &places);
+            return true;
+        }
+        let Some((from, id, leased)) = soonest else { return false };
+        let node = &state.nodes[id];
+        let plain = state.claims.is_empty() && node.spec.gpus.is_empty();
+        match leased.filter(|_| plain && state.now < from && from < Time::MAX) {
+            Some(leased) => {
+                let mut kept = Kept::of(state, job, (id, 1), from);
+                let mut room = node.offered().saturating_sub(&leased);
+                room.lessen(&node.claimed);
+                room.lessen(&shape.needs.bundle());
+                (kept.room, kept.whole) = (room, true);
+                self.jobs.insert(job.id);
+                self.nodes.insert(id);
+                self.kept.push(kept);
+            }
+            None => self.keep_parts(state, job, from.max(state.now), &[(id, 1)]),
+        }
         true
     }
 
     /// Keeps these places for a job from a time on.
-    fn keep_parts(&mut self, state: &State, job: &Job, from: Time, places: &Places) {
+    fn keep_parts(&mut self, state: &State, job: &Job, from: Time, places: &[(NodeId, u32)]) {
         self.jobs.insert(job.id);
-        let shape = &state.shapes[job.shape];
-        let (id, needs, until) = (job.id, shape.needs, end_of(state, from, job.limit));
-        for (node, count) in places.iter().copied() {
-            let (tags, avoids) = (shape.tags.clone(), shape.anti_affinity.clone());
-            self.keep_part(state, Kept { job: id, node, from, until, needs, count, tags, avoids });
+        for place in places {
+            self.keep_part(state, Kept::of(state, job, *place, from));
         }
     }
 
@@ -303,10 +175,10 @@ impl Shadow {
         let shape = &state.shapes[job.shape];
         let nodes = state.pools[shape.pool].nodes.iter().filter(|id| suits(state, shape, **id));
         let soonest = nodes.filter_map(|id| {
-            let (at, unknown) = earliest(state, shape, *id)?;
+            let First { at, unknown, .. } = earliest(state, shape, *id)?;
             Some((at, unknown, state.tie(*id), *id))
         });
-        self.keep(state, job, soonest.min().map(|(at, _, _, id)| (at, id)))
+        self.keep(state, job, soonest.min().map(|(at, _, _, id)| (at, id, None)))
     }
 
     /// Finds the soonest time from `begin` on at which all members fit, and where.
@@ -372,7 +244,7 @@ impl Shadow {
             if !shape.bears(&used.tags, begins) {
                 continue;
             }
-            let held = used.leased.zip(&used.claimed, u64::saturating_add);
+            let held = used.leased.saturating_add(&used.claimed);
             let fit = used.place_many(node, &shape.needs, most);
             let fit = trusted(state, id, (&held, shape), fit, (at, limit));
             let fit = self.fit_through(id, shape, (at, end_of(state, at, limit)), fit);
@@ -388,14 +260,14 @@ impl Shadow {
     /// later.
     fn fit_through(&self, id: NodeId, shape: &Shape, (from, to): (Time, Time), fit: u32) -> u32 {
         let need = shape.needs.bundle();
-        let later = self.slots.iter().filter(|s| s.node == id && s.at > from && s.at < to);
-        later.fold(fit, |fit, slot| {
-            if meet(&slot.avoids, &shape.tags) {
+        let later = self.kept.iter().filter(|k| k.node == id && k.from > from && k.from < to);
+        later.fold(fit, |fit, kept| {
+            if meet(&kept.avoids, &shape.tags) {
                 return 0;
             }
             let fits = |count: &u32| {
                 let all = need.times(u64::from(*count));
-                all.fits_in(&slot.room)
+                all.fits_in(&kept.room)
             };
             (0..=fit).rev().find(fits).unwrap_or(0)
         })
@@ -432,42 +304,38 @@ impl Shadow {
 
     /// Keeps a part of a node.
     fn keep_part(&mut self, state: &State, mut kept: Kept) {
-        let (job, id, needs, count) = (kept.job, kept.node, kept.needs, kept.count);
+        let (id, at) = (kept.node, kept.from);
         let node = &state.nodes[id];
-        if let Err(at) = self.nodes.binary_search(&id) {
-            self.nodes.insert(at, id);
-        }
-        if kept.from == Time::MAX {
+        self.nodes.insert(id);
+        if at == Time::MAX {
             // Nobody knows when it can start: only what ends before everything known to end there
             // may come before it.
             let first = endings(state, node).map(|(at, _)| at).min().unwrap_or(state.now);
             kept.from = first.min(UNKNOWN).max(state.now);
-            let (room, avoids) = (Bundle::ZERO, kept.avoids.clone());
-            self.slots.push(Slot { job, node: id, at: kept.from, room, whole: false, avoids });
             self.kept.push(kept);
             return;
         }
-        let all = needs.bundle().times(u64::from(count));
-        let within =
-            |slot: &&mut Slot| slot.node == id && kept.from <= slot.at && slot.at < kept.until;
-        for slot in self.slots.iter_mut().filter(within) {
-            slot.room = slot.room.saturating_sub(&all);
+        let all = kept.needs.bundle().times(u64::from(kept.count));
+        let within = |k: &&mut Kept| k.node == id && at <= k.from && k.from < kept.until;
+        for other in self.kept.iter_mut().filter(within) {
+            other.room.lessen(&all);
         }
-        let (at, avoids) = (kept.from, kept.avoids.clone());
         self.kept.push(kept);
         let used = self.use_at(state, id, at, endings(state, node));
         let halved = |gpu: &Gpu| !gpu.used.is_zero() && gpu.used < PerMille::WHOLE;
         let alike = node.spec.gpus.iter().all(|size| Some(size) == node.spec.gpus.first());
-        let whole = alike && !used.gpus.iter().any(halved);
-        let room = node.offered().saturating_sub(&used.leased).saturating_sub(&used.claimed);
-        self.slots.push(Slot { job, node: id, at, room, whole, avoids });
+        let mut room = node.offered().saturating_sub(&used.leased);
+        room.lessen(&used.claimed);
+        if let Some(kept) = self.kept.last_mut() {
+            (kept.room, kept.whole) = (room, alike && !used.gpus.iter().any(halved));
+        }
     }
 
     /// Returns the nodes on which a job of a shape, there until `end`, would delay somebody.
     #[must_use]
     pub fn forbidden(&self, shape: &Shape, end: Time) -> BTreeSet<NodeId> {
-        let delays = |slot: &&Slot| slot.at < end && !slot.takes(shape);
-        self.slots.iter().filter(delays).map(|slot| slot.node).collect()
+        let delays = |kept: &&Kept| kept.from < end && !kept.takes(shape);
+        self.kept.iter().filter(delays).map(|kept| kept.node).collect()
     }
 
     /// Returns whose place a job of a shape, there until `end`, would take on some nodes; `None`
@@ -475,8 +343,8 @@ impl Shadow {
     #[must_use]
     pub fn in_whose_way(&self, shape: &Shape, end: Time, nodes: &[NodeId]) -> Option<JobId> {
         let on = |node: &NodeId| {
-            let mut slots = self.slots.iter().filter(|slot| slot.node == *node);
-            slots.find(|slot| slot.at < end && !slot.takes(shape)).map(|slot| slot.job)
+            let mut here = self.kept.iter().filter(|kept| kept.node == *node);
+            here.find(|kept| kept.from < end && !kept.takes(shape)).map(|kept| kept.job)
         };
         let found: Option<Vec<JobId>> = nodes.iter().map(on).collect();
         found.and_then(|jobs| jobs.into_iter().min())
@@ -486,14 +354,14 @@ impl Shadow {
     /// delays nobody however long it runs.
     #[must_use]
     pub fn window(&self, node: NodeId, shape: &Shape) -> Time {
-        let delays = |slot: &&Slot| slot.node == node && !slot.takes(shape);
-        self.slots.iter().filter(delays).map(|slot| slot.at).min().unwrap_or(Time::MAX)
+        let delays = |kept: &&Kept| kept.node == node && !kept.takes(shape);
+        self.kept.iter().filter(delays).map(|kept| kept.from).min().unwrap_or(Time::MAX)
     }
 
     /// Notes that something starts now on a node and is there until `end`.
     pub fn begin(&mut self, node: NodeId, bundle: &Bundle, end: Time) {
-        for slot in self.slots.iter_mut().filter(|slot| slot.node == node && slot.at < end) {
-            slot.room = slot.room.saturating_sub(bundle);
+        for kept in self.kept.iter_mut().filter(|kept| kept.node == node && kept.from < end) {
+            kept.room.lessen(bundle);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! (the placement index) is not. Only the verbs change a state, one entry at a time.
 
 use crate::bundle::Bundle;
+use crate::changed::Changed;
 use crate::clients::Clients;
 use crate::config::{Config, Order, PoolSpec, Rules};
 use crate::due::{Due, Timers};
@@ -18,7 +19,7 @@ use crate::nodes::Node;
 use crate::offers::Fates;
 use crate::price::{INTERVAL, Market};
 use crate::queue::{LineKey, Queue};
-use crate::rows::Rows;
+use crate::rows::{BoxedRows, Rows};
 use crate::tags::Tags;
 use crate::tariff::dominant;
 use crate::units::{MilliCores, Time};
@@ -123,7 +124,7 @@ pub struct State {
     /// The shapes of the jobs.
     pub shapes: Shapes,
     /// Jobs that wait or run.
-    pub jobs: Rows<JobId, Job>,
+    pub jobs: BoxedRows<JobId, Job>,
     /// Jobs of each account that share a program: an array is one request.
     pub requests: BTreeMap<(AccountId, u64), u32>,
     /// Jobs that wait for each job to complete.
@@ -133,7 +134,7 @@ pub struct State {
     /// Jobs for which a place is kept from their beginning on, and that have not started.
     pub reserved: BTreeMap<PoolId, BTreeMap<JobId, Ahead>>,
     /// Leases that hold capacity.
-    pub leases: Rows<LeaseId, Lease>,
+    pub leases: BoxedRows<LeaseId, Lease>,
     /// Capacity kept for jobs whose victims are leaving.
     pub claims: BTreeMap<JobId, Claim>,
     /// Leases whose limit has freed their capacity and whose end comes at this very instant.
@@ -172,69 +173,6 @@ pub struct NextIds {
     pub lease: LeaseId,
     /// Of offers.
     pub offer: OfferId,
-}
-
-/// What changed since the last scheduling pass: nodes whose free capacity did, and whether anything
-/// did that a pass could act on. It never decides, so it is equal to any other: a pass that is left
-/// out would have changed nothing.
-#[derive(Clone, Debug)]
-pub struct Changed {
-    log: Vec<NodeId>,
-    told: Vec<NodeId>,
-    stirred: bool,
-}
-
-impl Default for Changed {
-    fn default() -> Self {
-        Self { log: Vec::new(), told: Vec::new(), stirred: true }
-    }
-}
-
-impl PartialEq for Changed {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Changed {}
-
-impl Changed {
-    /// Notes that a node's free capacity changed.
-    pub fn note(&mut self, node: NodeId) {
-        self.log.push(node);
-        self.stirred = true;
-    }
-
-    /// Notes that who waits, who goes first, or when somebody may try again, changed.
-    pub fn stir(&mut self) {
-        self.stirred = true;
-    }
-
-    /// Notes that a pass has done all it could, or that it has not.
-    pub fn settle(&mut self, done: bool) {
-        self.stirred = !done;
-    }
-
-    /// Returns whether a pass could change anything.
-    #[must_use]
-    pub fn is_stirred(&self) -> bool {
-        self.stirred
-    }
-
-    /// Notes that a node is to be sent something with the end of this entry.
-    pub fn tell(&mut self, node: NodeId) {
-        self.told.push(node);
-    }
-
-    /// Takes the nodes that are to be sent something.
-    pub fn take_told(&mut self) -> Vec<NodeId> {
-        core::mem::take(&mut self.told)
-    }
-
-    /// Takes all notes.
-    pub fn drain(&mut self) -> impl Iterator<Item = NodeId> {
-        self.log.drain(..)
-    }
 }
 
 impl State {

@@ -83,7 +83,9 @@ impl Pair {
         match command {
             Command::Report(Report::Lease { node, item }) => {
                 let open = self.grid.state().leases.get(&item.lease);
-                let same = |open: &&Lease| open.epoch == item.epoch && open.places().contains(node);
+                let same = |open: &&Lease| {
+                    open.epoch == item.epoch && open.places().any(|place| place == *node)
+                };
                 match (open.filter(same), item.status) {
                     (Some(open), Status::Ended(outcome, _)) => {
                         Meaning::Ended(open.job, *node, outcome)

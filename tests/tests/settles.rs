@@ -6,6 +6,7 @@
 use gridcore::command::{Report, Sample};
 use gridcore::config::{AccountSpec, Config, Mode, NodeSpec, Policy, PoolSpec, Rules, Strategy};
 use gridcore::effect::{Effect, EvictionReason};
+use gridcore::flat::FlatSet;
 use gridcore::ids::{AccountId, LeaseId, NodeId};
 use gridcore::rebalance::load;
 use gridcore::state::State;
@@ -90,7 +91,7 @@ fn squares(state: &State) -> u128 {
 fn naive_settles(state: &State) -> bool {
     let balance = &state.rules.balance;
     let mut nodes: Vec<_> = state.nodes.iter().map(|(_, node)| node.clone()).collect();
-    let mut on: Vec<BTreeSet<LeaseId>> = nodes.iter().map(|n| n.leases.clone()).collect();
+    let mut on: Vec<FlatSet<LeaseId>> = nodes.iter().map(|n| n.leases.clone()).collect();
     let mut seen = BTreeSet::new();
     loop {
         if !seen.insert(on.clone()) {

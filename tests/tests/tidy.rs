@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 const CORE: &[(u8, &[&str])] = &[
     (8, &["grid", "station"]),
     (7, &["verbs"]),
-    (6, &["placement", "index", "shadow", "preempt", "rebalance", "charges", "caps"]),
+    (6, &["placement", "index", "endings", "shadow", "preempt", "rebalance", "charges", "caps"]),
     (6, &["confidence", "explain", "invariants", "snapshot", "idle"]),
     (5, &["state"]),
     (
@@ -30,6 +30,7 @@ const CORE: &[(u8, &[&str])] = &[
             "price",
             "tariff",
             "due",
+            "changed",
             "links",
             "clients",
             "rate",
@@ -39,7 +40,7 @@ const CORE: &[(u8, &[&str])] = &[
     ),
     (3, &["config", "command", "effect", "deny", "blocker", "forecast", "pressure", "trend"]),
     (3, &["usage", "meter", "wire", "encode", "decode"]),
-    (2, &["bundle", "rows", "tags"]),
+    (2, &["bundle", "flat", "rows", "tags"]),
     (1, &["units", "ids", "canary", "share", "legacy"]),
 ];
 

@@ -236,6 +236,12 @@ impl Rules {
         self.atp.enabled && (pool_share.is_some() || counts.iter().any(|cap| cap.is_some()))
     }
 
+    /// Returns whether an account's part of a pool is capped.
+    #[must_use]
+    pub fn caps_shares(&self) -> bool {
+        self.atp.enabled && self.caps.pool_share.is_some()
+    }
+
     /// Returns the time between two looks at an owner.
     #[must_use]
     pub fn poll(&self) -> Span {

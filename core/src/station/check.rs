@@ -18,9 +18,9 @@ pub fn check(station: &Station) -> Vec<Breach> {
         }
     };
     let mut sum = Bundle::ZERO;
-    for (id, held) in &station.leases {
+    for (id, held) in station.leases.iter() {
         if held.is_alive() && !(station.link.is_none() && held.is_killed()) {
-            sum = sum.zip(&held.start.needs, u64::saturating_add);
+            sum = sum.saturating_add(&held.start.needs);
         }
         // Invariant 51: nothing goes on without permission.
         let late = held.is_staying() && held.until <= station.now;

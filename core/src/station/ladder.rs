@@ -7,10 +7,10 @@
 use super::held::{Held, Phase};
 use crate::bundle::Bundle;
 use crate::config::{Hours, Lend, Watch};
+use crate::flat::FlatMap;
 use crate::ids::LeaseId;
 use crate::units::{BasisPoints, Span, Time};
 use crate::wire::{GpuSample, Lending, Sample};
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -158,7 +158,7 @@ impl Ladder {
         &self,
         machine: &Machine,
         watch: &Watch,
-        leases: &BTreeMap<LeaseId, Held>,
+        leases: &FlatMap<LeaseId, Held>,
     ) -> Shortage {
         if machine.dedicated {
             return Shortage::default();
@@ -265,7 +265,7 @@ impl Ladder {
         &self,
         machine: &Machine,
         watch: &Watch,
-        leases: &BTreeMap<LeaseId, Held>,
+        leases: &FlatMap<LeaseId, Held>,
         now: Time,
     ) -> Vec<LeaseId> {
         let running = || leases.values().filter(|held| held.phase == Phase::Running);
@@ -292,7 +292,7 @@ impl Ladder {
         &self,
         machine: &Machine,
         watch: &Watch,
-        leases: &BTreeMap<LeaseId, Held>,
+        leases: &FlatMap<LeaseId, Held>,
         now: Time,
     ) -> Vec<Step> {
         if machine.dedicated {

@@ -16,11 +16,12 @@ pub use check::check;
 use crate::canary::{Canary, planted};
 use crate::command::Entry;
 use crate::config::{NodeSpec, Watch};
+use crate::flat::FlatMap;
 use crate::ids::{Epoch, LeaseId, Seq};
 use crate::units::{MilliCores, Time};
 use crate::wire::{EvictionReason, FromNode, Item, Lending, Order, Outcome, Sample, ToNode};
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use held::{Held, Marker, Phase};
 use ladder::{Ladder, Machine, OwnerSays};
@@ -92,7 +93,7 @@ pub struct Station {
     /// Its time.
     pub now: Time,
     /// The leases it honours, and those whose end nobody has heard yet.
-    pub leases: BTreeMap<LeaseId, Held>,
+    pub leases: FlatMap<LeaseId, Held>,
     /// Its owner.
     pub ladder: Ladder,
     /// Its way to the coordinator; `None` where the halves are joined directly.
@@ -109,7 +110,7 @@ impl Station {
             watch,
             seq: Seq::new(0),
             now,
-            leases: BTreeMap::new(),
+            leases: FlatMap::default(),
             ladder: Ladder::default(),
             link: identity.map(|identity| Link::new(identity, now)),
             timers: BTreeSet::new(),

@@ -312,8 +312,8 @@ impl Work<'_> {
         let (suspended, due) = (false, Time::MAX);
         leases.insert(id, Held { start: start.clone(), began, until, phase, suspended, due });
         // What they have beside that makes room.
-        let least = leases.values().filter(here).map(Held::least);
-        let sum = least.fold(Bundle::ZERO, |sum, needs| sum.zip(&needs, u64::saturating_add));
+        let mut sum = Bundle::ZERO;
+        leases.values().filter(here).for_each(|held| sum.add_capped(&held.least()));
         let willing = ladder.lending.open && start.lending >= ladder.narrowed;
         let veto = !machine.dedicated
             && (!willing || ladder.lacks(machine, watch, leases).is_any())

@@ -11,20 +11,22 @@ use crate::caps::is_refused;
 use crate::charges::{is_urgent, over_quota};
 use crate::confidence::suffices;
 use crate::config::{Backfill, BackfillOrder};
-use crate::ids::{JobId, LeaseId, PoolId, ShapeId};
+use crate::endings::end_of;
+use crate::ids::{Dense, JobId, LeaseId, PoolId, ShapeId};
 use crate::jobs::{Ahead, JobState, Places, STARVING};
 use crate::leases::Member;
 use crate::placement::{bears, tightest};
 use crate::queue::{LineKey, Rank};
-use crate::shadow::{Shadow, end_of};
+use crate::shadow::Shadow;
 use crate::tariff::dominant;
 use crate::units::{Span, Time};
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeSet, BinaryHeap};
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 /// Jobs that may be asked, the first first: within a class by limit under
 /// [`BackfillOrder::Shortest`], by area under [`BackfillOrder::Smallest`].
-type Fronts = BTreeSet<(u8, u128, Rank)>;
+type Fronts = BinaryHeap<Reverse<(u8, u128, Rank)>>;
 
 /// How far jobs were asked in the order of the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,25 +47,35 @@ impl Work<'_> {
     /// Returns whether a start has changed whose place is to be kept, or who goes first: where use
     /// ranks, any may; or whether it is what others must be near.
     pub(super) fn pass_with_reservations(&mut self, pool: PoolId, reservations: usize) -> bool {
-        let (mut shadow, mut poor) = (Shadow::default(), BTreeSet::new());
         let (started, ages) = (self.state.next.lease, self.state.rules.scheduling.ages());
-        if self.serve_reserved(pool, &mut shadow) {
+        let mut shadow = core::mem::take(&mut self.index.shadow);
+        shadow.clear();
+        let again = self.serve(pool, reservations, &mut shadow);
+        self.index.shadow = shadow;
+        let moves = ages || self.state.rules.scheduling.order.follows_use();
+        again || (moves && self.state.next.lease != started)
+    }
+
+    /// Asks who waits in a pool; returns whether all must be asked again.
+    fn serve(&mut self, pool: PoolId, reservations: usize, shadow: &mut Shadow) -> bool {
+        if self.serve_reserved(pool, shadow) {
             // What has started is no promise any more.
             return true;
         }
-        let most = reservations + shadow.len();
-        let again = match self.serve_in_order(pool, most, &mut shadow, &mut poor) {
+        let (most, mut poor) = (reservations + shadow.len(), BTreeSet::new());
+        match self.serve_in_order(pool, most, shadow, &mut poor) {
             Served::Again => true,
-            Served::Enough => self.serve_behind(pool, &mut shadow, &mut poor),
+            Served::Enough => self.serve_behind(pool, shadow, &mut poor),
             Served::All => false,
-        };
-        let moves = ages || self.state.rules.scheduling.order.follows_use();
-        again || (moves && self.state.next.lease != started)
+        }
     }
 
     /// Starts jobs whose reservation has begun, and keeps the places of the others: nobody goes
     /// before them. Returns whether one has started, or is not promised anything any more.
     fn serve_reserved(&mut self, pool: PoolId, shadow: &mut Shadow) -> bool {
+        if !self.state.reserved.contains_key(&pool) {
+            return false;
+        }
         let promised: Vec<(JobId, Ahead)> =
             self.state.reserved(pool).map(|(id, ahead)| (id, ahead.clone())).collect();
         let (now, mut due): (Time, Vec<(JobId, Places)>) = (self.state.now, Vec::new());
@@ -162,7 +174,7 @@ impl Work<'_> {
             let serves = match granted {
                 Ok(_) => true,
                 Err(Refusal::Room | Refusal::Doubt) if !keeps => true,
-                Err(Refusal::Room | Refusal::Doubt) => self.keep_place(rank.head, shadow),
+                Err(Refusal::Room | Refusal::Doubt) => self.keep_place(rank, shadow),
                 Err(Refusal::Account) => false,
             };
             if !serves && granted == Err(Refusal::Doubt) {
@@ -194,7 +206,7 @@ impl Work<'_> {
     }
 
     /// Returns whether any shape that waits in a pool fits somewhere now.
-    fn any_fits(&mut self, pool: PoolId) -> bool {
+    pub(super) fn any_fits(&mut self, pool: PoolId) -> bool {
         let Self { state, index, .. } = self;
         state.queue.shapes(pool).any(|shape| index.refresh(state, shape) > 0)
     }
@@ -228,9 +240,12 @@ impl Work<'_> {
         }
     }
 
-    /// Keeps a place for a job that only lacks room; returns whether there is one.
-    fn keep_place(&mut self, id: JobId, shadow: &mut Shadow) -> bool {
+    /// Keeps a place for the first job of a line that only lacks room; returns whether there is
+    /// one.
+    fn keep_place(&mut self, rank: Rank, shadow: &mut Shadow) -> bool {
+        let id = rank.head;
         let job = self.state.job(id);
+        let pool = self.state.shapes[job.shape].pool;
         if is_refused(self.state, job, &self.state.shapes[job.shape]) {
             // Another place is kept once its account has credit.
             self.note_refusal();
@@ -239,7 +254,11 @@ impl Work<'_> {
         let soonest = self.index.soonest(self.state, job.shape);
         // The place lapses where its account loses credit.
         self.note_refusal();
-        shadow.keep(self.state, self.state.job(id), soonest)
+        let kept = shadow.keep(self.state, self.state.job(id), soonest);
+        if let Some(first) = self.index.first_kept.get_mut(pool.index()).filter(|_| kept) {
+            first.get_or_insert(rank);
+        }
+        kept
     }
 
     /// Asks the jobs behind those that have a place; returns whether all must be asked again.
@@ -255,19 +274,19 @@ impl Work<'_> {
         let fitting: Vec<ShapeId> = state.queue.shapes(pool).filter(fits).collect();
         for shape in fitting {
             let window = self.window(shape, shadow);
-            for rank in self.state.queue.ranks_of(shape) {
+            for rank in self.state.queue.ranks_of(pool, shape) {
                 let all = self.state.queue.jobs(rank.line);
                 self.line_up(all, (rank, window), shadow, &mut fronts);
             }
         }
-        while let Some((class, key, rank)) = fronts.pop_first() {
+        while let Some(Reverse((class, key, rank))) = fronts.pop() {
             if poor.contains(&rank.line) {
                 continue;
             }
             let usage = self.state.rank_usage(rank.line);
             if rank.is_stale(usage) || self.state.queue.is_demoted(&rank) {
                 let rank = self.state.queue.rank_of(rank.line, rank.head, usage);
-                fronts.insert((class.max(100 - rank.class()), key, rank));
+                fronts.push(Reverse((class.max(100 - rank.class()), key, rank)));
                 continue;
             }
             let granted = self.ask_under(rank.head, shadow);
@@ -307,7 +326,7 @@ impl Work<'_> {
         let usage = self.state.rank_usage(rank.line);
         let key = |job: JobId, size: u128| {
             let rank = self.state.queue.rank_of(rank.line, job, usage);
-            (100 - rank.class(), size, rank)
+            Reverse((100 - rank.class(), size, rank))
         };
         let span = |job: JobId| u128::from(limit(&job).unwrap_or(Span::MAX).get());
         match self.state.rules.scheduling.backfill_order {

@@ -43,11 +43,7 @@ pub(super) fn check_spec(state: &State, account: AccountId, spec: &JobSpec) -> R
         let max = Backfill::RESERVATIONS_MAX as u64;
         return Err(Denied::Full { what: "the list of reservations".into(), max });
     }
-    for (what, value, ok, range) in bounds(state, spec) {
-        if !ok {
-            return Err(Denied::Range { what: what.into(), value, range: range.into() });
-        }
-    }
+    check_numbers(state, spec)?;
     check_company(spec)?;
     if let Some(most) = over_requests(state, account, spec.task) {
         return Err(Denied::TooManyRequests { account, most });
@@ -121,66 +117,65 @@ pub(super) fn could_hold(state: &State, shape: &Shape, nodes: &[NodeId]) -> bool
     false
 }
 
-/// A number of a job: its name, its value, whether it is in its range, and that in words.
-type Bound = (&'static str, u64, bool, &'static str);
+/// Refuses a number of a job that is not in its range.
+fn within(what: &'static str, value: u64, ok: bool, range: &'static str) -> Result<(), Denied> {
+    if ok { Ok(()) } else { Err(Denied::Range { what: what.into(), value, range: range.into() }) }
+}
 
-/// Returns the numbers of a job and their ranges.
-fn bounds(state: &State, spec: &JobSpec) -> [Bound; 14] {
+/// Refuses numbers of a job that are not in their ranges.
+fn check_numbers(state: &State, spec: &JobSpec) -> Result<(), Denied> {
     let gpus = spec.needs.gpus;
     let words = spec.labels.iter().map(|need| need.any_of.len()).max().unwrap_or(0);
     let texts = spec.labels.iter().flat_map(|need| need.any_of.iter().chain([&need.key]));
     let longest = texts.map(String::len).max().unwrap_or(0);
     let after = spec.after.len();
-    [
-        ("gpus", u64::from(gpus.count), usize::from(gpus.count) <= GPUS_MAX, "at most 64"),
-        (
-            "gpu_share",
-            u64::from(gpus.share.get()),
-            gpus.share <= crate::units::PerMille::WHOLE
-                && (gpus.count == 0) == gpus.share.is_zero(),
-            "1 to 1,000 thousandths with a GPU, else 0",
-        ),
-        (
-            "members",
-            u64::from(spec.members),
-            (1..=MEMBERS_MAX).contains(&spec.members),
-            "1 to 1,024",
-        ),
-        (
-            "min",
-            spec.extra.get(),
-            spec.extra.is_zero() || (spec.members == 1 && !spec.needs.cpu.is_zero()),
-            "above 0 cores, and left out of a gang: its members cannot run with less",
-        ),
-        (
-            "max_price",
-            0,
-            spec.price_max.is_none_or(|price| !price.is_zero()),
-            "above 0, or left out",
-        ),
-        ("limit", 0, spec.limit.is_none_or(|limit| !limit.is_zero()), "above 0"),
-        ("labels", spec.labels.len() as u64, spec.labels.len() <= 64, "at most 64"),
-        ("label values", words as u64, words <= 64, "at most 64"),
-        ("label length", longest as u64, longest <= 253, "at most 253"),
-        ("after", after as u64, after <= AFTER_MAX, "at most 1,024 jobs"),
-        (
-            "after",
-            after as u64,
-            after == 0 || !(spec.refuse_if_busy || spec.reserve),
-            "empty where a job is refused when it cannot start at once, or where a place is kept",
-        ),
-        (
-            "begin",
-            spec.begin.unwrap_or_default().ms(),
-            spec.begin.is_none() || !spec.refuse_if_busy,
-            "left out where a job is refused when it cannot start at once",
-        ),
-        (
-            "reserve",
-            1,
-            !spec.reserve || (spec.begin.is_some_and(|at| at > state.now) && spec.limit.is_some()),
-            "of a job that begins later and has a limit",
-        ),
-        ("preferred nodes", spec.preferred.len() as u64, spec.preferred.len() <= 64, "at most 64"),
-    ]
+    within("gpus", u64::from(gpus.count), usize::from(gpus.count) <= GPUS_MAX, "at most 64")?;
+    within(
+        "gpu_share",
+        u64::from(gpus.share.get()),
+        gpus.share <= crate::units::PerMille::WHOLE && (gpus.count == 0) == gpus.share.is_zero(),
+        "1 to 1,000 thousandths with a GPU, else 0",
+    )?;
+    within(
+        "members",
+        u64::from(spec.members),
+        (1..=MEMBERS_MAX).contains(&spec.members),
+        "1 to 1,024",
+    )?;
+    within(
+        "min",
+        spec.extra.get(),
+        spec.extra.is_zero() || (spec.members == 1 && !spec.needs.cpu.is_zero()),
+        "above 0 cores, and left out of a gang: its members cannot run with less",
+    )?;
+    within(
+        "max_price",
+        0,
+        spec.price_max.is_none_or(|price| !price.is_zero()),
+        "above 0, or left out",
+    )?;
+    within("limit", 0, spec.limit.is_none_or(|limit| !limit.is_zero()), "above 0")?;
+    within("labels", spec.labels.len() as u64, spec.labels.len() <= 64, "at most 64")?;
+    within("label values", words as u64, words <= 64, "at most 64")?;
+    within("label length", longest as u64, longest <= 253, "at most 253")?;
+    within("after", after as u64, after <= AFTER_MAX, "at most 1,024 jobs")?;
+    within(
+        "after",
+        after as u64,
+        after == 0 || !(spec.refuse_if_busy || spec.reserve),
+        "empty where a job is refused when it cannot start at once, or where a place is kept",
+    )?;
+    within(
+        "begin",
+        spec.begin.unwrap_or_default().ms(),
+        spec.begin.is_none() || !spec.refuse_if_busy,
+        "left out where a job is refused when it cannot start at once",
+    )?;
+    within(
+        "reserve",
+        1,
+        !spec.reserve || (spec.begin.is_some_and(|at| at > state.now) && spec.limit.is_some()),
+        "of a job that begins later and has a limit",
+    )?;
+    within("preferred nodes", spec.preferred.len() as u64, spec.preferred.len() <= 64, "at most 64")
 }

@@ -12,6 +12,7 @@ use crate::charges::{
 use crate::confidence::{UNLIMITED, is_asked, of_places, suffices};
 use crate::due::Due;
 use crate::effect::{Effect, OfferFate};
+use crate::flat::FlatSet;
 use crate::ids::{AccountId, JobId, LeaseId, NodeId};
 use crate::index::Choice;
 use crate::jobs::{Job, JobState};
@@ -263,45 +264,44 @@ impl Work<'_> {
 
     /// Orders every node of a new lease to start its part.
     pub fn order_starts(&mut self, id: LeaseId) {
+        let mut at = 0_usize;
+        while let Some(member) = self.state.lease(id).members.get(at).copied() {
+            let before = self.state.lease(id).members.get(..at).unwrap_or_default();
+            at += 1;
+            // Members that share a node are one process tree there.
+            if !before.iter().any(|other| other.node == member.node) {
+                let start = Order::Start(Box::new(self.start_on(id, member.node)));
+                self.order(member.node, start);
+            }
+        }
+    }
+
+    /// Returns what a node is to start of a lease.
+    fn start_on(&self, id: LeaseId, node: NodeId) -> Start {
         let lease = self.state.lease(id);
-        let job = self.state.job(lease.job);
+        let (job, row) = (self.state.job(lease.job), &self.state.nodes[node]);
+        let (mut needs, mut devices) = (Bundle::ZERO, 0);
+        for member in lease.members.iter().filter(|member| member.node == node) {
+            needs.add(&lease.needs.bundle());
+            devices |= member.devices;
+        }
+        needs.cpu = needs.cpu.saturating_add(lease.extra.cpu);
         let gpu = lease.needs.gpus.count > 0;
-        let first = Start {
+        Start {
             lease: id,
             epoch: lease.epoch,
             job: lease.job,
             task: job.task,
-            needs: lease.needs.bundle(),
+            needs,
             least: (!job.extra.is_zero()).then_some(lease.needs.cpu),
-            devices: 0,
+            devices,
             class: lease.priority.class(),
-            own: false,
+            own: row.spec.owner == lease.account,
             pausable: !gpu && lease.members.len() == 1,
             vacate: self.vacate(lease),
             checkpoint: job.checkpoint,
             suspended: lease.suspended.is_some(),
-            lending: 0,
-        };
-        let (members, account) = (lease.members.clone(), lease.account);
-        let (extra, mut at) = (lease.extra.cpu, 0_usize);
-        while let Some(member) = members.get(at) {
-            let node = member.node;
-            let mut start = first.clone();
-            start.needs = Bundle::ZERO;
-            // Members that share a node are one process tree there. Almost always there is one.
-            let before = members.get(..at).unwrap_or_default();
-            at += 1;
-            if before.iter().any(|other| other.node == node) {
-                continue;
-            }
-            for member in members.iter().filter(|member| member.node == node) {
-                start.needs.add(&first.needs);
-                start.devices |= member.devices;
-            }
-            start.needs.cpu = start.needs.cpu.saturating_add(extra);
-            let row = &self.state.nodes[node];
-            (start.own, start.lending) = (row.spec.owner == account, row.lending.version);
-            self.order(node, Order::Start(Box::new(start)));
+            lending: row.lending.version,
         }
     }
 
@@ -410,7 +410,7 @@ fn new_lease(
         booked: 0,
         reason: None,
         blame: None,
-        gone: BTreeSet::new(),
+        gone: FlatSet::default(),
         outcome: None,
         paused: None,
         suspended: None,
@@ -455,11 +455,11 @@ pub fn set_timer(state: &mut State, id: LeaseId) {
 pub fn clear_timers(state: &mut State, id: LeaseId) {
     let (now, lease) = (state.now, state.lease(id));
     let (limit, half, ends) = (lease.limit_at, lease.half_term(), lease.term_ends);
+    if let Some(lost) = lease.lost_at {
+        state.timers.clear(lost, Due::Lost(id));
+    }
     if let Some(limit) = limit {
         state.timers.clear(limit, Due::Limit(id));
-    }
-    if let Some(lost) = state.lease(id).lost_at {
-        state.timers.clear(lost, Due::Lost(id));
     }
     if now <= half {
         state.timers.clear(half, Due::Renew(id));

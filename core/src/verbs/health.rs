@@ -27,7 +27,7 @@ impl Work<'_> {
         let soon = lease.worked(self.state.now) <= self.state.rules.health.soon;
         match (outcome, alone(lease)) {
             (Outcome::Completed, _) => {
-                lease.nodes().into_iter().for_each(|node| self.note_well(lease, node));
+                lease.nodes().for_each(|node| self.note_well(lease, node));
             }
             (Outcome::Failed, Some(node)) if soon => self.note_failed(lease, node),
             (Outcome::Failed | Outcome::Stopped | Outcome::Refused, _) => {}

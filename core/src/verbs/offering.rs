@@ -57,7 +57,7 @@ impl Work<'_> {
     /// Lowers a node's offer to what it could lend now; one of nothing is taken back with the next
     /// wake.
     fn shrink_offer(&mut self, id: NodeId, lendable: &Lendable) {
-        let before = self.state.nodes[id].offered();
+        let before = *self.state.nodes[id].offered();
         if !planted(Canary::KeepOffer) && shrink(&mut self.state.nodes[id], lendable) {
             self.count_offer(id, before);
             self.state.changed.note(id);
@@ -71,7 +71,7 @@ impl Work<'_> {
     /// Counts what a node offers in its pool, where it offered something else before.
     fn count_offer(&mut self, id: NodeId, before: Bundle) {
         let node = &self.state.nodes[id];
-        let (pool, offered) = (node.spec.pool, node.offered());
+        let (pool, offered) = (node.spec.pool, *node.offered());
         let pool = &mut self.state.pools[pool];
         pool.offered.take(&before);
         pool.offered.add(&offered);
@@ -188,7 +188,7 @@ impl Work<'_> {
     fn renew_offer(&mut self, id: NodeId, total: Bundle, mut ends: Time) {
         let now = self.state.now;
         let node = &mut self.state.nodes[id];
-        let before = node.offered();
+        let before = *node.offered();
         if let Some(offer) = &mut node.offer {
             // A shorter expiry holds for new offers; this one was promised until its end.
             ends = ends.max(offer.ends);
@@ -336,7 +336,7 @@ fn grow(node: &mut Node, lendable: &Lendable) -> Bundle {
         gpu.open = lend && (known || fresh > 0);
         fresh -= u64::from(gpu.open && !known);
     }
-    let reach = before.zip(&step, u64::saturating_add);
+    let reach = before.saturating_add(&step);
     Bundle { gpu: lent_devices(&node.gpus), ..reach.meet(&lendable.bundle) }
 }
 

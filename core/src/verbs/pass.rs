@@ -16,7 +16,7 @@ use crate::charges::{
 use crate::confidence::{is_asked, next_look};
 use crate::config::Backfill;
 use crate::effect::EvictionReason;
-use crate::ids::{AccountId, HoldId, JobId, LeaseId, PoolId, ShapeId};
+use crate::ids::{AccountId, Dense, HoldId, JobId, LeaseId, PoolId, ShapeId};
 use crate::jobs::{Ahead, JobState};
 use crate::leases::Promise;
 use crate::ledger::Hold;
@@ -46,11 +46,18 @@ enum Asked {
 
 impl Work<'_> {
     /// Runs a pass over every pool in which something waits, unless it could change nothing: no
-    /// node, line or retry has moved since the last, and no credit if that was what was missing.
+    /// node, line or retry has moved since the last, no credit if that was what was missing, and
+    /// who has begun to wait can only wait.
     pub fn pass(&mut self) {
         let credit_moved = self.index.refused_at.is_some_and(|at| at != self.state.ledger.moves());
         if !self.state.changed.is_stirred() && !credit_moved {
-            return;
+            let mut waits = true;
+            while let Some(id) = self.state.changed.pop_entered().filter(|_| waits) {
+                waits = self.only_waits(id);
+            }
+            if waits {
+                return;
+            }
         }
         self.index.refused_at = None;
         // What an account uses in one pool may put another line first in a pool before.
@@ -69,6 +76,51 @@ impl Work<'_> {
         let asks = is_asked(self.state);
         let asks = asks && self.state.pools.ids().any(|pool| self.state.is_waiting(pool));
         self.state.changed.settle(done && !redraw && !asks);
+    }
+
+    /// Returns whether a pass would find nothing to do because a job has begun to wait since the
+    /// last: it fits nowhere, takes nobody's place, and whoever keeps a place keeps it.
+    fn only_waits(&mut self, id: JobId) -> bool {
+        let Some(job) = self.state.jobs.get(&id) else { return true };
+        let (shape, class, line) = (job.shape, job.priority.class(), self.state.line_of(job));
+        let pool = self.state.shapes[shape].pool;
+        // Before others of its line it takes the rank that one of them had by its age.
+        let (queue, rules) = (&self.state.queue, &self.state.rules);
+        let overtakes = queue.jobs(line).next() == Some(id) && queue.count(line) > 1;
+        // Who waits says whom the cap on a part of a pool keeps waiting.
+        if overtakes || rules.caps_shares() {
+            return false;
+        }
+        let preempts = self.state.rules.preemption.enabled
+            && (self.state.ledger.guarantees
+                || least_class(self.state, pool).is_some_and(|least| class >= least));
+        let urgent = class == Priority::URGENT.class();
+        let promised = self.state.reserved.contains_key(&pool);
+        if job.state != JobState::Pending || urgent || preempts || promised || is_asked(self.state)
+        {
+            return false;
+        }
+        if self.index.refresh(self.state, shape) > 0 {
+            return false;
+        }
+        match self.reservations(pool) {
+            0 => true,
+            1 => {
+                let usage = self.state.rank_usage(line);
+                let rank = self.state.queue.rank_of(line, id, usage);
+                let kept = self.index.first_kept.get(pool.index()).copied().flatten();
+                kept.is_some_and(|kept| kept < rank) || !self.any_fits(pool)
+            }
+            _ => false,
+        }
+    }
+
+    /// Returns how many keep a place in a pool. One that starves keeps one of its own, beside the
+    /// first that does not fit.
+    fn reservations(&self, pool: PoolId) -> usize {
+        let backfill = self.state.rules.scheduling.backfill;
+        let strict = backfill == Backfill::Strict;
+        backfill.reservations() + usize::from(!strict && self.state.queue.starves(pool))
     }
 
     /// Notes that another pass may decide otherwise once credit has moved, from the first such case
@@ -126,11 +178,11 @@ impl Work<'_> {
         self.index.read_changes(self.state);
         self.index.doubted.clear();
         self.judge_urgent(pool);
-        let backfill = self.state.rules.scheduling.backfill;
-        let strict = backfill == Backfill::Strict;
-        // One that starves keeps a place of its own, beside the first that does not fit.
-        let starves = usize::from(!strict && self.state.queue.starves(pool));
-        let reservations = backfill.reservations() + starves;
+        if let Some(kept) = self.index.first_kept.get_mut(pool.index()) {
+            *kept = None;
+        }
+        let strict = self.state.rules.scheduling.backfill == Backfill::Strict;
+        let reservations = self.reservations(pool);
         if reservations > 0 || self.state.reserved.contains_key(&pool) {
             return self.pass_with_reservations(pool, reservations);
         }
@@ -139,7 +191,7 @@ impl Work<'_> {
         for shape in shapes {
             // Under `strict` the order comes first, so even a shape that fits nowhere takes part.
             if strict || self.index.refresh(self.state, shape) > 0 {
-                fronts.extend(self.state.queue.next(shape, None));
+                fronts.extend(self.state.queue.next(pool, shape, None));
             }
         }
         let low = planted(Canary::LowClassFirst);
@@ -153,7 +205,7 @@ impl Work<'_> {
                 && !rank.is_stale(self.state.rank_usage(rank.line))
                 && !self.state.queue.is_demoted(&rank);
             if !current {
-                fronts.extend(self.state.queue.next(shape, Some(rank)));
+                fronts.extend(self.state.queue.next(pool, shape, Some(rank)));
                 continue;
             }
             let fits = self.index.refresh(self.state, shape) > 0;
@@ -168,15 +220,17 @@ impl Work<'_> {
                     }
                     again |= self.state.queue.is_before(rank);
                     self.index.read_changes(self.state);
-                    fronts.extend(self.state.queue.next(shape, Some(rank)));
+                    fronts.extend(self.state.queue.next(pool, shape, Some(rank)));
                 }
                 Err(Refusal::Room | Refusal::Doubt) if strict => return again,
                 Err(Refusal::Room) => {}
                 // Others of its shape may have shorter limits.
-                Err(Refusal::Doubt) => fronts.extend(self.state.queue.next(shape, Some(rank))),
+                Err(Refusal::Doubt) => {
+                    fronts.extend(self.state.queue.next(pool, shape, Some(rank)))
+                }
                 Err(Refusal::Account) => {
                     self.note_refusal();
-                    fronts.extend(self.state.queue.next(shape, Some(rank)));
+                    fronts.extend(self.state.queue.next(pool, shape, Some(rank)));
                 }
             }
         }
@@ -212,9 +266,9 @@ impl Work<'_> {
         let higher = |work: &Self, rank: &Rank| work.is_higher(rank, least);
         let mut heads: BTreeSet<Rank> = BTreeSet::new();
         for shape in shapes {
-            heads.extend(self.state.queue.ranks_of(shape).find(|rank| higher(self, rank)));
+            heads.extend(self.state.queue.ranks_of(pool, shape).find(|rank| higher(self, rank)));
             if self.state.ledger.guarantees {
-                let mut ranks = self.state.queue.ranks_of(shape);
+                let mut ranks = self.state.queue.ranks_of(pool, shape);
                 heads.extend(ranks.find(|rank| self.may_recall(rank.head)));
             }
         }

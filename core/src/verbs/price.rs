@@ -127,7 +127,7 @@ fn queued(state: &State, pool: PoolId) -> Bundle {
         if lacks_room {
             let jobs = state.queue.count(line);
             let all = shape.total().times(jobs);
-            queued = queued.zip(&all, u64::saturating_add).meet(&most);
+            queued = queued.saturating_add(&all).meet(&most);
         }
         if most.fits_in(&queued) {
             break;

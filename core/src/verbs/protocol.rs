@@ -238,8 +238,8 @@ impl Work<'_> {
     /// Returns whether every node that has something of a lease is heard.
     #[must_use]
     pub fn is_heard(&self, id: LeaseId) -> bool {
-        let places = || self.state.lease(id).places();
-        !self.state.network || places().iter().all(|node| !self.state.nodes[*node].silent)
+        let mut places = self.state.lease(id).places();
+        !self.state.network || places.all(|node| !self.state.nodes[node].silent)
     }
 
     /// Notes that a node may not have been heard for too long.

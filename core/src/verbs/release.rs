@@ -17,6 +17,8 @@ use crate::meter::Resolution;
 use crate::reputation::Fault;
 use crate::units::{MicroAtp, MilliCores, Span, Time};
 use crate::wire::Order;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 /// Tells a running lease to leave within `notice`, after which its nodes kill it.
 pub fn begin_release(work: &mut Work<'_>, id: LeaseId, reason: EvictionReason, notice: Span) {
@@ -149,7 +151,7 @@ pub fn close_until(work: &mut Work<'_>, id: LeaseId, outcome: Outcome, until: Ti
             .filter(|_| outcome != Outcome::Completed && outcome != Outcome::Failed),
         held: lease.held,
         settled: lease.settled,
-        metered: lease.meter.as_ref().map(|meter| meter.told()),
+        metered: lease.meter.as_ref().map(|meter| Box::new(meter.told())),
         unpaid_terms: lease.unpaid_terms,
         noticed: lease.noticed,
     }));
@@ -319,7 +321,8 @@ impl Work<'_> {
     /// Frees the capacity of a lease whose limit is reached on dedicated nodes without grace.
     pub fn free_at_limit(&mut self, id: LeaseId) {
         clear_timers(self.state, id);
-        let (places, lease) = (self.state.lease(id).places(), self.state.lease(id));
+        let lease = self.state.lease(id);
+        let places: Vec<NodeId> = lease.places().collect();
         let (epoch, priority, account) = (lease.epoch, lease.priority, lease.account);
         let pool = self.state.shapes[lease.shape].pool;
         let members = lease.members.clone();

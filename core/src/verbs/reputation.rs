@@ -17,7 +17,6 @@ use crate::leases::{Lease, LeaseState};
 use crate::reputation::{Fault, Standing};
 use crate::state::State;
 use crate::units::{Span, Time};
-use alloc::vec::Vec;
 
 /// A term counts where the lease had at least one part in so many of the node for a whole term.
 const SMALLEST: u64 = 10;
@@ -27,9 +26,12 @@ impl Work<'_> {
     pub(super) fn note_term(&mut self, id: LeaseId) {
         let (now, lease) = (self.state.now, self.state.lease(id));
         let account = lease.account;
-        for node in counting(self.state, lease, lease.term_ends) {
-            self.honour(node, account, now);
-            self.credit(node, account);
+        for node in lease.nodes() {
+            let lease = self.state.lease(id);
+            if counts(self.state, lease, node, lease.term_ends) {
+                self.honour(node, account, now);
+                self.credit(node, account);
+            }
         }
     }
 
@@ -56,7 +58,10 @@ impl Work<'_> {
             ) => false,
         };
         if honoured && until == self.state.now {
-            for node in counting(self.state, lease, until) {
+            for node in lease.nodes() {
+                if !counts(self.state, lease, node, until) {
+                    continue;
+                }
                 self.honour(node, lease.account, self.state.now);
                 // A job that failed is no term in order, whatever was paid for it.
                 let failed = lease.outcome == Some(Outcome::Failed);
@@ -151,33 +156,27 @@ impl Work<'_> {
     }
 }
 
-/// Returns the nodes of others of which a lease has had enough for its term until a time to count.
-fn counting(state: &State, lease: &Lease, until: Time) -> Vec<NodeId> {
-    let (ran, term) = (lease.ran_in_term(until).get(), state.rules.term.0.get());
+/// Returns whether a lease has had enough of another's node for its term until a time to count.
+fn counts(state: &State, lease: &Lease, node: NodeId, until: Time) -> bool {
+    let row = &state.nodes[node];
     // What nobody pays for proves nothing, and costs a pair of accounts nothing.
-    if lease.unpaid {
-        return Vec::new();
+    if lease.unpaid || row.spec.owner == lease.account {
+        return false;
     }
-    let counts = |node: &NodeId| {
-        let row = &state.nodes[*node];
-        let members = lease.members.iter().filter(|member| member.node == *node).count() as u64;
-        let (needs, all) = (lease.needs.bundle(), &row.spec.capacity);
-        let parts = [
-            (needs.cpu.get(), all.cpu.get()),
-            (needs.memory.get(), all.memory.get()),
-            (needs.gpu.get(), all.gpu.get()),
-        ];
-        let is_enough = |(part, whole): (u64, u64)| {
-            let part = u128::from(part) * u128::from(members) * u128::from(SMALLEST);
-            let had = part.saturating_mul(u128::from(ran));
-            whole > 0 && had >= u128::from(whole) * u128::from(term)
-        };
-        let enough = parts.into_iter().any(is_enough);
-        enough && row.spec.owner != lease.account
+    let (ran, term) = (lease.ran_in_term(until).get(), state.rules.term.0.get());
+    let members = lease.members.iter().filter(|member| member.node == node).count() as u64;
+    let (needs, all) = (&lease.needs, &row.spec.capacity);
+    let parts = [
+        (needs.cpu.get(), all.cpu.get()),
+        (needs.memory.get(), all.memory.get()),
+        (needs.gpus.total().get(), all.gpu.get()),
+    ];
+    let is_enough = |(part, whole): (u64, u64)| {
+        let part = u128::from(part) * u128::from(members) * u128::from(SMALLEST);
+        let had = part.saturating_mul(u128::from(ran));
+        whole > 0 && had >= u128::from(whole) * u128::from(term)
     };
-    let mut nodes = lease.nodes();
-    nodes.retain(counts);
-    nodes
+    parts.into_iter().any(is_enough)
 }
 
 /// Returns what a lease's account did wrong with it, by how it was ended.

@@ -5,6 +5,7 @@ use crate::ids::{AccountId, JobId};
 use crate::jobs::Job;
 use crate::state::State;
 use crate::wire::Task;
+use alloc::boxed::Box;
 
 /// Counts one more job of a task among the open requests of its account.
 pub(super) fn begin_request(state: &mut State, account: AccountId, task: Task) {
@@ -17,7 +18,7 @@ pub(super) fn begin_request(state: &mut State, account: AccountId, task: Task) {
 }
 
 /// Takes a job out of the table, and out of the open requests of its account.
-pub(super) fn forget_job(state: &mut State, id: JobId) -> Option<Job> {
+pub(super) fn forget_job(state: &mut State, id: JobId) -> Option<Box<Job>> {
     let job = state.jobs.remove(&id)?;
     let key = (job.account, job.task.program);
     let mut last = true;

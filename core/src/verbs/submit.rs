@@ -350,6 +350,9 @@ fn leave_dependencies(state: &mut State, job: &Job) {
 /// Lets the jobs that wait for one go on, or notes that they, and those that wait for them, wait in
 /// vain: they stay until their accounts take them back.
 fn settle_dependents(state: &mut State, id: JobId, completed: bool) {
+    if !state.dependents.contains_key(&id) {
+        return;
+    }
     let mut open = Vec::from([(id, completed)]);
     while let Some((on, completed)) = open.pop() {
         for other in state.dependents.remove(&on).unwrap_or_default() {

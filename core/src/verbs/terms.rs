@@ -310,10 +310,13 @@ impl Work<'_> {
         let term = u128::from(lease.term_ends.since(lease.term_began).get());
         let unused = term.saturating_sub(u128::from(lease.ran_in_term(until).get()));
         let account = lease.account;
-        // Whole and rest of the division apart: a long term times a large booking fits no number.
-        let (whole, rest) = (booked.checked_div(term), booked.checked_rem(term));
-        let amount = whole.unwrap_or(0) * unused + rest.unwrap_or(0) * unused / term.max(1);
-        self.state.ledger.accounts[account].usage.unbook(amount);
+        if booked > 0 {
+            // Whole and rest of the division apart: a long term times a large booking fits no
+            // number.
+            let (whole, rest) = (booked.checked_div(term), booked.checked_rem(term));
+            let amount = whole.unwrap_or(0) * unused + rest.unwrap_or(0) * unused / term.max(1);
+            self.state.ledger.accounts[account].usage.unbook(amount);
+        }
         self.rerank(account);
     }
 

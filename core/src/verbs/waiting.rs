@@ -29,7 +29,7 @@ pub fn enqueue(state: &mut State, id: JobId) {
     let job = state.job_mut(id);
     (job.state, job.waits_since) = (JobState::Pending, Some(now));
     await_ageing(state, id, Span::ZERO);
-    state.changed.stir();
+    state.changed.enter(id);
 }
 
 /// Sets when a waiting job counts a class more next, or is asked: no sooner than in `least`.

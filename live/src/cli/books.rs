@@ -107,7 +107,7 @@ impl Books {
     /// transfers do.
     pub(super) fn close(&mut self, end: &LeaseEnd) -> Option<String> {
         let (lenders, fees) = self.leases.remove(&end.lease).unwrap_or_default();
-        let totals = end.metered.map(|metered| metered.totals).unwrap_or_default();
+        let totals = end.metered.as_ref().map(|metered| metered.totals).unwrap_or_default();
         let found = first(&[
             ("paid to lenders", lenders, signed(totals.lenders())),
             ("fees", fees, signed(totals.fee)),
@@ -319,7 +319,7 @@ mod tests {
             reason: None,
             held: MicroAtp::whole(40),
             settled: MicroAtp::whole(15),
-            metered: Some(Metered { totals, head: Digest(0) }),
+            metered: Some(Box::new(Metered { totals, head: Digest(0) })),
             unpaid_terms: 0,
             noticed: None,
         };

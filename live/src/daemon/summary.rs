@@ -94,7 +94,7 @@ pub fn stats(state: &State) -> Value {
     let pools = state.pools.iter().map(|(id, pool)| {
         let of_pool = |node: &&Node| node.spec.pool == id;
         let nodes = state.nodes.iter().map(|(_, node)| node).filter(of_pool);
-        let free = nodes.fold(Bundle::ZERO, |sum, node| sum.zip(&node.free(), u64::saturating_add));
+        let free = nodes.fold(Bundle::ZERO, |sum, node| sum.saturating_add(&node.free()));
         let percent = |part: u64, whole: u64| (part * 100).checked_div(whole).unwrap_or(0);
         let (leased, whole) = (&pool.leased, &pool.capacity);
         let active = state.leases.values().filter(|l| state.shapes[l.shape].pool == id).count();

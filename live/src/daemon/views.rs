@@ -61,7 +61,7 @@ pub fn bundle(amounts: &Bundle) -> Value {
 #[must_use]
 pub fn places(state: &State, lease: LeaseId) -> Vec<String> {
     let Some(lease) = state.leases.get(&lease) else { return Vec::new() };
-    lease.places().iter().map(|node| state.nodes[*node].spec.name.clone()).collect()
+    lease.places().map(|node| state.nodes[node].spec.name.clone()).collect()
 }
 
 /// Returns what a job waits for, in words.

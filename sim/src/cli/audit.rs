@@ -166,7 +166,7 @@ fn of_journal(folder: &Path, digest: &str) -> anyhow::Result<(Balances, Chains)>
     while let Some(entry) = reader.next_entry()? {
         let _denied = grid.apply(&entry, &mut effects);
         for effect in effects.drain(..) {
-            if let Effect::Closed(LeaseEnd { lease, metered: Some(metered), .. }) = effect {
+            if let Effect::Closed(LeaseEnd { lease, metered: Some(metered), .. }) = &effect {
                 chains.insert(lease.get(), metered.head.to_string());
             }
             let Effect::Moved(transfer) = effect else { continue };

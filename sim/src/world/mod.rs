@@ -198,6 +198,7 @@ impl World {
         let grid = Grid::new(config, Time::ZERO)?;
         let far = setup.weather.as_ref().map(|weather| blows::far(weather, seed, &grid));
         let capacity_gpu = rows.nodes.iter().map(|n| n.capacity.gpu.get()).sum();
+        let (known, _) = jobs.size_hint();
         let mut world = Self {
             grid,
             events: EventQueue::new(),
@@ -242,8 +243,19 @@ impl World {
             capacity_gpu,
             says_use: false,
         };
+        world.make_room(known);
         world.begin();
         Ok(world)
+    }
+
+    /// Makes room for the rows of so many jobs, each started once: what grows is copied.
+    fn make_room(&mut self, jobs: usize) {
+        self.record.jobs.reserve_exact(jobs);
+        self.record.leases.reserve_exact(jobs);
+        self.progress.reserve_exact(jobs);
+        self.processes.reserve_exact(jobs);
+        self.row_of.reserve_exact(jobs);
+        self.first_process.reserve_exact(jobs);
     }
 
     /// Hands every entry that is kept to `watch`: the history that a replay needs.
@@ -429,7 +441,7 @@ impl World {
             self.admit(*id, row);
         }
         for effect in effects.drain(..) {
-            self.perform(&effect);
+            self.perform(effect);
         }
         self.effects = effects;
         if let Some((_, away)) = crash {

@@ -13,9 +13,9 @@ use gridcore::wire::Order;
 
 impl World {
     /// Hands an order to a node.
-    pub(super) fn order(&mut self, node: NodeId, order: &Order) {
+    pub(super) fn order(&mut self, node: NodeId, order: Order) {
         if self.grid.state().nodes[node].up {
-            self.happen(node, Event::Order(order.clone()));
+            self.happen(node, Event::Order(order));
         }
     }
 

@@ -97,34 +97,34 @@ impl World {
     }
 
     /// Performs one effect of the core.
-    pub(super) fn perform(&mut self, effect: &Effect) {
+    pub(super) fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Order { node, order } => self.order(*node, order),
-            Effect::Send { node, message } => self.send_down(*node, message),
+            Effect::Order { node, order } => self.order(node, order),
+            Effect::Send { node, message } => self.send_down(node, &message),
             Effect::Granted { lease, epoch, job, confidence } => {
-                self.granted(*lease, *epoch, *job);
-                self.decide("place", *lease, Some(*confidence));
+                self.granted(lease, epoch, job);
+                self.decide("place", lease, Some(confidence));
             }
             Effect::Evicted { lease, reason, .. } => {
-                let moves = *reason == effect::EvictionReason::Rebalance;
-                self.decide(if moves { "move" } else { "evict" }, *lease, None);
-                self.check_idle(*lease, *reason);
+                let moves = reason == effect::EvictionReason::Rebalance;
+                self.decide(if moves { "move" } else { "evict" }, lease, None);
+                self.check_idle(lease, reason);
             }
             Effect::Resized { lease, .. } => {
-                self.resized(*lease);
-                self.decide("resize", *lease, None);
+                self.resized(lease);
+                self.decide("resize", lease, None);
             }
             Effect::Idle(idle) => self.warned(idle.lease),
             Effect::Closed(end) => self.closed(end),
-            Effect::Finished(end) => self.finished(end),
-            Effect::Requeued { job, reason, lost } => self.requeued(*job, *reason, *lost),
+            Effect::Finished(end) => self.finished(&end),
+            Effect::Requeued { job, reason, lost } => self.requeued(job, reason, lost),
             Effect::Drained { .. } => {
                 if let Some(far) = &mut self.far {
                     far.count("node_drained");
                 }
             }
-            Effect::Moved(transfer) => self.record.transfers.push(&transfer.into()),
-            Effect::Offer { fate, .. } => self.observer.count_offer(*fate),
+            Effect::Moved(transfer) => self.record.transfers.push(&(&transfer).into()),
+            Effect::Offer { fate, .. } => self.observer.count_offer(fate),
         }
     }
 
@@ -348,7 +348,7 @@ impl World {
     }
 
     /// Notes the end of a lease.
-    fn closed(&mut self, end: &LeaseEnd) {
+    fn closed(&mut self, end: LeaseEnd) {
         let index = self.row(end.job);
         let now = self.now;
         let (Some(row), Some(progress)) =
@@ -363,7 +363,7 @@ impl World {
             lease.ended = Some(now);
             lease.why = end.reason.map_or("Ended", effect::EvictionReason::name);
             (lease.held, lease.settled) = (end.held, end.settled);
-            lease.metered = end.metered.map(Box::new);
+            lease.metered.clone_from(&end.metered);
             lease.unpaid_terms = end.unpaid_terms;
         }
         self.tally.lend(row.band() as usize, progress.holds, false);

@@ -54,6 +54,9 @@ pub struct Tally {
 
 /// Adds `amount` times `span` to each sum.
 fn add(sums: &mut [u128; 3], amounts: Triple, span: u128) {
+    if amounts == [0; 3] {
+        return;
+    }
     for (sum, amount) in sums.iter_mut().zip(amounts) {
         *sum += u128::from(amount) * span;
     }

@@ -33,7 +33,7 @@ impl World {
     pub(super) fn write_use(&self, node: NodeId, sample: &mut Sample) {
         let Some(station) = self.station(node).filter(|_| self.says_use) else { return };
         let mut known = u64::MAX;
-        for (lease, held) in &station.leases {
+        for (lease, held) in station.leases.iter() {
             let devices = held.start.devices;
             let process = self.process_on(node, *lease).and_then(|i| self.processes.get(i));
             let Some(process) = process.filter(|process| process.is_alive()) else { continue };

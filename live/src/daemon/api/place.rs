@@ -42,8 +42,8 @@ fn find(grid: &Grid, history: &History, id: JobId) -> Option<(Option<String>, Op
     let running = state.jobs.get(&id).and_then(|job| {
         let JobState::Running(lease) = job.state else { return None };
         let places = state.leases.get(&lease)?.places();
-        let named = |node: &NodeId| (*node, state.nodes[*node].spec.name.clone());
-        let nodes = places.iter().map(named).collect();
+        let named = |node: NodeId| (node, state.nodes[node].spec.name.clone());
+        let nodes = places.map(named).collect();
         Some(Running { lease, attempt: job.epoch, cluster: state.cluster, nodes })
     });
     Some((account.map(|account| account.spec.name.clone()), running))

@@ -1,0 +1,279 @@
+//! Flat sets and maps: few members, in order, in one piece of memory.
+//!
+//! For what is walked far more often than it changes, or mostly has one member: a walk is a slice,
+//! and the youngest number goes to the end. Encoded as an ordered set or map.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::marker::PhantomData;
+use core::slice;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+/// Members in order, each once.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FlatSet<T>(Vec<T>);
+
+impl<T> Default for FlatSet<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: Ord + Copy> FlatSet<T> {
+    /// Returns where a member is, or would be.
+    fn place(&self, member: &T) -> Result<usize, usize> {
+        match self.0.last() {
+            Some(last) if last < member => Err(self.0.len()),
+            Some(_) | None => self.0.binary_search(member),
+        }
+    }
+
+    /// Puts a member in; returns whether it is new.
+    pub fn insert(&mut self, member: T) -> bool {
+        let place = self.place(&member);
+        if let Err(at) = place {
+            self.0.insert(at, member);
+        }
+        place.is_err()
+    }
+
+    /// Takes a member out; returns whether it was there.
+    pub fn remove(&mut self, member: &T) -> bool {
+        let place = self.place(member);
+        if let Ok(at) = place {
+            self.0.remove(at);
+        }
+        place.is_ok()
+    }
+
+    /// Takes all members out.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Returns whether it has a member.
+    #[must_use]
+    pub fn contains(&self, member: &T) -> bool {
+        self.place(member).is_ok()
+    }
+
+    /// Returns how many members it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Returns whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Walks the members in order.
+    pub fn iter(&self) -> slice::Iter<'_, T> {
+        self.0.iter()
+    }
+}
+
+impl<'a, T> IntoIterator for &'a FlatSet<T> {
+    type Item = &'a T;
+    type IntoIter = slice::Iter<'a, T>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
+
+impl<T: Serialize> Serialize for FlatSet<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de, T: Deserialize<'de> + Ord> Deserialize<'de> for FlatSet<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let members = Vec::deserialize(deserializer)?;
+        if members.is_sorted_by(|a, b| a < b) {
+            Ok(Self(members))
+        } else {
+            Err(D::Error::custom("the members of a set are out of order"))
+        }
+    }
+}
+
+/// Values by their keys, in the order of these.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlatMap<K, V>(Vec<(K, V)>);
+
+impl<K, V> Default for FlatMap<K, V> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<K: Ord + Copy, V> FlatMap<K, V> {
+    /// Returns where a key is, or would be.
+    fn place(&self, key: &K) -> Result<usize, usize> {
+        match self.0.last() {
+            Some((last, _)) if last < key => Err(self.0.len()),
+            Some(_) | None => self.0.binary_search_by_key(key, |(key, _)| *key),
+        }
+    }
+
+    /// Returns a value.
+    #[must_use]
+    pub fn get(&self, key: &K) -> Option<&V> {
+        self.0.get(self.place(key).ok()?).map(|(_, value)| value)
+    }
+
+    /// Returns a value to change it.
+    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        let at = self.place(key).ok()?;
+        self.0.get_mut(at).map(|(_, value)| value)
+    }
+
+    /// Returns whether there is a value of a key.
+    #[must_use]
+    pub fn contains_key(&self, key: &K) -> bool {
+        self.place(key).is_ok()
+    }
+
+    /// Puts a value in, in the place of the one that was there.
+    pub fn insert(&mut self, key: K, value: V) {
+        match self.place(&key) {
+            Ok(at) => self.0.splice(at..=at, [(key, value)]).for_each(drop),
+            Err(at) => self.0.insert(at, (key, value)),
+        }
+    }
+
+    /// Takes a value out.
+    pub fn remove(&mut self, key: &K) -> Option<V> {
+        let at = self.place(key).ok()?;
+        Some(self.0.remove(at).1)
+    }
+
+    /// Returns how many values there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Returns whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Walks keys and values in order.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
+        self.0.iter().map(|(key, value)| (key, value))
+    }
+
+    /// Walks the keys in order.
+    pub fn keys(&self) -> impl DoubleEndedIterator<Item = &K> {
+        self.0.iter().map(|(key, _)| key)
+    }
+
+    /// Walks the values in order.
+    pub fn values(&self) -> impl DoubleEndedIterator<Item = &V> {
+        self.0.iter().map(|(_, value)| value)
+    }
+}
+
+impl<K: Serialize, V: Serialize> Serialize for FlatMap<K, V> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (key, value) in &self.0 {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
+}
+
+/// What reads a map.
+struct Reading<K, V>(PhantomData<(K, V)>);
+
+impl<'de, K, V> Visitor<'de> for Reading<K, V>
+where
+    K: Deserialize<'de> + Ord,
+    V: Deserialize<'de>,
+{
+    type Value = FlatMap<K, V>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("values in the order of their keys")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FlatMap<K, V>, A::Error> {
+        let mut all: Vec<(K, V)> = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            if all.last().is_some_and(|(last, _)| *last >= entry.0) {
+                return Err(A::Error::custom("the keys of a map are out of order"));
+            }
+            all.push(entry);
+        }
+        Ok(FlatMap(all))
+    }
+}
+
+impl<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>> Deserialize<'de> for FlatMap<K, V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Reading(PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::{BTreeMap, BTreeSet};
+
+    #[test]
+    fn a_flat_map_is_an_ordered_map() {
+        let (mut flat, mut map) = (FlatMap::default(), BTreeMap::new());
+        let mut seed = 11_u64;
+        for step in 0..20_000_u64 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let key = seed >> 58;
+            assert_eq!(flat.contains_key(&key), map.contains_key(&key));
+            if seed & 1 << 40 == 0 {
+                flat.insert(key, step);
+                map.insert(key, step);
+            } else {
+                assert_eq!(flat.remove(&key), map.remove(&key));
+            }
+            assert_eq!((flat.len(), flat.get(&key)), (map.len(), map.get(&key)));
+            assert_eq!(flat.get_mut(&9), map.get_mut(&9));
+        }
+        assert!(flat.iter().eq(&map) && flat.keys().eq(map.keys()));
+        assert!(flat.values().eq(map.values()) && !flat.is_empty());
+        let bytes = crate::encode::to_bytes(&flat).unwrap_or_default();
+        assert_eq!(Ok(&bytes), crate::encode::to_bytes(&map).as_ref());
+        assert_eq!(crate::decode::from_bytes(&bytes), Ok(flat));
+        let twice = FlatMap(Vec::from([(3_u64, 1_u64), (3, 2)]));
+        let twice = crate::encode::to_bytes(&twice).unwrap_or_default();
+        assert!(crate::decode::from_bytes::<FlatMap<u64, u64>>(&twice).is_err());
+    }
+
+    #[test]
+    fn a_flat_set_is_an_ordered_set() {
+        let (mut flat, mut set) = (FlatSet::default(), BTreeSet::new());
+        let mut seed = 7_u64;
+        for _ in 0..20_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let member = seed >> 58;
+            assert_eq!(flat.contains(&member), set.contains(&member));
+            if seed & 1 << 40 == 0 {
+                assert_eq!(flat.insert(member), set.insert(member));
+            } else {
+                assert_eq!(flat.remove(&member), set.remove(&member));
+            }
+            assert_eq!((flat.len(), flat.is_empty()), (set.len(), set.is_empty()));
+        }
+        assert!(flat.iter().eq(&set));
+        let bytes = crate::encode::to_bytes(&flat).unwrap_or_default();
+        assert_eq!(Ok(&bytes), crate::encode::to_bytes(&set).as_ref());
+        assert_eq!(crate::decode::from_bytes(&bytes), Ok(flat));
+        let twice = crate::encode::to_bytes(&Vec::from([3_u64, 3])).unwrap_or_default();
+        assert!(crate::decode::from_bytes::<FlatSet<u64>>(&twice).is_err());
+    }
+}
