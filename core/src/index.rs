@@ -361,8 +361,8 @@ impl Candidates {
             return;
         }
         let node = &state.nodes[id];
-        let fits = node.takes_work(state.now)
-            && node.fits(&shape.needs, &self.bundle)
+        let fits = node.fits(&shape.needs, &self.bundle)
+            && node.takes_work(state.now)
             && shape.bears(&node.tags, self.begins);
         let new = if fits { scorer.score(node, id, shape) } else { NONE };
         let old = self.scores[id];

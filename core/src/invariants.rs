@@ -435,8 +435,11 @@ fn check_moves(before: &State, after: &State, out: &mut Breaches) {
 /// Nobody is told to leave for idle GPUs before they have been idle for as long as the rules say,
 /// by what their nodes have told of each of them (invariant 31: nobody leaves too soon).
 fn check_idle(before: &State, after: &State, out: &mut Breaches) {
+    // What an entry of the same instant has told before may be forgotten by now.
+    let was = |lease: &Lease| before.leases.get(&lease.id).and_then(|was| was.noticed);
     let told = |lease: &&Lease| {
-        lease.reason == Some(EvictionReason::IdleTimeout) && lease.noticed == Some(after.now)
+        let now = lease.noticed == Some(after.now) && was(lease).is_none();
+        now && lease.reason == Some(EvictionReason::IdleTimeout)
     };
     let rules = &before.rules.utilization;
     for lease in after.leases.values().filter(told) {
