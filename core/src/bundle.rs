@@ -177,13 +177,19 @@ impl Bundle {
     /// Adds, or returns `None` when one sum does not fit.
     #[must_use]
     pub fn checked_add(&self, other: &Self) -> Option<Self> {
-        let (mut sum, mut fits) = (*self, true);
-        sum.change(other, |a, b| {
+        let mut sum = *self;
+        sum.try_add(other).then_some(sum)
+    }
+
+    /// Adds in place; returns whether every sum fits.
+    fn try_add(&mut self, other: &Self) -> bool {
+        let mut fits = true;
+        self.change(other, |a, b| {
             let (sum, over) = a.overflowing_add(b);
             fits &= !over;
             sum
         });
-        fits.then_some(sum)
+        fits
     }
 
     /// Subtracts and stops at nothing in every dimension.
@@ -223,12 +229,7 @@ impl Bundle {
     /// # Panics
     /// When a sum does not fit 64 bits: the declared maxima rule that out, so it is our bug.
     pub fn add(&mut self, other: &Self) {
-        let mut fits = true;
-        self.change(other, |a, b| {
-            let (sum, over) = a.overflowing_add(b);
-            fits &= !over;
-            sum
-        });
+        let fits = self.try_add(other);
         assert!(fits, "amounts stay inside the declared maxima");
     }
 

@@ -6,56 +6,39 @@
 use alloc::vec::Vec;
 use core::fmt;
 use core::marker::PhantomData;
-use core::slice;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 /// Members in order, each once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FlatSet<T>(Vec<T>);
+pub struct FlatSet<T>(FlatMap<T, ()>);
 
 impl<T> Default for FlatSet<T> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self(FlatMap::default())
     }
 }
 
 impl<T: Ord + Copy> FlatSet<T> {
-    /// Returns where a member is, or would be.
-    fn place(&self, member: &T) -> Result<usize, usize> {
-        match self.0.last() {
-            Some(last) if last < member => Err(self.0.len()),
-            Some(_) | None => self.0.binary_search(member),
-        }
-    }
-
     /// Puts a member in; returns whether it is new.
     pub fn insert(&mut self, member: T) -> bool {
-        let place = self.place(&member);
-        if let Err(at) = place {
-            self.0.insert(at, member);
-        }
-        place.is_err()
+        self.0.insert(member, ()).is_none()
     }
 
     /// Takes a member out; returns whether it was there.
     pub fn remove(&mut self, member: &T) -> bool {
-        let place = self.place(member);
-        if let Ok(at) = place {
-            self.0.remove(at);
-        }
-        place.is_ok()
+        self.0.remove(member).is_some()
     }
 
     /// Takes all members out.
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.0.0.clear();
     }
 
     /// Returns whether it has a member.
     #[must_use]
     pub fn contains(&self, member: &T) -> bool {
-        self.place(member).is_ok()
+        self.0.contains_key(member)
     }
 
     /// Returns how many members it has.
@@ -71,30 +54,22 @@ impl<T: Ord + Copy> FlatSet<T> {
     }
 
     /// Walks the members in order.
-    pub fn iter(&self) -> slice::Iter<'_, T> {
-        self.0.iter()
-    }
-}
-
-impl<'a, T> IntoIterator for &'a FlatSet<T> {
-    type Item = &'a T;
-    type IntoIter = slice::Iter<'a, T>;
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.iter()
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
+        self.0.keys()
     }
 }
 
 impl<T: Serialize> Serialize for FlatSet<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        serializer.collect_seq(self.0.0.iter().map(|(member, ())| member))
     }
 }
 
 impl<'de, T: Deserialize<'de> + Ord> Deserialize<'de> for FlatSet<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let members = Vec::deserialize(deserializer)?;
+        let members: Vec<T> = Vec::deserialize(deserializer)?;
         if members.is_sorted_by(|a, b| a < b) {
-            Ok(Self(members))
+            Ok(Self(FlatMap(members.into_iter().map(|member| (member, ())).collect())))
         } else {
             Err(D::Error::custom("the members of a set are out of order"))
         }
@@ -102,7 +77,7 @@ impl<'de, T: Deserialize<'de> + Ord> Deserialize<'de> for FlatSet<T> {
 }
 
 /// Values by their keys, in the order of these.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FlatMap<K, V>(Vec<(K, V)>);
 
 impl<K, V> Default for FlatMap<K, V> {
@@ -138,11 +113,14 @@ impl<K: Ord + Copy, V> FlatMap<K, V> {
         self.place(key).is_ok()
     }
 
-    /// Puts a value in, in the place of the one that was there.
-    pub fn insert(&mut self, key: K, value: V) {
+    /// Puts a value in; returns the one that was there.
+    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         match self.place(&key) {
-            Ok(at) => self.0.splice(at..=at, [(key, value)]).for_each(drop),
-            Err(at) => self.0.insert(at, (key, value)),
+            Ok(at) => self.0.get_mut(at).map(|(_, old)| core::mem::replace(old, value)),
+            Err(at) => {
+                self.0.insert(at, (key, value));
+                None
+            }
         }
     }
 
@@ -236,8 +214,7 @@ mod tests {
             let key = seed >> 58;
             assert_eq!(flat.contains_key(&key), map.contains_key(&key));
             if seed & 1 << 40 == 0 {
-                flat.insert(key, step);
-                map.insert(key, step);
+                assert_eq!(flat.insert(key, step), map.insert(key, step));
             } else {
                 assert_eq!(flat.remove(&key), map.remove(&key));
             }

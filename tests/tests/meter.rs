@@ -108,10 +108,11 @@ fn a_hold_is_posted_in_part_voided_expired_or_refused_as_published() {
 
 /// Returns how the first lease that ended was charged.
 fn ended(world: &World) -> Option<(LeaseEnd, Metered)> {
-    let mut ends = world.effects.iter().filter_map(|(_, effect)| {
-        if let Effect::Closed(end) = effect { Some(end.clone()) } else { None }
-    });
-    ends.next().and_then(|end| Some((end.clone(), *end.metered?)))
+    let mut ends = world
+        .effects
+        .iter()
+        .filter_map(|(_, effect)| if let Effect::Closed(end) = effect { Some(end) } else { None });
+    ends.next().and_then(|end| Some((end.clone(), **end.metered.as_ref()?)))
 }
 
 /// Lets a job work for so long in terms of so many seconds.

@@ -455,11 +455,11 @@ pub fn set_timer(state: &mut State, id: LeaseId) {
 pub fn clear_timers(state: &mut State, id: LeaseId) {
     let (now, lease) = (state.now, state.lease(id));
     let (limit, half, ends) = (lease.limit_at, lease.half_term(), lease.term_ends);
-    if let Some(lost) = lease.lost_at {
-        state.timers.clear(lost, Due::Lost(id));
-    }
     if let Some(limit) = limit {
         state.timers.clear(limit, Due::Limit(id));
+    }
+    if let Some(lost) = state.lease(id).lost_at {
+        state.timers.clear(lost, Due::Lost(id));
     }
     if now <= half {
         state.timers.clear(half, Due::Renew(id));

@@ -115,7 +115,7 @@ impl World {
                 self.decide("resize", lease, None);
             }
             Effect::Idle(idle) => self.warned(idle.lease),
-            Effect::Closed(end) => self.closed(end),
+            Effect::Closed(end) => self.closed(&end),
             Effect::Finished(end) => self.finished(&end),
             Effect::Requeued { job, reason, lost } => self.requeued(job, reason, lost),
             Effect::Drained { .. } => {
@@ -348,7 +348,7 @@ impl World {
     }
 
     /// Notes the end of a lease.
-    fn closed(&mut self, end: LeaseEnd) {
+    fn closed(&mut self, end: &LeaseEnd) {
         let index = self.row(end.job);
         let now = self.now;
         let (Some(row), Some(progress)) =
