@@ -1,11 +1,12 @@
 //! Measured work: `cargo run --release -p gridbenches -- WHAT`, where WHAT is kernel, ledger,
-//! core, decisions, sim, memory, all or live.
+//! core, decisions, easy, sim, memory, all or live.
 //!
 //! Every figure is the median of several runs of the same seeded work. Nothing here is a test: it
 //! prints and never judges. README.md has the figures of one machine.
 #![forbid(unsafe_code)]
 
 mod core;
+mod easy;
 mod kernel;
 mod ledger;
 mod live;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         ["ledger"] => ledger::run(),
         ["core"] => core::run(),
         ["decisions"] => core::decisions(),
+        ["easy", words @ ..] if words.len() < 3 => return easy::run(words),
         ["core", nodes] => core::run_one(nodes),
         ["sim"] => whole::run_sim(),
         ["memory"] => whole::run_memory(),
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         ["one", name] => return whole::run_one(name),
         _ => {
             say("usage: gridbenches kernel | ledger | core [NODES] | decisions");
+            say("       gridbenches easy [FILE.swf [PROCESSORS]]");
             say("       gridbenches sim | memory | all");
             say("       gridbenches live [--hosts N]");
             return ExitCode::from(2);

@@ -151,7 +151,7 @@ pub fn miscounted(state: &State) -> Option<String> {
     for lease in state.leases.values().filter(|lease| lease.state != LeaseState::Released) {
         let foreign = |m: &&crate::leases::Member| state.nodes[m.node].spec.owner != lease.account;
         let pool = state.shapes[lease.shape].pool;
-        let held = lease.members.iter().filter(foreign).filter(|m| !lease.gone.contains(&m.node));
+        let held = lease.members.iter().filter(foreign).filter(|m| !lease.has_left(m.node));
         for _ in held {
             let row = borrowed.entry((pool, lease.account)).or_insert(Bundle::ZERO);
             row.add(&lease.needs.bundle());

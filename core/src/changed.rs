@@ -75,6 +75,12 @@ impl Changed {
         core::mem::take(&mut self.told)
     }
 
+    /// Returns whether any node's free capacity has been noted.
+    #[must_use]
+    pub fn is_noted(&self) -> bool {
+        !self.log.is_empty()
+    }
+
     /// Takes all notes.
     pub fn drain(&mut self) -> impl Iterator<Item = NodeId> {
         self.log.drain(..)

@@ -2,7 +2,7 @@
 //! Nothing here changes anything.
 
 use crate::bundle::{Bundle, Needs};
-use crate::ids::NodeId;
+use crate::ids::{LeaseId, NodeId};
 use crate::jobs::Shape;
 use crate::leases::{Claim, Lease, LeaseState};
 use crate::nodes::{Gpu, Node};
@@ -68,11 +68,12 @@ impl Use {
 
     /// Takes out what one lease uses on a node; its tags only where they matter.
     pub(crate) fn end(&mut self, state: &State, lease: &Lease, node: NodeId, tags: bool) {
+        let needs = lease.needs.bundle();
         for member in lease.members.iter().filter(|member| member.node == node) {
             if tags {
                 self.tags.leave(&state.shapes[lease.shape].tags);
             }
-            self.leased.lessen(&lease.needs.bundle());
+            self.leased.lessen(&needs);
             for (i, gpu) in self.gpus.iter_mut().enumerate() {
                 if member.devices & 1 << i != 0 {
                     gpu.used = gpu.used.saturating_sub(lease.needs.gpus.share);
@@ -150,9 +151,14 @@ pub struct First {
 pub type Soonest = (Time, NodeId, Option<Bundle>);
 
 /// Returns when one member of a shape first fits on a node; `None` when it never does as things
-/// are.
+/// are. `ends` is memory to work in.
 #[must_use]
-pub fn earliest(state: &State, shape: &Shape, id: NodeId) -> Option<First> {
+pub fn earliest(
+    state: &State,
+    shape: &Shape,
+    id: NodeId,
+    ends: &mut Vec<(Time, LeaseId)>,
+) -> Option<First> {
     let node = &state.nodes[id];
     let (need, total) = (shape.needs.bundle(), node.offer.as_ref()?.total);
     if !node.takes_work(state.now) || !need.fits_in(&total.saturating_sub(&node.claimed)) {
@@ -169,18 +175,18 @@ pub fn earliest(state: &State, shape: &Shape, id: NodeId) -> Option<First> {
     if fits(&used) {
         return Some(First { at: Time::ZERO, unknown: 0, leased: used.leased });
     }
-    let mut ends: Vec<(Time, &Lease)> = endings(state, node).collect();
-    // A node's leases are in the order of their numbers, and stay so where they end together.
-    ends.sort_by_key(|(at, _)| *at);
-    let (mut ends, mut unknown) = (ends.into_iter().peekable(), 0);
+    ends.clear();
+    ends.extend(node.leases.iter().map(|id| (ends_at(state, state.lease(*id)), *id)));
+    ends.sort_unstable();
+    let (mut ends, mut unknown) = (ends.iter().peekable(), 0);
     while let Some((at, lease)) = ends.next() {
-        used.end(state, lease, id, choosy);
-        unknown += u32::from(at == Time::MAX);
+        used.end(state, state.lease(*lease), id, choosy);
+        unknown += u32::from(*at == Time::MAX);
         if fits(&used) {
-            while let Some((_, lease)) = ends.next_if(|(end, _)| *end == at && at < Time::MAX) {
-                used.end(state, lease, id, choosy);
+            while let Some((_, lease)) = ends.next_if(|(end, _)| end == at && *at < Time::MAX) {
+                used.end(state, state.lease(*lease), id, choosy);
             }
-            return Some(First { at, unknown, leased: used.leased });
+            return Some(First { at: *at, unknown, leased: used.leased });
         }
     }
     None

@@ -1,13 +1,19 @@
 //! Flat sets and maps: few members, in order, in one piece of memory.
 //!
 //! For what is walked far more often than it changes, or mostly has one member: a walk is a slice,
-//! and the youngest number goes to the end. Encoded as an ordered set or map.
+//! and the youngest number goes to the end. Or hardly ever more than one ([`Few`]), which then
+//! needs no memory of its own. Encoded as an ordered set or map.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 use core::fmt;
+use core::iter::once;
 use core::marker::PhantomData;
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use core::ops::Bound::{Excluded, Unbounded};
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::ser::{SerializeMap, SerializeSeq, Serializer};
+use serde::{Deserialize, Serialize};
 
 /// Members in order, each once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -200,6 +206,87 @@ impl<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>> Deserialize<'de> for F
     }
 }
 
+/// At least one member, in order, each once; mostly only one, which needs no memory of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Few<T> {
+    first: T,
+    rest: BTreeSet<T>,
+}
+
+impl<T: Ord + Copy> Few<T> {
+    /// Returns the set of one member.
+    #[must_use]
+    pub fn of(member: T) -> Self {
+        Self { first: member, rest: BTreeSet::new() }
+    }
+
+    /// Returns the first member.
+    #[must_use]
+    pub fn first(&self) -> T {
+        self.first
+    }
+
+    /// Puts a member in; returns whether it is new.
+    pub fn insert(&mut self, member: T) -> bool {
+        match member.cmp(&self.first) {
+            Ordering::Less => self.rest.insert(core::mem::replace(&mut self.first, member)),
+            Ordering::Equal => false,
+            Ordering::Greater => self.rest.insert(member),
+        }
+    }
+
+    /// Takes a member out, unless it is the only one; returns whether there is another.
+    pub fn remove(&mut self, member: &T) -> bool {
+        if *member != self.first {
+            self.rest.remove(member);
+            return true;
+        }
+        let Some(next) = self.rest.pop_first() else { return false };
+        self.first = next;
+        true
+    }
+
+    /// Returns whether it has a member.
+    #[must_use]
+    pub fn contains(&self, member: &T) -> bool {
+        self.first == *member || self.rest.contains(member)
+    }
+
+    /// Returns how many members it has.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        1 + self.rest.len()
+    }
+
+    /// Walks the members in order.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        once(&self.first).chain(&self.rest)
+    }
+
+    /// Walks the members that come after one, in order.
+    pub fn after(&self, member: T) -> impl Iterator<Item = T> {
+        let rest = self.rest.range((Excluded(member), Unbounded)).copied();
+        Some(self.first).filter(|first| *first > member).into_iter().chain(rest)
+    }
+}
+
+impl<T: Serialize + Ord + Copy> Serialize for Few<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut seq = serializer.serialize_seq(Some(self.count()))?;
+        self.iter().try_for_each(|member| seq.serialize_element(member))?;
+        seq.end()
+    }
+}
+
+impl<'de, T: Deserialize<'de> + Ord + Copy> Deserialize<'de> for Few<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let all: FlatSet<T> = FlatSet::deserialize(deserializer)?;
+        let mut members = all.iter().copied();
+        let first = members.next().ok_or_else(|| D::Error::custom("a set has no member"))?;
+        Ok(Self { first, rest: members.collect() })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,6 +316,33 @@ mod tests {
         let twice = FlatMap(Vec::from([(3_u64, 1_u64), (3, 2)]));
         let twice = crate::encode::to_bytes(&twice).unwrap_or_default();
         assert!(crate::decode::from_bytes::<FlatMap<u64, u64>>(&twice).is_err());
+    }
+
+    #[test]
+    fn few_are_an_ordered_set_that_is_never_empty() {
+        let (mut few, mut set) = (Few::of(40_u64), BTreeSet::from([40]));
+        let mut seed = 5_u64;
+        for _ in 0..20_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let member = seed >> 61;
+            if seed & 1 << 40 == 0 {
+                assert_eq!(few.insert(member), set.insert(member));
+            } else if set.len() == 1 && set.contains(&member) {
+                assert!(!few.remove(&member), "the last one stays");
+            } else {
+                assert!(few.remove(&member), "there is another");
+                set.remove(&member);
+            }
+            assert_eq!((few.count(), Some(&few.first())), (set.len(), set.first()));
+            assert_eq!(few.contains(&member), set.contains(&member));
+            assert!(few.iter().eq(&set));
+            assert!(few.after(member).eq(set.range((Excluded(member), Unbounded)).copied()));
+        }
+        let bytes = crate::encode::to_bytes(&few).unwrap_or_default();
+        assert_eq!(Ok(&bytes), crate::encode::to_bytes(&set).as_ref());
+        assert_eq!(crate::decode::from_bytes(&bytes), Ok(few));
+        let none = crate::encode::to_bytes(&BTreeSet::<u64>::new()).unwrap_or_default();
+        assert!(crate::decode::from_bytes::<Few<u64>>(&none).is_err());
     }
 
     #[test]

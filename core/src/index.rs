@@ -7,9 +7,10 @@
 
 use crate::bundle::Bundle;
 use crate::canary::{Canary, ambient, planted};
+use crate::confidence::UNLIMITED;
 use crate::endings::{First, Soonest, earliest};
-use crate::ids::{AccountId, Dense, NodeId, ShapeId, Table, TransferId};
-use crate::jobs::Shape;
+use crate::ids::{AccountId, Dense, LeaseId, NodeId, ShapeId, Table, TransferId};
+use crate::jobs::{Job, Shape};
 use crate::placement::{Scorer, suits};
 use crate::queue::Rank;
 use crate::shadow::Shadow;
@@ -52,6 +53,8 @@ pub struct Index {
     /// The shortest limit of each shape with which a job fits somewhere in the pool that is being
     /// passed, but nowhere with enough confidence: neither does one with a longer limit.
     pub doubted: BTreeMap<ShapeId, Span>,
+    /// What [`earliest`] keeps the ends of a node's leases in.
+    ends: Vec<(Time, LeaseId)>,
 }
 
 /// Which of the nodes that a shape fits may be taken.
@@ -137,6 +140,7 @@ impl Index {
             first_kept: alloc::vec![None; state.pools.len()],
             capped: false,
             doubted: BTreeMap::new(),
+            ends: Vec::new(),
         }
     }
 
@@ -160,6 +164,9 @@ impl Index {
 
     /// Reads which nodes changed since the last time.
     pub fn read_changes(&mut self, state: &mut State) {
+        if !state.changed.is_noted() {
+            return;
+        }
         self.log.extend(state.changed.drain());
         let room = 4 * state.nodes.len() + 1_024;
         if self.log.len() > room {
@@ -170,11 +177,17 @@ impl Index {
     }
 
     /// Brings one shape up to date and returns how many nodes it fits.
+    #[inline]
     pub fn refresh(&mut self, state: &State, id: ShapeId) -> usize {
         let end = self.dropped + self.log.len();
-        if let Some(candidates) = self.of(id).filter(|c| c.read == end && !c.choosy) {
-            return candidates.len();
+        match self.of(id) {
+            Some(candidates) if candidates.read == end && !candidates.choosy => candidates.len(),
+            Some(_) | None => self.read_on(state, id, end),
         }
+    }
+
+    /// Reads the log to its end for one shape; returns how many nodes that fits.
+    fn read_on(&mut self, state: &State, id: ShapeId, end: usize) -> usize {
         let shape = &state.shapes[id];
         let Self { scorer, shapes, log, dropped, ranks, .. } = self;
         let begins = shape.begins(&state.pools[shape.pool].tags);
@@ -202,17 +215,24 @@ impl Index {
         candidates.len()
     }
 
+    /// Returns whether it is known in this pass that there is too little confidence for a job.
+    #[must_use]
+    pub fn is_doubted(&self, job: &Job) -> bool {
+        let least = self.doubted.get(&job.shape);
+        least.is_some_and(|least| *least <= job.limit.unwrap_or(UNLIMITED))
+    }
+
     /// Returns when one member of a shape can start soonest, and where, if nothing else starts
     /// before; `None` when it never can as things are.
     pub fn soonest(&mut self, state: &State, id: ShapeId) -> Option<Soonest> {
         self.refresh(state, id);
         let end = self.dropped + self.log.len();
-        let Self { shapes, log, dropped, ranks, by_rank, .. } = self;
+        let Self { shapes, log, dropped, ranks, by_rank, ends, .. } = self;
         let Candidates { suitable, soonest, begins, .. } = shapes.get_mut(id.index())?.as_mut()?;
         let shape = &state.shapes[id];
-        let found = |node: NodeId| {
+        let mut found = |node: NodeId| {
             let suits = suitable.get(node.index()).copied().unwrap_or(false);
-            if suits { earliest(state, shape, node) } else { None }
+            if suits { earliest(state, shape, node, ends) } else { None }
         };
         let stale = |soonest: &Starts| soonest.read < *dropped || soonest.begins != *begins;
         let all = soonest.as_ref().is_none_or(stale);

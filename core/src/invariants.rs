@@ -69,7 +69,7 @@ pub fn check(state: &State) -> Vec<Breach> {
             |l: &&Lease| l.state != LeaseState::Released && state.shapes[l.shape].pool == id;
         let (mut sum, mut tags) = (Bundle::ZERO, Tags::default());
         for lease in state.leases.values().filter(holding) {
-            for _ in lease.members.iter().filter(|m| !lease.gone.contains(&m.node)) {
+            for _ in lease.members.iter().filter(|m| !lease.has_left(m.node)) {
                 sum.add(&lease.needs.bundle());
                 tags.enter(&state.shapes[lease.shape].tags);
             }
@@ -105,7 +105,7 @@ fn check_counts(state: &State, id: NodeId, out: &mut Breaches) {
     let (mut leased, mut claimed, mut tags) = (Bundle::ZERO, Bundle::ZERO, Tags::default());
     let mut used: Vec<(u64, u64, u32)> = node.gpus.iter().map(|_| (0, 0, 0)).collect();
     for lease in state.leases.values().filter(|l| l.state != LeaseState::Released) {
-        let here = |m: &&crate::leases::Member| m.node == id && !lease.gone.contains(&id);
+        let here = |m: &&crate::leases::Member| m.node == id && !lease.has_left(id);
         for member in lease.members.iter().filter(here) {
             leased.add(&lease.needs.bundle());
             tags.enter(&state.shapes[lease.shape].tags);
@@ -247,7 +247,7 @@ fn check_company(before: &State, after: &State, at: (&Lease, NodeId), out: &mut 
     let older = |state: &State, on: Option<NodeId>, tag: &String| {
         state.leases.values().any(|other| {
             let here = |m: &crate::leases::Member| {
-                on.is_none_or(|node| m.node == node) && !other.gone.contains(&m.node)
+                on.is_none_or(|node| m.node == node) && !other.has_left(m.node)
             };
             let row = &state.shapes[other.shape];
             other.id < lease.id

@@ -51,8 +51,10 @@ impl Shape {
     pub fn new(spec: &JobSpec, home: Option<AccountId>) -> Self {
         fn sorted<T: Ord + Clone>(list: &[T]) -> Vec<T> {
             let mut list = list.to_vec();
-            list.sort_unstable();
-            list.dedup();
+            if list.len() > 1 {
+                list.sort_unstable();
+                list.dedup();
+            }
             list
         }
         Self {

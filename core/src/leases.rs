@@ -6,7 +6,7 @@
 use crate::bundle::{DIMENSIONS, Needs};
 use crate::command::Outcome;
 use crate::effect::EvictionReason;
-use crate::flat::FlatSet;
+use crate::flat::Few;
 use crate::ids::{AccountId, Epoch, HoldId, JobId, LeaseId, NodeId, ShapeId};
 use crate::meter::Meter;
 use crate::price::Prices;
@@ -96,7 +96,7 @@ pub struct Lease {
     /// Whose return or failure made it leave.
     pub blame: Option<NodeId>,
     /// The nodes among its members' on which nothing of it is left.
-    pub gone: FlatSet<NodeId>,
+    pub gone: Option<Few<NodeId>>,
     /// How its first member ended by itself; the others then end too.
     pub outcome: Option<Outcome>,
     /// Since when its node has it paused, for the owner's sake.
@@ -290,7 +290,7 @@ impl Lease {
 
     /// Walks the nodes on which something of it may be left, in order.
     pub fn places(&self) -> impl Iterator<Item = NodeId> + use<> {
-        self.nodes_where(|node| !self.gone.contains(node))
+        self.nodes_where(|node| !self.has_left(*node))
     }
 
     /// Walks some of its members' nodes. Almost always there is one.
@@ -308,13 +308,29 @@ impl Lease {
     /// Returns whether something of it may be left on a node.
     #[must_use]
     pub fn is_on(&self, node: NodeId) -> bool {
-        self.members.iter().any(|member| member.node == node) && !self.gone.contains(&node)
+        self.members.iter().any(|member| member.node == node) && !self.has_left(node)
+    }
+
+    /// Notes that nothing of it is left on a node.
+    pub fn leave(&mut self, node: NodeId) {
+        match &mut self.gone {
+            None => self.gone = Some(Few::of(node)),
+            Some(gone) => {
+                gone.insert(node);
+            }
+        }
+    }
+
+    /// Returns whether nothing of it is left on one of its nodes.
+    #[must_use]
+    pub fn has_left(&self, node: NodeId) -> bool {
+        self.gone.as_ref().is_some_and(|gone| gone.contains(&node))
     }
 
     /// Returns whether nothing of it is left anywhere.
     #[must_use]
     pub fn is_gone(&self) -> bool {
-        self.members.iter().all(|member| self.gone.contains(&member.node))
+        self.members.iter().all(|member| self.has_left(member.node))
     }
 
     /// Ends a pause under way.

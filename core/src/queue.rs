@@ -7,13 +7,14 @@
 //! at the grant, which is the entry penalty at admission, and given back for what a lease did not
 //! use.
 
-use crate::ids::{AccountId, JobId, PoolId, ShapeId};
+use crate::flat::Few;
+use crate::ids::{AccountId, JobId, PoolId, ShapeId, Table};
 use crate::jobs::STARVING;
 use crate::units::{Ppm, Priority};
 use alloc::collections::btree_map::Entry;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
-use core::iter::{once, successors};
+use core::iter::successors;
 use core::ops::Bound::{Excluded, Unbounded};
 use serde::{Deserialize, Serialize};
 
@@ -77,62 +78,91 @@ impl Rank {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Line {
     pool: PoolId,
-    first: JobId,
-    rest: BTreeSet<JobId>,
+    jobs: Few<JobId>,
     rank: Rank,
 }
 
-impl Line {
-    fn len(&self) -> u64 {
-        1 + self.rest.len() as u64
+/// What waits in one pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct PoolRanks {
+    /// The ranks of its lines.
+    order: BTreeSet<Rank>,
+    /// Those of each shape that has any.
+    shapes: BTreeMap<ShapeId, Few<Rank>>,
+    /// Waiting jobs of each band.
+    waiting: [u64; 4],
+}
+
+impl PoolRanks {
+    /// Puts in the rank of a line.
+    fn enter(&mut self, rank: Rank) {
+        self.order.insert(rank);
+        match self.shapes.entry(rank.line.shape) {
+            Entry::Vacant(place) => {
+                place.insert(Few::of(rank));
+            }
+            Entry::Occupied(mut place) => {
+                place.get_mut().insert(rank);
+            }
+        }
     }
 
-    fn jobs(&self) -> impl Iterator<Item = JobId> {
-        once(self.first).chain(self.rest.iter().copied())
+    /// Takes out the rank of a line.
+    fn leave(&mut self, rank: &Rank) {
+        self.order.remove(rank);
+        if let Entry::Occupied(mut place) = self.shapes.entry(rank.line.shape)
+            && !place.get_mut().remove(rank)
+        {
+            place.remove();
+        }
     }
 
-    fn contains(&self, job: JobId) -> bool {
-        self.first == job || self.rest.contains(&job)
+    /// Counts a job into or out of its band.
+    fn count(&mut self, priority: Priority, enters: bool) {
+        if let Some(count) = self.waiting.get_mut(priority.band() as usize) {
+            *count = if enters { *count + 1 } else { *count - 1 };
+        }
     }
 }
 
 /// All lines and their ranks.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Queue {
     lines: BTreeMap<LineKey, Line>,
-    /// Ranks of the lines of each shape, by its pool.
-    ranks: BTreeMap<(PoolId, ShapeId), BTreeSet<Rank>>,
-    /// Ranks of the lines of each pool.
-    order: BTreeMap<PoolId, BTreeSet<Rank>>,
+    /// Their ranks, by pool.
+    pools: Table<PoolId, PoolRanks>,
     /// Classes of waiting jobs that have waited long enough to count as more than declared.
     aged: BTreeMap<JobId, u8>,
     /// Urgent lines that count as high: their pool's cap on urgent work is reached.
     demoted: BTreeSet<LineKey>,
-    /// Waiting jobs of each pool and band.
-    waiting: BTreeMap<PoolId, [u64; 4]>,
 }
 
 impl Queue {
+    /// Returns the empty queue of so many pools.
+    #[must_use]
+    pub fn new(pools: usize) -> Self {
+        let mut ranks = Table::new();
+        for _ in 0..pools {
+            ranks.push(PoolRanks::default());
+        }
+        let (lines, aged, demoted) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        Self { lines, pools: ranks, aged, demoted }
+    }
+
     /// Puts a job into its line.
     ///
     /// # Panics
     /// When the job waits already: our bug.
     pub fn enter(&mut self, job: JobId, key: LineKey, pool: PoolId, usage: u128) {
-        if let Some(count) = slot(&mut self.waiting, pool, key.priority) {
-            *count += 1;
-        }
+        self.pools[pool].count(key.priority, true);
         match self.lines.entry(key) {
             Entry::Vacant(place) => {
                 let rank = ranked(&self.aged, (key, self.demoted.contains(&key)), job, usage);
-                place.insert(Line { pool, first: job, rest: BTreeSet::new(), rank });
-                replace(&mut self.ranks, (pool, key.shape), None, Some(rank));
-                replace(&mut self.order, pool, None, Some(rank));
+                place.insert(Line { pool, jobs: Few::of(job), rank });
+                self.pools[pool].enter(rank);
             }
             Entry::Occupied(mut place) => {
-                let line = place.get_mut();
-                let later = job.max(line.first);
-                line.first = job.min(line.first);
-                let fresh = line.rest.insert(later) && later != line.first;
+                let fresh = place.get_mut().jobs.insert(job);
                 assert!(fresh, "job {job} waits once");
                 self.rank(key, usage);
             }
@@ -147,25 +177,16 @@ impl Queue {
         let Entry::Occupied(mut entry) = self.lines.entry(key) else {
             panic!("job {job} waits in a line")
         };
-        let line = entry.get_mut();
-        let behind = if line.first == job { line.rest.pop_first() } else { Some(line.first) };
-        let was = line.first == job || line.rest.remove(&job);
-        assert!(was, "job {job} leaves its line once");
-        let old = behind.is_none().then_some(line.rank);
-        if let Some(first) = behind {
-            line.first = first;
-        } else {
-            entry.remove();
-        }
+        let jobs = &mut entry.get_mut().jobs;
+        assert!(jobs.contains(&job), "job {job} leaves its line once");
+        let others = jobs.remove(&job);
         self.aged.remove(&job);
-        if let Some(count) = slot(&mut self.waiting, pool, key.priority) {
-            *count -= 1;
-        }
-        if old.is_none() {
+        self.pools[pool].count(key.priority, false);
+        if others {
             return self.rank(key, usage);
         }
-        replace(&mut self.ranks, (pool, key.shape), old, None);
-        replace(&mut self.order, pool, old, None);
+        let line = entry.remove();
+        self.pools[pool].leave(&line.rank);
         self.demoted.remove(&key);
     }
 
@@ -202,8 +223,11 @@ impl Queue {
     /// Returns whether a job in a pool starves.
     #[must_use]
     pub fn starves(&self, pool: PoolId) -> bool {
-        let first = self.ranks(pool).find(|rank| rank.class() <= STARVING);
-        first.is_some_and(|rank| rank.class() == STARVING)
+        let order = &self.pools[pool].order;
+        let first = order.first().filter(|rank| rank.class() >= STARVING);
+        first
+            .and_then(|_| order.iter().find(|rank| rank.class() <= STARVING))
+            .is_some_and(|rank| rank.class() == STARVING)
     }
 
     /// Ranks all lines of an account anew; returns whether another line is now the first of its
@@ -234,41 +258,53 @@ impl Queue {
     /// Gives a line its rank by its first job.
     fn rank(&mut self, key: LineKey, usage: u128) {
         let Some(line) = self.lines.get_mut(&key) else { return };
-        let rank = ranked(&self.aged, (key, self.demoted.contains(&key)), line.first, usage);
+        let rank = ranked(&self.aged, (key, self.demoted.contains(&key)), line.jobs.first(), usage);
         if line.rank == rank {
             return;
         }
         let (pool, old) = (line.pool, core::mem::replace(&mut line.rank, rank));
-        replace(&mut self.ranks, (pool, key.shape), Some(old), Some(rank));
-        replace(&mut self.order, pool, Some(old), Some(rank));
+        let ranks = &mut self.pools[pool];
+        ranks.enter(rank);
+        ranks.leave(&old);
     }
 
     /// Walks the shapes of a pool that have a waiting job, in id order.
     pub fn shapes(&self, pool: PoolId) -> impl Iterator<Item = ShapeId> {
-        let all = (pool, ShapeId::new(0))..=(pool, ShapeId::new(u32::MAX));
-        self.ranks.range(all).map(|((_, shape), _)| *shape)
+        self.pools[pool].shapes.keys().copied()
+    }
+
+    /// Walks the shapes of a pool that have a waiting job, in id order, each with the ranks of its
+    /// lines, first first.
+    pub fn ranks_by_shape(
+        &self,
+        pool: PoolId,
+    ) -> impl Iterator<Item = (ShapeId, impl Iterator<Item = &Rank>)> {
+        self.pools[pool].shapes.iter().map(|(shape, ranks)| (*shape, ranks.iter()))
     }
 
     /// Returns the first line of a shape, of its pool, that comes after `after`.
     #[must_use]
     pub fn next(&self, pool: PoolId, shape: ShapeId, after: Option<Rank>) -> Option<Rank> {
-        first_after(self.ranks.get(&(pool, shape))?, after)
+        let ranks = self.pools[pool].shapes.get(&shape)?;
+        after.map_or(Some(ranks.first()), |after| ranks.after(after).next())
     }
 
     /// Returns the first line of a pool that comes after `after`.
     #[must_use]
     pub fn next_of(&self, pool: PoolId, after: Option<Rank>) -> Option<Rank> {
-        first_after(self.order.get(&pool)?, after)
+        let order = &self.pools[pool].order;
+        let next = |after| order.range((Excluded(after), Unbounded)).next();
+        after.map_or_else(|| order.first(), next).copied()
     }
 
     /// Walks the ranks of a pool, first first.
     pub fn ranks(&self, pool: PoolId) -> impl Iterator<Item = Rank> {
-        self.order.get(&pool).into_iter().flatten().copied()
+        self.pools[pool].order.iter().copied()
     }
 
     /// Walks the ranks of a shape, of its pool, first first.
     pub fn ranks_of(&self, pool: PoolId, shape: ShapeId) -> impl Iterator<Item = Rank> {
-        self.ranks.get(&(pool, shape)).into_iter().flatten().copied()
+        self.pools[pool].shapes.get(&shape).into_iter().flat_map(Few::iter).copied()
     }
 
     /// Returns where a job of a line would stand if it were the first there.
@@ -285,23 +321,17 @@ impl Queue {
 
     /// Walks the jobs of a line that come after one of them, in order.
     pub fn jobs_after(&self, key: LineKey, job: JobId) -> impl Iterator<Item = JobId> {
-        let after = (Excluded(job), Unbounded);
-        self.lines.get(&key).into_iter().flat_map(move |line| {
-            Some(line.first)
-                .filter(|first| *first > job)
-                .into_iter()
-                .chain(line.rest.range(after).copied())
-        })
+        self.lines.get(&key).into_iter().flat_map(move |line| line.jobs.after(job))
     }
 
     /// Walks the jobs of a line in order.
     pub fn jobs(&self, key: LineKey) -> impl Iterator<Item = JobId> {
-        self.lines.get(&key).into_iter().flat_map(Line::jobs)
+        self.lines.get(&key).into_iter().flat_map(|line| line.jobs.iter()).copied()
     }
 
     /// Walks the lines, and how many jobs wait in each.
     pub fn lines(&self) -> impl Iterator<Item = (LineKey, u64)> {
-        self.lines.iter().map(|(key, line)| (*key, line.len()))
+        self.lines.iter().map(|(key, line)| (*key, line.jobs.count() as u64))
     }
 
     /// Walks the accounts that wait in a pool, each with the first jobs of so many of its lines.
@@ -318,43 +348,26 @@ impl Queue {
         };
         successors(from(AccountId::new(0)), next).map(move |account| {
             let lines = self.lines_of(account).take(most).map(|(_, line)| line);
-            (account, lines.filter(move |line| line.pool == pool).map(|line| line.first))
+            (account, lines.filter(move |line| line.pool == pool).map(|line| line.jobs.first()))
         })
     }
 
     /// Returns how many jobs wait in a line.
     #[must_use]
     pub fn count(&self, key: LineKey) -> u64 {
-        self.lines.get(&key).map_or(0, Line::len)
+        self.lines.get(&key).map_or(0, |line| line.jobs.count() as u64)
     }
 
     /// Returns whether a job waits in a line.
     #[must_use]
     pub fn contains(&self, key: LineKey, job: JobId) -> bool {
-        self.lines.get(&key).is_some_and(|line| line.contains(job))
+        self.lines.get(&key).is_some_and(|line| line.jobs.contains(&job))
     }
 
     /// Returns the waiting jobs of a pool per band, lowest first.
     #[must_use]
     pub fn waiting(&self, pool: PoolId) -> [u64; 4] {
-        self.waiting.get(&pool).copied().unwrap_or_default()
-    }
-}
-
-/// Returns the count of a pool and band.
-fn slot(
-    waiting: &mut BTreeMap<PoolId, [u64; 4]>,
-    pool: PoolId,
-    priority: Priority,
-) -> Option<&mut u64> {
-    waiting.entry(pool).or_default().get_mut(priority.band() as usize)
-}
-
-/// Returns the first rank that comes after `after`.
-fn first_after(ranks: &BTreeSet<Rank>, after: Option<Rank>) -> Option<Rank> {
-    match after {
-        None => ranks.first().copied(),
-        Some(rank) => ranks.range((Excluded(rank), Unbounded)).next().copied(),
+        self.pools[pool].waiting
     }
 }
 
@@ -369,34 +382,6 @@ fn ranked(
     let class = aged.get(&head).copied().unwrap_or(declared.class());
     let usage = if class == STARVING { 0 } else { usage };
     Rank { below_top: 100 - class, usage, head, line }
-}
-
-/// Replaces a rank in a map of sets, and removes the set when it was the last.
-fn replace<K: Ord + Copy>(
-    map: &mut BTreeMap<K, BTreeSet<Rank>>,
-    key: K,
-    old: Option<Rank>,
-    new: Option<Rank>,
-) {
-    match map.entry(key) {
-        Entry::Vacant(place) => {
-            if let Some(new) = new {
-                place.insert(BTreeSet::new()).insert(new);
-            }
-        }
-        Entry::Occupied(mut place) => {
-            let ranks = place.get_mut();
-            if let Some(new) = new {
-                ranks.insert(new);
-            }
-            if let Some(old) = old {
-                ranks.remove(&old);
-            }
-            if ranks.is_empty() {
-                place.remove();
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -414,7 +399,7 @@ mod tests {
             again: false,
         };
         let pool = PoolId::new(0);
-        let mut q = Queue::default();
+        let mut q = Queue::new(1);
         q.enter(JobId::new(1), key(0, 0, Priority::LOW), pool, 0);
         q.enter(JobId::new(2), key(1, 0, Priority::MEDIUM), pool, 9);
         q.enter(JobId::new(3), key(2, 0, Priority::MEDIUM), pool, 5);

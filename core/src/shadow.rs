@@ -174,8 +174,9 @@ impl Shadow {
     pub fn keep_by_search(&mut self, state: &State, job: &Job) -> bool {
         let shape = &state.shapes[job.shape];
         let nodes = state.pools[shape.pool].nodes.iter().filter(|id| suits(state, shape, **id));
+        let mut ends = Vec::new();
         let soonest = nodes.filter_map(|id| {
-            let First { at, unknown, .. } = earliest(state, shape, *id)?;
+            let First { at, unknown, .. } = earliest(state, shape, *id, &mut ends)?;
             Some((at, unknown, state.tie(*id), *id))
         });
         self.keep(state, job, soonest.min().map(|(at, _, _, id)| (at, id, None)))

@@ -200,7 +200,7 @@ impl State {
             jobs: Rows::new(),
             requests: BTreeMap::new(),
             dependents: BTreeMap::new(),
-            queue: Queue::default(),
+            queue: Queue::new(config.pools.len()),
             reserved: BTreeMap::new(),
             leases: Rows::new(),
             claims: BTreeMap::new(),

@@ -51,13 +51,13 @@ impl JobRecord {
         &self,
         pool: PoolId,
         find: impl Fn(&str) -> Option<NodeId>,
-    ) -> Result<JobSpec, String> {
+    ) -> Result<Box<JobSpec>, String> {
         let mut labels = Vec::new();
         if !self.gpu_models.is_empty() {
             let any_of = self.gpu_models.iter().map(ToString::to_string).collect();
             labels.push(LabelNeed { key: "gpu_model".to_owned(), any_of });
         }
-        let mut spec = JobSpec {
+        let mut spec = Box::new(JobSpec {
             pool,
             any_pool: self.pool.is_none(),
             priority: self.priority,
@@ -67,11 +67,12 @@ impl JobRecord {
             checkpoint: self.checkpoint,
             refuse_if_busy: self.refuse_if_busy,
             task: Task { program: self.array.into(), index: 0 },
+            labels,
             ..JobSpec::default()
-        };
+        });
         if let Some(extra) = &self.extra {
             for (key, any_of) in &extra.labels {
-                labels.push(LabelNeed { key: key.clone(), any_of: any_of.clone() });
+                spec.labels.push(LabelNeed { key: key.clone(), any_of: any_of.clone() });
             }
             for name in &extra.preferred {
                 spec.preferred.push(find(name).ok_or_else(|| name.clone())?);
@@ -90,7 +91,6 @@ impl JobRecord {
             (spec.restart, spec.movable) = (extra.restart, extra.movable);
             (spec.begin, spec.reserve) = (extra.begin, extra.reserve);
         }
-        spec.labels = labels;
         Ok(spec)
     }
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{digits, files, rows, scenario, scratch, succeeds, summary};
-use gridcore::bundle::Bundle;
+use gridsim::record::Amounts;
 use gridsim::run::{Keep, Outcome, simulate};
 use gridsim::scenario::load;
 use std::collections::BTreeMap;
@@ -23,9 +23,9 @@ fn outcome(name: &str, set: &str) -> Outcome {
     simulate(&loaded, SEED, &Keep::default(), |_| true).expect("the run contradicts nothing")
 }
 
-/// CPU, memory and GPU of a bundle.
-fn triple(bundle: &Bundle) -> [u64; 3] {
-    [bundle.cpu.get(), bundle.memory.get(), bundle.gpu.get()]
+/// CPU, memory and GPU.
+fn triple(amounts: &Amounts) -> [u64; 3] {
+    [amounts.cpu.get(), amounts.memory.get(), amounts.gpu.get()]
 }
 
 #[test]

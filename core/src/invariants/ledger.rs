@@ -92,7 +92,7 @@ fn check_use(state: &State, id: AccountId, out: &mut Breaches) {
     let mut using = Bundle::ZERO;
     let leases = state.leases.values();
     for lease in leases.filter(|l| l.account == id && l.state != LeaseState::Released) {
-        for _ in lease.members.iter().filter(|m| !lease.gone.contains(&m.node)) {
+        for _ in lease.members.iter().filter(|m| !lease.has_left(m.node)) {
             using.add(&lease.needs.bundle());
         }
     }

@@ -13,11 +13,13 @@ use crate::confidence::suffices;
 use crate::config::{Backfill, BackfillOrder};
 use crate::endings::end_of;
 use crate::ids::{Dense, JobId, LeaseId, PoolId, ShapeId};
+use crate::index::Index;
 use crate::jobs::{Ahead, JobState, Places, STARVING};
 use crate::leases::Member;
 use crate::placement::{bears, tightest};
 use crate::queue::{LineKey, Rank};
 use crate::shadow::Shadow;
+use crate::state::State;
 use crate::tariff::dominant;
 use crate::units::{Span, Time};
 use alloc::collections::{BTreeSet, BinaryHeap};
@@ -143,7 +145,7 @@ impl Work<'_> {
             let Some(rank) = from_queue.or_else(|| later.pop_first()) else { return Served::All };
             cursor = from_queue.or(cursor);
             if shadow.holds(rank.head) {
-                later.extend(self.behind(rank));
+                later.extend(behind(self.state, rank).next());
                 continue;
             }
             if poor.contains(&rank.line) {
@@ -184,25 +186,17 @@ impl Work<'_> {
                 // Who cannot pay, or has nowhere to wait for, keeps the rest of its line back.
                 poor.insert(rank.line);
             } else if goes_on(shadow) && (granted.is_err() || from_queue.is_none()) {
-                later.extend(self.behind(rank));
+                later.extend(behind(self.state, rank).next());
             }
         }
         Served::Enough
     }
 
-    /// Returns the rank of the job that stands behind the first of a line.
-    fn behind(&self, rank: Rank) -> Option<Rank> {
-        let next = self.state.queue.jobs_after(rank.line, rank.head).next();
-        let usage = self.state.rank_usage(rank.line);
-        next.map(|job| self.state.queue.rank_of(rank.line, job, usage))
-    }
-
     /// Returns the rank of the next job of a line whose limit nothing has been found to be too long
     /// for in this pass.
     fn shorter_behind(&self, rank: Rank) -> Option<Rank> {
-        let mut next = self.state.queue.jobs_after(rank.line, rank.head);
-        let job = next.find(|job| !self.is_doubted(*job))?;
-        Some(self.state.queue.rank_of(rank.line, job, self.state.rank_usage(rank.line)))
+        let sure = |rank: &Rank| !self.index.is_doubted(self.state.job(rank.head));
+        behind(self.state, rank).find(sure)
     }
 
     /// Returns whether any shape that waits in a pool fits somewhere now.
@@ -214,11 +208,11 @@ impl Work<'_> {
     /// Grants a job its best place among those where it delays nobody.
     fn ask_under(&mut self, id: JobId, shadow: &mut Shadow) -> Result<LeaseId, Refusal> {
         let job = self.state.job(id);
-        let (shape_id, end) = (job.shape, end_of(self.state, self.state.now, job.limit));
-        if self.index.refresh(self.state, shape_id) == 0 {
+        if self.index.refresh(self.state, job.shape) == 0 {
             return Err(Refusal::Room);
         }
-        let shape = &self.state.shapes[shape_id];
+        let (shape, end) =
+            (&self.state.shapes[job.shape], end_of(self.state, self.state.now, job.limit));
         let forbidden = shadow.forbidden(shape, end);
         let (pool, need) = (shape.pool, shape.needs.bundle());
         match self.try_grant(id, &forbidden) {
@@ -270,13 +264,20 @@ impl Work<'_> {
     ) -> bool {
         let mut fronts = Fronts::new();
         let Self { state, index, .. } = self;
-        let fits = |shape: &ShapeId| index.refresh(state, *shape) > 0;
-        let fitting: Vec<ShapeId> = state.queue.shapes(pool).filter(fits).collect();
-        for shape in fitting {
-            let window = self.window(shape, shadow);
-            for rank in self.state.queue.ranks_of(pool, shape) {
-                let all = self.state.queue.jobs(rank.line);
-                self.line_up(all, (rank, window), shadow, &mut fronts);
+        for (shape, ranks) in state.queue.ranks_by_shape(pool) {
+            if index.refresh(state, shape) > 0 {
+                let window = window(state, index, shape, shadow);
+                for rank in ranks {
+                    let usage = state.rank_usage(rank.line);
+                    let again;
+                    let first = if rank.is_stale(usage) || state.queue.is_demoted(rank) {
+                        again = state.queue.rank_of(rank.line, rank.head, usage);
+                        &again
+                    } else {
+                        rank
+                    };
+                    line_up((state, index), (Some(first), rank), window, shadow, &mut fronts);
+                }
             }
         }
         while let Some(Reverse((class, key, rank))) = fronts.pop() {
@@ -300,56 +301,66 @@ impl Work<'_> {
             } else if self.state.rules.scheduling.backfill_order == BackfillOrder::Queue
                 && self.index.refresh(self.state, rank.line.shape) > 0
             {
-                let window = self.window(rank.line.shape, shadow);
-                let next = self.state.queue.jobs_after(rank.line, rank.head);
-                self.line_up(next, (rank, window), shadow, &mut fronts);
+                let (state, index) = (&*self.state, &*self.index);
+                let window = window(state, index, rank.line.shape, shadow);
+                line_up((state, index), (None, &rank), window, shadow, &mut fronts);
             }
         }
         false
     }
+}
 
-    /// Adds the jobs of a line that end within a window: the first, or all where the shortest or
-    /// smallest goes first.
-    fn line_up(
-        &self,
-        jobs: impl Iterator<Item = JobId>,
-        (rank, window): (Rank, Time),
-        shadow: &Shadow,
-        fronts: &mut Fronts,
-    ) {
-        let now = self.state.now;
-        let limit = |job: &JobId| self.state.job(*job).limit;
-        let ends =
-            |job: &JobId| window == Time::MAX || end_of(self.state, now, limit(job)) <= window;
-        let asked = |job: &JobId| !shadow.holds(*job) && !self.is_doubted(*job);
-        let mut fit = jobs.filter(|job| ends(job) && asked(job));
-        let usage = self.state.rank_usage(rank.line);
-        let key = |job: JobId, size: u128| {
-            let rank = self.state.queue.rank_of(rank.line, job, usage);
-            Reverse((100 - rank.class(), size, rank))
-        };
-        let span = |job: JobId| u128::from(limit(&job).unwrap_or(Span::MAX).get());
-        match self.state.rules.scheduling.backfill_order {
-            BackfillOrder::Queue => fronts.extend(fit.next().map(|job| key(job, 0))),
-            BackfillOrder::Shortest => fronts.extend(fit.map(|job| key(job, span(job)))),
-            BackfillOrder::Smallest => {
-                let total = self.state.shapes[rank.line.shape].total();
-                let share = u128::from(dominant(&total, &self.state.capacity, [1; 3]));
-                fronts.extend(fit.map(|job| key(job, span(job) * share)));
+/// Walks the jobs of a line that stand behind one of them, as they would rank.
+fn behind(state: &State, rank: Rank) -> impl Iterator<Item = Rank> {
+    let usage = state.rank_usage(rank.line);
+    let next = state.queue.jobs_after(rank.line, rank.head);
+    next.map(move |job| state.queue.rank_of(rank.line, job, usage))
+}
+
+/// Adds the jobs of a line that end within a window, of `first` and those behind `rank`: the first,
+/// or all where the shortest or smallest goes first.
+fn line_up(
+    (state, index): (&State, &Index),
+    (first, rank): (Option<&Rank>, &Rank),
+    window: Time,
+    shadow: &Shadow,
+    fronts: &mut Fronts,
+) {
+    let fits = |rank: &Rank| {
+        let job = state.job(rank.head);
+        let ends = window == Time::MAX || end_of(state, state.now, job.limit) <= window;
+        ends && !shadow.holds(rank.head) && !index.is_doubted(job)
+    };
+    let first = first.filter(|first| fits(first));
+    let all = || first.copied().into_iter().chain(behind(state, *rank).filter(fits));
+    let key = |rank: Rank, size: u128| Reverse((100 - rank.class(), size, rank));
+    let span = |rank: &Rank| {
+        let limit = state.job(rank.head).limit;
+        u128::from(limit.unwrap_or(Span::MAX).get())
+    };
+    match state.rules.scheduling.backfill_order {
+        BackfillOrder::Queue => {
+            if let Some(rank) = first.copied().or_else(|| behind(state, *rank).find(fits)) {
+                fronts.push(key(rank, 0));
             }
         }
-    }
-
-    /// Returns the last end with which a job of a shape, which must be up to date, may start
-    /// somewhere.
-    fn window(&self, id: ShapeId, shadow: &Shadow) -> Time {
-        let shape = &self.state.shapes[id];
-        let (mut kept, mut last) = (0, None);
-        for node in shadow.nodes.iter().filter(|node| self.index.fits(id, **node)) {
-            kept += 1;
-            last = last.max(Some(shadow.window(*node, shape)));
+        BackfillOrder::Shortest => fronts.extend(all().map(|rank| key(rank, span(&rank)))),
+        BackfillOrder::Smallest => {
+            let total = state.shapes[rank.line.shape].total();
+            let share = u128::from(dominant(&total, &state.capacity, [1; 3]));
+            fronts.extend(all().map(|rank| key(rank, span(&rank) * share)));
         }
-        // It may fit where nothing is kept.
-        if kept < self.index.len(id) { Time::MAX } else { last.unwrap_or(Time::MAX) }
     }
+}
+
+/// Returns the last end with which a job of a shape, which must be up to date, may start somewhere.
+fn window(state: &State, index: &Index, id: ShapeId, shadow: &Shadow) -> Time {
+    let shape = &state.shapes[id];
+    let (mut kept, mut last) = (0, None);
+    for node in shadow.nodes.iter().filter(|node| index.fits(id, **node)) {
+        kept += 1;
+        last = last.max(Some(shadow.window(*node, shape)));
+    }
+    // It may fit where nothing is kept.
+    if kept < index.len(id) { Time::MAX } else { last.unwrap_or(Time::MAX) }
 }

@@ -12,7 +12,6 @@ use crate::charges::{
 use crate::confidence::{UNLIMITED, is_asked, of_places, suffices};
 use crate::due::Due;
 use crate::effect::{Effect, OfferFate};
-use crate::flat::FlatSet;
 use crate::ids::{AccountId, JobId, LeaseId, NodeId};
 use crate::index::Choice;
 use crate::jobs::{Job, JobState};
@@ -63,7 +62,7 @@ impl Work<'_> {
         }
         let limit = job.limit.unwrap_or(UNLIMITED);
         let sure = is_asked(self.state);
-        if self.is_doubted(id) {
+        if self.index.is_doubted(job) {
             return Err(Refusal::Doubt);
         }
         let members = self.choose(id, Where { only: None, outside, sure });
@@ -102,13 +101,6 @@ impl Work<'_> {
     fn doubt(&mut self, id: JobId, limit: Span) -> Refusal {
         self.index.doubted.insert(self.state.job(id).shape, limit);
         Refusal::Doubt
-    }
-
-    /// Returns whether it is known in this pass that there is too little confidence for a job.
-    pub(super) fn is_doubted(&self, id: JobId) -> bool {
-        let job = self.state.job(id);
-        let least = self.index.doubted.get(&job.shape);
-        least.is_some_and(|least| *least <= job.limit.unwrap_or(UNLIMITED))
     }
 
     /// Chooses the places of all members of a job, or none.
@@ -410,7 +402,7 @@ fn new_lease(
         booked: 0,
         reason: None,
         blame: None,
-        gone: FlatSet::default(),
+        gone: None,
         outcome: None,
         paused: None,
         suspended: None,

@@ -279,7 +279,7 @@ impl Work<'_> {
     /// Loses one lease's part on a node; members on other nodes end with it.
     pub fn lose(&mut self, id: LeaseId, node: NodeId, heard: Time) {
         let lease = self.state.lease(id);
-        if lease.gone.contains(&node) {
+        if lease.has_left(node) {
             return;
         }
         if lease.state == LeaseState::Active {

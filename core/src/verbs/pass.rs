@@ -255,11 +255,10 @@ impl Work<'_> {
     /// Lets the first waiting job of a higher class take the place of lower ones, or one within its
     /// account's quota that of loans, if that makes room for all of it.
     fn preempt(&mut self, pool: PoolId) -> Asked {
-        let rules = &self.state.rules.preemption;
-        let Some(least) = least_class(self.state, pool) else { return Asked::All };
-        if !rules.enabled {
+        if !self.state.rules.preemption.enabled {
             return Asked::All;
         }
+        let Some(least) = least_class(self.state, pool) else { return Asked::All };
         let (now, interval) = (self.state.now, self.state.rules.balance.monitoring_interval);
         let shapes: Vec<ShapeId> = self.state.queue.shapes(pool).collect();
         // Age gives a place in the queue, but takes nobody's.

@@ -29,7 +29,7 @@ impl Work<'_> {
         let Some(row) = self.state.nodes.find(node) else { return false };
         let known = |item: &Item| {
             let open = self.state.leases.get(&item.lease);
-            open.filter(|open| open.epoch == item.epoch && !open.gone.contains(&node))
+            open.filter(|open| open.epoch == item.epoch && !open.has_left(node))
         };
         row.lending != message.lending
             || message.inventory.iter().any(|item| match (known(item), item.status) {

@@ -70,7 +70,7 @@ pub fn end_on(work: &mut Work<'_>, id: LeaseId, node: NodeId, outcome: Outcome) 
         return_capacity(work, id, node);
     }
     let lease = work.state.lease_mut(id);
-    lease.gone.insert(node);
+    lease.leave(node);
     if matches!(outcome, Outcome::Completed | Outcome::Failed) {
         lease.outcome.get_or_insert(outcome);
     }
@@ -93,7 +93,7 @@ pub fn lose_on(work: &mut Work<'_>, id: LeaseId, node: NodeId, until: Time) {
         return_capacity(work, id, node);
     }
     let lease = work.state.lease_mut(id);
-    lease.gone.insert(node);
+    lease.leave(node);
     if lease.is_gone() {
         let outcome = lease.outcome.unwrap_or(Outcome::Stopped);
         close_until(work, id, outcome, until);
@@ -194,7 +194,7 @@ fn settle_all(work: &mut Work<'_>, id: LeaseId, until: Time, lost: Span, evicted
 /// Gives what a lease holds on one node back to the node and its pool.
 fn return_capacity(work: &mut Work<'_>, id: LeaseId, node: NodeId) {
     let lease = work.state.lease(id);
-    assert!(!lease.gone.contains(&node), "lease {id} gives {node} back once");
+    assert!(!lease.has_left(node), "lease {id} gives {node} back once");
     let (needs, shape, account) = (lease.needs, lease.shape, lease.account);
     let pool = work.state.shapes[shape].pool;
     let mut at = 0;

@@ -143,7 +143,7 @@ pub fn jobs(run: &RunRecord, out: &mut dyn Write) -> io::Result<()> {
     let mut nodes = String::new();
     for (i, job) in (1_u64..).zip(&run.jobs) {
         nodes.clear();
-        for (n, node) in job.nodes.iter().enumerate() {
+        for (n, node) in job.nodes.as_slice().iter().enumerate() {
             if n > 0 {
                 nodes.push(' ');
             }

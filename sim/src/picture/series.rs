@@ -1,8 +1,8 @@
 //! Series over time, as pictures and page draw them: thinned to what can be seen.
 
 use crate::picture::number::{of_u64, of_usize, percent, ratio, seconds};
-use crate::record::{NodeSample, RunRecord, TimelineRow};
-use gridcore::bundle::{Bundle, Dimension};
+use crate::record::{Amounts, NodeSample, RunRecord, TimelineRow};
+use gridcore::bundle::Dimension;
 
 /// Returns how many rows become one, so that at most `points` remain.
 pub(crate) fn group(rows: usize, points: usize) -> usize {
@@ -60,7 +60,7 @@ pub(crate) fn usage(run: &RunRecord, dimension: Dimension, points: usize) -> Opt
         Dimension::Memory | Dimension::Storage => 1_073_741_824.0,
         Dimension::Custom(_) => 1.0,
     };
-    let amount = |bundle: &Bundle| of_u64(bundle.amount(dimension)) / unit;
+    let amount = |amounts: &Amounts| of_u64(amounts.amount(dimension)) / unit;
     let size = group(rows.len(), points);
     let sum = |value: &dyn Fn(&TimelineRow) -> f64| rows.iter().map(value).sum::<f64>();
     let whole = sum(&|row| amount(&row.capacity));

@@ -3,7 +3,7 @@
 
 pub mod transfers;
 
-use gridcore::bundle::Bundle;
+use gridcore::bundle::{Bundle, Dimension};
 use gridcore::meter::Metered;
 use gridcore::units::{Band, BasisPoints, Bytes, MicroAtp, MilliCores, MilliGpus, Span, Time};
 use transfers::Transfers;
@@ -113,7 +113,7 @@ impl JobState {
     }
 }
 
-/// CPU, memory and GPU: what rows of jobs and leases keep of a [`Bundle`], a quarter of its size.
+/// CPU, memory and GPU: what rows keep of a [`Bundle`], a quarter of its size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Amounts {
     /// Compute.
@@ -124,9 +124,59 @@ pub struct Amounts {
     pub gpu: MilliGpus,
 }
 
+impl Amounts {
+    /// Returns the amount in one dimension: nothing of one that is not kept.
+    #[must_use]
+    pub fn amount(&self, dimension: Dimension) -> u64 {
+        match dimension {
+            Dimension::Cpu => self.cpu.get(),
+            Dimension::Memory => self.memory.get(),
+            Dimension::Gpu => self.gpu.get(),
+            Dimension::Storage | Dimension::Custom(_) => 0,
+        }
+    }
+}
+
 impl From<Bundle> for Amounts {
     fn from(bundle: Bundle) -> Self {
         Self { cpu: bundle.cpu, memory: bundle.memory, gpu: bundle.gpu }
+    }
+}
+
+/// The nodes of an attempt: mostly one, which needs no memory of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Nodes {
+    /// It has not started.
+    #[default]
+    None,
+    /// One.
+    One(u32),
+    /// One for each member.
+    Many(Box<[u32]>),
+}
+
+impl Nodes {
+    /// Returns them, by index into [`RunRecord::nodes`].
+    #[must_use]
+    pub fn as_slice(&self) -> &[u32] {
+        match self {
+            Self::None => &[],
+            Self::One(node) => core::slice::from_ref(node),
+            Self::Many(nodes) => nodes,
+        }
+    }
+}
+
+impl FromIterator<u32> for Nodes {
+    fn from_iter<I: IntoIterator<Item = u32>>(nodes: I) -> Self {
+        let mut nodes = nodes.into_iter();
+        match (nodes.next(), nodes.next()) {
+            (None, _) => Self::None,
+            (Some(node), None) => Self::One(node),
+            (Some(first), Some(second)) => {
+                Self::Many([first, second].into_iter().chain(nodes).collect())
+            }
+        }
     }
 }
 
@@ -164,7 +214,7 @@ pub struct JobRow {
     /// Video memory on each GPU, in bytes.
     pub gpu_memory: u64,
     /// The nodes of the last attempt.
-    pub nodes: Vec<u32>,
+    pub nodes: Nodes,
     /// Its state.
     pub state: JobState,
     /// Why it was refused, or empty.
@@ -233,15 +283,15 @@ pub struct TimelineRow {
     /// The end of the interval.
     pub at: Time,
     /// Hardware of nodes that are up.
-    pub capacity: Bundle,
+    pub capacity: Amounts,
     /// In use by owners.
-    pub owner: Bundle,
+    pub owner: Amounts,
     /// Leased to jobs of each band, lowest first.
-    pub lent: [Bundle; 4],
+    pub lent: [Amounts; 4],
     /// On offer, the leased part included.
-    pub offered: Bundle,
+    pub offered: Amounts,
     /// What an oracle would have lent (NAMES.md "Definitions").
-    pub lendable: Bundle,
+    pub lendable: Amounts,
     /// Jobs waiting per band at the end of the interval.
     pub queued: [u32; 4],
     /// Jobs running at the end of the interval.

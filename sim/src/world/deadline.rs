@@ -56,7 +56,8 @@ impl World {
         let at = self.global(node, until);
         let kill = self.station(node).map_or(Span::ZERO, |s| s.watch.offering.kill);
         if let Some(process) = self.processes.get_mut(index) {
-            (process.until, process.kill) = (until, kill);
+            let bounds = process.bounds_mut();
+            (bounds.until, bounds.kill) = (until, kill);
         }
         self.events.push(at.max(self.now), Class::Deadline, index as u64);
     }
@@ -65,7 +66,8 @@ impl World {
     pub(super) fn set_kill(&mut self, node: NodeId, lease: LeaseId, kill_at: Time) {
         let index = self.process_on(node, lease).filter(|_| self.far.is_some());
         let Some(process) = index.and_then(|i| self.processes.get_mut(i)) else { return };
-        process.kill_at = Some(process.kill_at.map_or(kill_at, |at| at.min(kill_at)));
+        let bounds = process.bounds_mut();
+        bounds.kill_at = Some(bounds.kill_at.map_or(kill_at, |at| at.min(kill_at)));
         let at = self.global(node, kill_at).max(self.now);
         self.events.push(at, Class::Deadline, index.unwrap_or(0) as u64);
     }
@@ -74,8 +76,8 @@ impl World {
     /// there even later is a breach.
     pub(super) fn deadline(&mut self, index: u64) {
         let Ok(index) = usize::try_from(index) else { return };
-        let Some(process) = self.processes.get(index).copied() else { return };
-        let node = process.node;
+        let Some(process) = self.processes.get(index).cloned() else { return };
+        let (bounds, node) = (process.bounds(), process.node);
         if !process.is_alive() || process.stuck || planted(Canary::SkipDeadline) {
             return;
         }
@@ -84,10 +86,10 @@ impl World {
             return;
         }
         let local = self.local(node);
-        if process.kill_at.is_some_and(|at| at <= local) {
+        if bounds.kill_at.is_some_and(|at| at <= local) {
             self.kill(node, process.lease);
         }
-        let (until, killed) = (process.until, process.until.after(process.kill));
+        let (until, killed) = (bounds.until, bounds.until.after(bounds.kill));
         if local < until {
             return;
         }
@@ -165,7 +167,7 @@ impl World {
             return;
         }
         let Some(index) = self.process_on(node, lease) else { return };
-        let Some(process) = self.processes.get(index).copied() else { return };
+        let Some(process) = self.processes.get(index).cloned() else { return };
         self.check_veto(node, lease);
         if process.doing != Doing::Nothing {
             self.broken.push(format!("[P3] {lease} is started twice on {node}"));
@@ -201,7 +203,8 @@ impl World {
         let local = self.local(node);
         let wrong = |held: &Held| {
             let process = self.processes.get(self.process_on(node, held.start.lease)?)?;
-            if process.until <= local {
+            let bounds = process.bounds();
+            if bounds.until <= local {
                 // Its keeper lets it leave before the station does.
                 return None;
             }
@@ -211,7 +214,7 @@ impl World {
                 }
                 (Phase::Running, doing) if !held.suspended => matches!(doing, Doing::Working(_)),
                 (Phase::Running | Phase::Paused(_), doing) => matches!(doing, Doing::Paused(_)),
-                (Phase::Leaving(at, _), _) => process.kill_at.is_some_and(|told| told <= at),
+                (Phase::Leaving(at, _), _) => bounds.kill_at.is_some_and(|told| told <= at),
             };
             (!as_taken).then(|| {
                 let (lease, phase, doing) = (held.start.lease, held.phase, process.doing);
@@ -270,7 +273,7 @@ impl World {
         if let Some(process) = self.processes.get_mut(index)
             && process.is_alive()
         {
-            process.reclaimed.get_or_insert((now, bound, reached));
+            process.bounds_mut().reclaimed.get_or_insert((now, bound, reached));
         }
     }
 
@@ -278,7 +281,11 @@ impl World {
     /// meanwhile nothing is said: nobody could use it.
     pub(super) fn note_reclaim(&mut self, index: usize) {
         let Some(process) = self.processes.get_mut(index) else { return };
-        let (Some((told, bound, reached)), false) = (process.reclaimed.take(), process.stuck)
+        if process.bounds().reclaimed.is_none() {
+            return;
+        }
+        let (Some((told, bound, reached)), false) =
+            (process.bounds_mut().reclaimed.take(), process.stuck)
         else {
             return;
         };

@@ -3,7 +3,7 @@
 use super::tally::{Integrals, mean, owner_amounts, triple};
 use super::{Finished, World};
 use crate::kernel::Class;
-use crate::record::{NodeRow, NodeSample, RunRecord, TimelineRow};
+use crate::record::{Amounts, NodeRow, NodeSample, RunRecord, TimelineRow};
 use gridcore::bundle::Bundle;
 use gridcore::config::Config;
 use gridcore::effect::{EvictionReason, OfferFate};
@@ -252,7 +252,7 @@ impl World {
             at: self.now,
             capacity: mean(after.capacity, before.capacity, span),
             owner: mean(after.owner, before.owner, span),
-            lent: [Bundle::ZERO; 4],
+            lent: [Amounts::default(); 4],
             offered: mean(observer.offered, [0; 3], whole),
             lendable: mean(observer.lendable, [0; 3], whole),
             queued: self.tally.waiting,

@@ -23,8 +23,22 @@ pub(super) enum Doing {
     Ended,
 }
 
-/// A process tree: one lease's on one node.
+/// What a machine and its owner have told a process; only where there is a network.
 #[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Bounds {
+    /// Until when it may run, by its machine's clock.
+    pub(super) until: Time,
+    /// How long after that it is killed, by the rules of the day on which it was told.
+    pub(super) kill: Span,
+    /// When it is killed because it was told to leave, by its machine's clock.
+    pub(super) kill_at: Option<Time>,
+    /// When it was told to leave for its owner's sake, how long that may take, and whether the
+    /// coordinator could be reached.
+    pub(super) reclaimed: Option<(Time, Span, bool)>,
+}
+
+/// A process tree: one lease's on one node.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Process {
     pub(super) lease: LeaseId,
     pub(super) epoch: Epoch,
@@ -40,22 +54,25 @@ pub(super) struct Process {
     pub(super) ends: Time,
     /// How it ended, as its machine keeps it.
     pub(super) outcome: Option<Outcome>,
-    /// Until when it may run, by its machine's clock; where there is a network.
-    pub(super) until: Time,
-    /// How long after that it is killed, by the rules of the day on which it was told.
-    pub(super) kill: Span,
-    /// When it is killed because it was told to leave, by its machine's clock.
-    pub(super) kill_at: Option<Time>,
+    /// What it was told, once it was.
+    pub(super) bounds: Option<Box<Bounds>>,
     /// Whether it was killed and does not die for now.
     pub(super) stuck: bool,
     /// Whether it fails because its machine is broken.
     pub(super) broken: bool,
-    /// When it was told to leave for its owner's sake, how long that may take, and whether the
-    /// coordinator could be reached.
-    pub(super) reclaimed: Option<(Time, Span, bool)>,
 }
 
 impl Process {
+    /// Returns what it was told.
+    pub(super) fn bounds(&self) -> Bounds {
+        self.bounds.as_deref().copied().unwrap_or_default()
+    }
+
+    /// Returns what it was told, to change it.
+    pub(super) fn bounds_mut(&mut self) -> &mut Bounds {
+        self.bounds.get_or_insert_default()
+    }
+
     /// Returns whether it was started and has not ended.
     pub(super) fn is_alive(&self) -> bool {
         matches!(self.doing, Doing::Working(_) | Doing::Paused(_))

@@ -5,7 +5,7 @@ use super::network::Far;
 use super::pace::{Doing, Process, in_all, on_each};
 use crate::kernel::Class;
 use crate::record::{Amounts, DecisionRow, JobState, LeaseRow};
-use crate::work::JobRecord;
+use crate::work::{JobExtra, JobRecord};
 use gridcore::command::Outcome;
 use gridcore::effect::{self, Confidence, Effect, FinalState, JobEnd, LeaseEnd};
 use gridcore::ids::{Epoch, JobId, LeaseId, NodeId};
@@ -21,8 +21,6 @@ const VACATE_MAX: Span = Span::seconds(20);
 pub(super) struct JobProgress {
     /// Work that no eviction can take any more.
     saved: Span,
-    checkpoint: Option<Span>,
-    restart: Span,
     /// Since when it waits.
     waits_since: Time,
     /// When the running attempt began.
@@ -35,31 +33,27 @@ pub(super) struct JobProgress {
     pub(super) holds: Amounts,
     /// Rows of the running attempt's lease, first and count.
     rows: (u32, u32),
-    /// Whether it stays until it is killed.
-    ignores_notice: bool,
-    /// Whether it ends with an error.
-    fails: bool,
-    /// What it uses of each GPU, if it says so.
-    pub(super) gpu_use: Option<BasisPoints>,
+    /// Whether it keeps work when it is evicted.
+    keeps: bool,
     /// Its number, once it has one.
     pub(super) job: Option<JobId>,
-    /// How long after its submission it is cancelled.
-    pub(super) cancel: Option<Span>,
+    /// What few jobs say.
+    pub(super) said: Option<Box<JobExtra>>,
     /// The rows of the jobs that must complete before it may start.
-    pub(super) after: Vec<u32>,
+    pub(super) after: Box<[u32]>,
     /// Whether its cancellation was acknowledged.
     pub(super) cancelled: bool,
 }
 
 impl JobProgress {
-    pub(super) fn new(job: &JobRecord, now: Time) -> Self {
-        let mut progress = Self { checkpoint: job.checkpoint, waits_since: now, ..Self::default() };
-        if let Some(extra) = &job.extra {
-            (progress.restart, progress.cancel) = (extra.restart, extra.cancel);
-            (progress.ignores_notice, progress.fails) = (extra.ignores_notice, extra.fails);
-            progress.gpu_use = extra.gpu_use;
-        }
-        progress
+    pub(super) fn new(job: JobRecord, after: Box<[u32]>, now: Time) -> Self {
+        let (keeps, said) = (job.checkpoint.is_some(), job.extra);
+        Self { keeps, said, after, waits_since: now, ..Self::default() }
+    }
+
+    /// Returns the time that a restart takes before work goes on.
+    fn restart(&self) -> Span {
+        self.said.as_ref().map_or(Span::ZERO, |said| said.restart)
     }
 }
 
@@ -76,6 +70,16 @@ impl World {
             }
         }
         self.wait(row, true);
+    }
+
+    /// Returns what the job of a row says that few do.
+    fn said(&self, row: u32) -> Option<&JobExtra> {
+        self.progress.get(row as usize)?.said.as_deref()
+    }
+
+    /// Returns what the job of a row uses of each GPU, if it says so.
+    pub(super) fn gpu_use(&self, row: u32) -> Option<BasisPoints> {
+        self.said(row)?.gpu_use
     }
 
     /// Returns the row of a job.
@@ -143,7 +147,7 @@ impl World {
         row.attempts += 1;
         row.state = JobState::Running;
         row.nodes = granted.members.iter().map(|m| m.node.get()).collect();
-        let overhead = if row.attempts > 1 { progress.restart } else { Span::ZERO };
+        let overhead = if row.attempts > 1 { progress.restart() } else { Span::ZERO };
         let left = row.work.saturating_sub(progress.saved).saturating_add(overhead);
         (progress.began, progress.rested) = (self.now, Span::ZERO);
         (progress.slowed, progress.holds) = (Span::ZERO, in_all(granted));
@@ -270,8 +274,7 @@ impl World {
     pub(super) fn notice(&mut self, node: NodeId, lease: LeaseId, kill_at: Time) {
         self.go_on(node, lease);
         let row = self.process_on(node, lease).and_then(|i| self.processes.get(i)).map(|p| p.row);
-        let progress = row.and_then(|row| self.progress.get(row as usize));
-        if progress.is_some_and(|progress| progress.ignores_notice) {
+        if row.and_then(|row| self.said(row)).is_some_and(|said| said.ignores_notice) {
             return;
         }
         let notice = kill_at.since(self.now).min(VACATE_MAX);
@@ -302,10 +305,10 @@ impl World {
         if self.defer_end(index) {
             return;
         }
-        let Some(process) = self.processes.get_mut(index) else { return };
+        let Some(process) = self.processes.get(index) else { return };
         let done = process.done() <= now;
         let (lease, epoch, broken) = (process.lease, process.epoch, process.broken);
-        let fails = self.progress.get(process.row as usize).is_some_and(|progress| progress.fails);
+        let fails = self.said(process.row).is_some_and(|said| said.fails);
         let outcome = match (done, fails) {
             (true, false) => Outcome::Completed,
             (true, true) => Outcome::Failed,
@@ -393,10 +396,10 @@ impl World {
             self.broken.push(format!("[P1] {job} was cancelled and waits again"));
         }
         let ran = now.since(progress.began).saturating_sub(progress.rested);
-        let overhead = if row.attempts > 1 { progress.restart } else { Span::ZERO };
+        let overhead = if row.attempts > 1 { progress.restart() } else { Span::ZERO };
         let kept = ran.saturating_sub(lost).saturating_sub(overhead);
         let kept = kept.saturating_sub(progress.slowed);
-        let kept = if progress.checkpoint.is_some() { kept } else { Span::ZERO };
+        let kept = if progress.keeps { kept } else { Span::ZERO };
         progress.saved = progress.saved.saturating_add(kept).min(row.work);
         progress.waits_since = now;
         // Where a node refused the start, nothing ran.

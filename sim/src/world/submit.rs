@@ -23,32 +23,30 @@ enum Waits {
 impl World {
     /// Submits the next job.
     pub(super) fn submit(&mut self) {
-        let Some(job) = self.next_job.take() else { return };
+        let Some(mut job) = self.next_job.take() else { return };
         self.fetch_job();
         let account = usize::try_from(job.account).ok().and_then(|i| self.job_accounts.get(i));
         let account = account.copied().unwrap_or_default();
         let pool =
             job.pool.as_ref().map_or(Some(PoolId::new(0)), |p| self.pools.get(&**p).copied());
-        let row = self.new_row(&job, account, pool.unwrap_or_default());
-        let find = |name: &str| self.node_ids.get(name).copied();
-        let spec = pool.map(|pool| job.spec(pool, find).map_err(|_| "NoNode"));
+        let row = self.new_row(&mut job, account, pool.unwrap_or_default());
         self.record.jobs.push(row);
-        let mut progress = JobProgress::new(&job, self.now);
+        let find = |name: &str| self.node_ids.get(name).copied();
+        let spec = pool.map(|pool| job.spec(pool, find));
         let names = job.extra.iter().flat_map(|extra| &extra.after);
-        let after: Option<Vec<u32>> = names.map(|name| self.row_named(name)).collect();
-        progress.after = after.clone().unwrap_or_default();
-        self.says_use |= progress.gpu_use.is_some();
-        self.progress.push(progress);
+        let after: Option<Box<[u32]>> = names.map(|name| self.row_named(name)).collect();
+        let known = after.is_some();
         self.arrived_gpu += u128::from(job.needs.gpus.total().get()) * u128::from(job.members);
+        self.progress.push(JobProgress::new(job, after.unwrap_or_default(), self.now));
         let row = u32::try_from(self.record.jobs.len() - 1).unwrap_or(u32::MAX);
+        self.says_use |= self.gpu_use(row).is_some();
         match spec {
             None => self.refuse(row, "NoPool"),
-            _ if after.is_none() => self.refuse(row, "NoJob"),
-            Some(Err(refusal)) => self.refuse(row, refusal),
-            Some(Ok(spec)) => {
-                let array = (account, spec.task.program);
-                let request = Request::SubmitJob { account, job: Box::new(spec) };
-                self.ask_in_turn(row, array, request);
+            Some(_) if !known => self.refuse(row, "NoJob"),
+            Some(Err(_)) => self.refuse(row, "NoNode"),
+            Some(Ok(job)) => {
+                let array = (account, job.task.program);
+                self.ask_in_turn(row, array, Request::SubmitJob { account, job });
             }
         }
         self.note_fill();
@@ -148,7 +146,7 @@ impl World {
 
     /// Returns the jobs that the one of a row is to wait for, as far as they have not completed.
     fn dependencies(&self, row: u32) -> Waits {
-        let rows = self.progress.get(row as usize).map(|progress| progress.after.as_slice());
+        let rows = self.progress.get(row as usize).map(|progress| &*progress.after);
         let mut jobs = Vec::new();
         for row in rows.unwrap_or_default().iter().map(|row| *row as usize) {
             let id = self.progress.get(row).and_then(|progress| progress.job);
@@ -191,7 +189,9 @@ impl World {
     fn cancel_later(&mut self, job: JobId, row: u32) {
         let progress = self.progress.get(row as usize);
         let account = self.record.jobs.get(row as usize).map(|row| AccountId::new(row.account));
-        if let (Some(after), Some(account)) = (progress.and_then(|p| p.cancel), account) {
+        if let (Some(after), Some(account)) =
+            (progress.and_then(|p| p.said.as_ref()?.cancel), account)
+        {
             let request = Box::new(Request::CancelJob { account, job });
             self.later(self.now.after(after), Todo::Ask(row, 2, request));
         }
@@ -205,11 +205,11 @@ impl World {
     }
 
     /// Makes the row of a job that is being submitted.
-    fn new_row(&self, job: &JobRecord, account: AccountId, pool: PoolId) -> JobRow {
+    fn new_row(&self, job: &mut JobRecord, account: AccountId, pool: PoolId) -> JobRow {
         let members = u64::from(job.members.max(1));
         let total = job.needs.bundle().amounts().map(|a| a.saturating_mul(members));
         JobRow {
-            name: job.name.clone(),
+            name: std::mem::take(&mut job.name),
             account: account.get(),
             pool: pool.get(),
             priority: job.priority.get(),

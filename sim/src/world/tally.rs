@@ -130,18 +130,17 @@ pub fn owner_amounts(node: &Node) -> Triple {
     ]
 }
 
-/// Returns the mean over a span of what two states of a sum differ by, as a bundle.
+/// Returns the mean over a span of what two states of a sum differ by, each amount by itself.
 #[must_use]
-pub fn mean(after: [u128; 3], before: [u128; 3], span: Span) -> Bundle {
+pub fn mean(after: [u128; 3], before: [u128; 3], span: Span) -> Amounts {
     let span = u128::from(span.get()).max(1);
     let one = |i: usize| {
         let (after, before) = (after.get(i).copied(), before.get(i).copied());
         u64::try_from((after.unwrap_or(0) - before.unwrap_or(0)) / span).unwrap_or(u64::MAX)
     };
-    Bundle {
+    Amounts {
         cpu: MilliCores::new(one(0)),
         memory: Bytes::new(one(1)),
         gpu: MilliGpus::new(one(2)),
-        ..Bundle::ZERO
     }
 }

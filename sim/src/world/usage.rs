@@ -55,7 +55,7 @@ impl World {
     /// Returns what a process uses of each of its GPUs, if its job says it: nothing while it is
     /// stopped.
     fn use_of(&self, process: &Process) -> Option<BasisPoints> {
-        let part = self.progress.get(process.row as usize)?.gpu_use?;
+        let part = self.gpu_use(process.row)?;
         let works = matches!(process.doing, Doing::Working(_));
         Some(if works { part } else { BasisPoints::ZERO })
     }
@@ -80,8 +80,8 @@ impl World {
             return;
         }
         let rules = &self.grid.state().rules.utilization;
-        let progress = self.progress.get(self.row(lease.job));
-        let part = progress.and_then(|progress| progress.gpu_use);
+        let row = u32::try_from(self.row(lease.job)).unwrap_or(u32::MAX);
+        let part = self.gpu_use(row);
         let had = self.grid_now().since(lease.granted);
         let long = rules.reclaim_after.is_some_and(|after| had >= after);
         // Suspended, it stood still whatever it says.

@@ -3,8 +3,8 @@
 use gridcore::bundle::Bundle;
 use gridcore::units::{BasisPoints, Bytes, MicroAtp, MilliCores, MilliGpus, Span, Time};
 use gridsim::record::{
-    FillPoint, JobRow, JobState, LeaseRow, NodeRow, NodeSample, Party, RunRecord, TimelineRow,
-    TransferRow,
+    Amounts, FillPoint, JobRow, JobState, LeaseRow, NodeRow, NodeSample, Nodes, Party, RunRecord,
+    TimelineRow, TransferRow,
 };
 
 /// How large the run is.
@@ -124,7 +124,7 @@ fn job(dice: &mut Dice, size: Size, i: u32, end: Time) -> JobRow {
         }
         .into(),
         gpu_share: 1_000,
-        nodes: vec![dice.roll(u64::from(size.nodes.max(1))) as u32],
+        nodes: Nodes::One(dice.roll(u64::from(size.nodes.max(1))) as u32),
         state: match (started, ended) {
             (true, true) => state,
             (true, false) => JobState::Running,
@@ -143,7 +143,9 @@ fn job(dice: &mut Dice, size: Size, i: u32, end: Time) -> JobRow {
 fn leases(dice: &mut Dice, run: &RunRecord) -> Vec<LeaseRow> {
     let mut out: Vec<LeaseRow> = Vec::new();
     for (id, job) in (0_u64..).zip(&run.jobs) {
-        let (Some(granted), Some(node)) = (job.start, job.nodes.first()) else { continue };
+        let (Some(granted), Some(node)) = (job.start, job.nodes.as_slice().first()) else {
+            continue;
+        };
         let why = ["Completed", "OwnerReturn", "PriorityPreemption", "TimeLimit", "OfferExpired"];
         let why = if job.preemptions > 0 { why[1 + dice.roll(4) as usize] } else { why[0] };
         out.push(LeaseRow {
@@ -186,6 +188,8 @@ fn sample(dice: &mut Dice, run: &RunRecord, node: usize, at: u64) -> NodeSample 
 }
 
 fn cluster(run: &RunRecord, samples: &[NodeSample], at: u64, dice: &mut Dice) -> TimelineRow {
+    let (mut capacity, mut owner, mut offered) = (Bundle::ZERO, Bundle::ZERO, Bundle::ZERO);
+    let mut bands = [Bundle::ZERO; 4];
     let mut row =
         TimelineRow { at: Time::from_ms(at), price_ppm: [1_000_000; 3], ..TimelineRow::default() };
     for (node, sample) in run.nodes.iter().zip(samples) {
@@ -197,15 +201,16 @@ fn cluster(run: &RunRecord, samples: &[NodeSample], at: u64, dice: &mut Dice) ->
             gpu: MilliGpus::new(of[2].of_floor(node.capacity.gpu.get())),
             ..Bundle::ZERO
         };
-        row.capacity.add(&node.capacity);
-        row.owner.add(&part(&sample.owner));
-        row.offered.add(&part(&sample.offered));
+        capacity.add(&node.capacity);
+        owner.add(&part(&sample.owner));
+        offered.add(&part(&sample.offered));
         let lent = part(&sample.lent);
         for (band, percent) in [(0, 30), (1, 40), (2, 22), (3, 8)] {
-            row.lent[band].add(&lent.zip(&Bundle::ZERO, |amount, _| amount * percent / 100));
+            bands[band].add(&lent.zip(&Bundle::ZERO, |amount, _| amount * percent / 100));
         }
     }
-    row.lendable = row.offered;
+    (row.capacity, row.owner, row.offered) = (capacity.into(), owner.into(), offered.into());
+    (row.lent, row.lendable) = (bands.map(Amounts::from), row.offered);
     let rush = office(at, 0);
     row.price_ppm = [1_400, 0, 4_000]
         .map(|step| (700_000 + rush * step + dice.roll(40_000) * step.min(1)) as u32);

@@ -263,5 +263,5 @@ fn spec_of(keys: &JobKeys, state: &gridcore::state::State) -> Result<(AccountId,
         let known = !zone.is_empty() && state.nodes.iter().any(|(_, node)| node.spec.zone == *zone);
         known.then_some(()).ok_or_else(|| format!("node or zone {zone:?} not found"))?;
     }
-    Ok((account, spec))
+    Ok((account, *spec))
 }
