@@ -70,6 +70,9 @@ pub struct Shadow {
     kept: Vec<Kept>,
     /// The nodes of which a part is kept.
     pub nodes: FlatSet<NodeId>,
+    /// Until when the only place that is kept is the one that would be kept anew, as long as
+    /// nothing but starts beside it changes.
+    stands: Time,
 }
 
 impl Shadow {
@@ -78,6 +81,14 @@ impl Shadow {
         self.jobs.clear();
         self.kept.clear();
         self.nodes.clear();
+        self.stands = Time::ZERO;
+    }
+
+    /// Returns whether the place that was kept for a job, and no other, is the one that would be
+    /// kept for it now, if nothing but starts beside it has changed since.
+    #[must_use]
+    pub fn stands(&self, job: JobId, now: Time) -> bool {
+        self.jobs.len() == 1 && self.holds(job) && now < self.stands
     }
 
     /// Returns how many jobs have a place.
@@ -109,6 +120,8 @@ impl Shadow {
             return true;
         }
         let Some((from, id, leased)) = soonest else { return false };
+        // Where nobody knows when it can start, what starts beside it counts as well.
+        self.stands = if from < Time::MAX { from } else { Time::ZERO };
         let node = &state.nodes[id];
         let plain = state.claims.is_empty() && node.spec.gpus.is_empty();
         match leased.filter(|_| plain && state.now < from && from < Time::MAX) {

@@ -206,7 +206,7 @@ impl Work<'_> {
     }
 
     /// Grants a job its best place among those where it delays nobody.
-    fn ask_under(&mut self, id: JobId, shadow: &mut Shadow) -> Result<LeaseId, Refusal> {
+    pub(super) fn ask_under(&mut self, id: JobId, shadow: &mut Shadow) -> Result<LeaseId, Refusal> {
         let job = self.state.job(id);
         if self.index.refresh(self.state, job.shape) == 0 {
             return Err(Refusal::Room);
