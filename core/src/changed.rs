@@ -48,6 +48,12 @@ impl Changed {
         }
     }
 
+    /// Returns whether a job has begun to wait since the last pass.
+    #[must_use]
+    pub fn has_entered(&self) -> bool {
+        !self.entered.is_empty()
+    }
+
     /// Takes one of the jobs that have begun to wait since the last pass.
     pub fn pop_entered(&mut self) -> Option<JobId> {
         self.entered.pop()

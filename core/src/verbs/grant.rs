@@ -1,7 +1,7 @@
 //! Granting: a waiting job becomes a lease.
 
 use super::Work;
-use super::waiting::dequeue;
+use super::waiting::stop_waiting;
 use crate::bundle::Bundle;
 use crate::canary::{Canary, planted};
 use crate::caps::is_capped;
@@ -169,8 +169,8 @@ impl Work<'_> {
         chosen
     }
 
-    /// Grants a lease on these places to a job that waits in the queue, on the terms that it was
-    /// promised, if it was.
+    /// Grants a lease on these places to a job that waits in the queue, or has just come, on the
+    /// terms that it was promised, if it was.
     ///
     /// # Errors
     /// When the account or the job's own budget cannot pay the first term, or its price is above
@@ -195,7 +195,7 @@ impl Work<'_> {
             Some(held.map_err(|_| Refusal::Account)?)
         };
         // Nothing below can be refused.
-        dequeue(state, id);
+        stop_waiting(state, id);
         state.release_place(id);
         let mut lease = new_lease(state, id, members, (standing, prices));
         lease.extra = Extra::new(extra);

@@ -7,6 +7,7 @@ mod backfill;
 mod check;
 mod claims;
 mod elastic;
+mod entered;
 pub mod epoch;
 pub mod grant;
 mod health;

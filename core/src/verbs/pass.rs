@@ -44,25 +44,12 @@ enum Asked {
     Nominated,
 }
 
-/// What a job means to a pass that has begun to wait since the last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Entered {
-    /// Nothing: it fits nowhere, takes nobody's place, and whoever keeps a place keeps it.
-    Waits,
-    /// It fits. Nobody else waits, or it stands behind the only one that keeps a place, and nobody
-    /// else could start.
-    MayStart,
-    /// It may change what becomes of others.
-    Matters,
-}
-
 impl Work<'_> {
     /// Runs a pass over every pool in which something waits, unless it could change nothing: no
     /// node, line or retry has moved since the last, no credit if that was what was missing, and
     /// who has begun to wait can only wait, or is the only one who may start and is asked alone.
     pub fn pass(&mut self) {
-        let credit_moved = self.index.refused_at.is_some_and(|at| at != self.state.ledger.moves());
-        if !self.state.changed.is_stirred() && !credit_moved && self.asks_entered() {
+        if self.is_settled() && self.asks_entered() {
             return;
         }
         self.index.refused_at = None;
@@ -84,89 +71,16 @@ impl Work<'_> {
         self.state.changed.settle(done && !redraw && !asks);
     }
 
-    /// Asks the one that has begun to wait since the last pass and may start, if there is one;
-    /// returns whether a pass would do no more.
-    fn asks_entered(&mut self) -> bool {
-        let mut may_start = None;
-        while let Some(id) = self.state.changed.pop_entered() {
-            match self.judge_entered(id) {
-                Entered::Waits => {}
-                Entered::MayStart if may_start.is_none() => may_start = Some(id),
-                Entered::MayStart | Entered::Matters => return false,
-            }
-        }
-        may_start.is_none_or(|id| self.ask_alone(id))
-    }
-
-    /// Asks a job that fits, beside the place that is kept, if any is; returns whether a pass would
-    /// do no more.
-    fn ask_alone(&mut self, id: JobId) -> bool {
-        let mut shadow = core::mem::take(&mut self.index.shadow);
-        let (kept, granted) = (!shadow.is_empty(), self.ask_under(id, &mut shadow));
-        self.index.shadow = shadow;
-        let rules = &self.state.rules;
-        let moves = rules.scheduling.ages() || rules.scheduling.order.follows_use();
-        match granted {
-            // What has started may be a victim, what others must be near, or make them go first.
-            Ok(_) if moves || rules.preemption.enabled => false,
-            Ok(lease) if self.lets_others_start(lease) => false,
-            Ok(_) => {
-                self.state.changed.settle(true);
-                true
-            }
-            // It would take the place of the one that keeps it.
-            Err(Refusal::Room) => kept,
-            Err(Refusal::Account | Refusal::Doubt) => false,
-        }
-    }
-
-    /// Returns what a job means to a pass that has begun to wait since the last.
-    fn judge_entered(&mut self, id: JobId) -> Entered {
-        let Some(job) = self.state.jobs.get(&id) else { return Entered::Waits };
-        let (shape, class, line) = (job.shape, job.priority.class(), self.state.line_of(job));
-        let pool = self.state.shapes[shape].pool;
-        // Before others of its line it takes the rank that one of them had by its age.
-        let (queue, rules) = (&self.state.queue, &self.state.rules);
-        let overtakes = queue.jobs(line).next() == Some(id) && queue.count(line) > 1;
-        // Who waits says whom the cap on a part of a pool keeps waiting.
-        if overtakes || rules.caps_shares() {
-            return Entered::Matters;
-        }
-        let preempts = self.state.rules.preemption.enabled
-            && (self.state.ledger.guarantees
-                || least_class(self.state, pool).is_some_and(|least| class >= least));
-        let urgent = class == Priority::URGENT.class();
-        let promised = self.state.reserved.contains_key(&pool);
-        if job.state != JobState::Pending || urgent || preempts || promised || is_asked(self.state)
-        {
-            return Entered::Matters;
-        }
-        let fits = self.index.refresh(self.state, shape) > 0;
-        if fits && self.state.queue.waiting(pool).iter().sum::<u64>() == 1 {
-            self.index.shadow.clear();
-            return Entered::MayStart;
-        }
-        let reservations = self.reservations(pool);
-        if reservations != 1 {
-            return if fits || reservations > 0 { Entered::Matters } else { Entered::Waits };
-        }
-        let usage = self.state.rank_usage(line);
-        let rank = self.state.queue.rank_of(line, id, usage);
-        let kept = self.index.first_kept.get(pool.index()).copied().flatten();
-        let kept = kept.filter(|kept| *kept < rank);
-        match kept {
-            Some(kept) if fits && self.index.shadow.stands(kept.head, self.state.now) => {
-                Entered::MayStart
-            }
-            Some(_) if !fits => Entered::Waits,
-            None if !fits && !self.any_fits(pool) => Entered::Waits,
-            Some(_) | None => Entered::Matters,
-        }
+    /// Returns whether nothing has changed since the last pass that one could act on, but for jobs
+    /// that have begun to wait.
+    pub(super) fn is_settled(&self) -> bool {
+        let credit_moved = self.index.refused_at.is_some_and(|at| at != self.state.ledger.moves());
+        !self.state.changed.is_stirred() && !credit_moved
     }
 
     /// Returns how many keep a place in a pool. One that starves keeps one of its own, beside the
     /// first that does not fit.
-    fn reservations(&self, pool: PoolId) -> usize {
+    pub(super) fn reservations(&self, pool: PoolId) -> usize {
         let backfill = self.state.rules.scheduling.backfill;
         let strict = backfill == Backfill::Strict;
         backfill.reservations() + usize::from(!strict && self.state.queue.starves(pool))

@@ -65,7 +65,13 @@ impl Work<'_> {
         }
         self.state.jobs.insert(id, job);
         begin_request(self.state, account, spec.task);
-        enqueue(self.state, id);
+        let settled = !spec.refuse_if_busy && self.starts_at_once(id);
+        if !self.state.job(id).state.is_running() {
+            enqueue(self.state, id);
+            if settled {
+                self.state.changed.pop_entered();
+            }
+        }
         if spec.reserve {
             self.keep_ahead_or_refuse(id)?;
         }

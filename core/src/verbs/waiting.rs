@@ -106,6 +106,13 @@ impl Work<'_> {
     }
 }
 
+/// Takes a job out of the queue, unless it starts as soon as it comes.
+pub fn stop_waiting(state: &mut State, id: JobId) {
+    if state.job(id).waits_since.is_some() {
+        dequeue(state, id);
+    }
+}
+
 /// Takes a job out of the queue.
 pub fn dequeue(state: &mut State, id: JobId) {
     let job = state.job(id);

@@ -1,0 +1,121 @@
+//! Who begins to wait, or would: whether it can only wait, may start alone, or needs a pass over
+//! all that waits.
+//!
+//! Where nothing else has changed since the last pass, nobody else can start: whoever could would
+//! have started then.
+
+use super::Work;
+use super::grant::Refusal;
+use crate::confidence::is_asked;
+use crate::ids::{Dense, JobId};
+use crate::jobs::JobState;
+use crate::preempt::least_class;
+use crate::units::{Priority, Span};
+
+/// What a job means to a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entered {
+    /// Nothing: it fits nowhere, takes nobody's place, and whoever keeps a place keeps it.
+    Waits,
+    /// It fits. Nobody else waits, or it stands behind the only one that keeps a place.
+    MayStart,
+    /// It may change what becomes of others.
+    Matters,
+}
+
+impl Work<'_> {
+    /// Starts a job that has just been submitted, if it is the only one who may start: then it
+    /// never waits. Returns whether a pass would do no more because of it, should it wait.
+    pub(super) fn starts_at_once(&mut self, id: JobId) -> bool {
+        let job = self.state.job(id);
+        let plain = !job.depends() && !job.reserved && self.state.released == 0;
+        let class = job.class_after(Span::ZERO, &self.state.rules.scheduling);
+        let first = plain && class == job.priority.class() && !self.state.changed.has_entered();
+        first
+            && self.is_settled()
+            && match self.judge_entered(id) {
+                Entered::Waits => true,
+                Entered::MayStart => self.ask_alone(id),
+                Entered::Matters => false,
+            }
+    }
+
+    /// Asks the one that has begun to wait since the last pass and may start, if there is one;
+    /// returns whether a pass would do no more.
+    pub(super) fn asks_entered(&mut self) -> bool {
+        let mut may_start = None;
+        while let Some(id) = self.state.changed.pop_entered() {
+            match self.judge_entered(id) {
+                Entered::Waits => {}
+                Entered::MayStart if may_start.is_none() => may_start = Some(id),
+                Entered::MayStart | Entered::Matters => return false,
+            }
+        }
+        may_start.is_none_or(|id| self.ask_alone(id))
+    }
+
+    /// Asks a job that fits, beside the place that is kept, if any is; returns whether a pass would
+    /// do no more.
+    fn ask_alone(&mut self, id: JobId) -> bool {
+        let mut shadow = core::mem::take(&mut self.index.shadow);
+        let (kept, granted) = (!shadow.is_empty(), self.ask_under(id, &mut shadow));
+        self.index.shadow = shadow;
+        let rules = &self.state.rules;
+        let moves = rules.scheduling.ages() || rules.scheduling.order.follows_use();
+        match granted {
+            // What has started may be a victim, what others must be near, or make them go first.
+            Ok(_) if moves || rules.preemption.enabled => false,
+            Ok(lease) if self.lets_others_start(lease) => false,
+            Ok(_) => {
+                self.state.changed.settle(true);
+                true
+            }
+            // It would take the place of the one that keeps it.
+            Err(Refusal::Room) => kept,
+            Err(Refusal::Account | Refusal::Doubt) => false,
+        }
+    }
+
+    /// Returns what a job means to a pass that has begun to wait since the last, or would.
+    fn judge_entered(&mut self, id: JobId) -> Entered {
+        let Some(job) = self.state.jobs.get(&id) else { return Entered::Waits };
+        let (shape, class, line) = (job.shape, job.priority.class(), self.state.line_of(job));
+        let (pool, itself) = (self.state.shapes[shape].pool, u64::from(job.waits_since.is_some()));
+        // Before others of its line it takes the rank that one of them had by its age.
+        let (queue, rules) = (&self.state.queue, &self.state.rules);
+        let first = queue.jobs(line).next().is_none_or(|first| first >= id);
+        // Who waits says whom the cap on a part of a pool keeps waiting.
+        if (first && queue.count(line) > itself) || rules.caps_shares() {
+            return Entered::Matters;
+        }
+        let preempts = self.state.rules.preemption.enabled
+            && (self.state.ledger.guarantees
+                || least_class(self.state, pool).is_some_and(|least| class >= least));
+        let urgent = class == Priority::URGENT.class();
+        let promised = self.state.reserved.contains_key(&pool);
+        if job.state != JobState::Pending || urgent || preempts || promised || is_asked(self.state)
+        {
+            return Entered::Matters;
+        }
+        let fits = self.index.refresh(self.state, shape) > 0;
+        if fits && self.state.queue.waiting(pool).iter().sum::<u64>() == itself {
+            self.index.shadow.clear();
+            return Entered::MayStart;
+        }
+        let reservations = self.reservations(pool);
+        if reservations != 1 {
+            return if fits || reservations > 0 { Entered::Matters } else { Entered::Waits };
+        }
+        let usage = self.state.rank_usage(line);
+        let rank = self.state.queue.rank_of(line, id, usage);
+        let kept = self.index.first_kept.get(pool.index()).copied().flatten();
+        match kept.filter(|kept| *kept < rank) {
+            Some(kept) if fits && self.index.shadow.stands(kept.head, self.state.now) => {
+                Entered::MayStart
+            }
+            Some(_) if !fits => Entered::Waits,
+            None if !fits && !self.any_fits(pool) => Entered::Waits,
+            Some(_) | None => Entered::Matters,
+        }
+    }
+}
