@@ -9,7 +9,7 @@ use crate::bundle::Bundle;
 use crate::canary::{Canary, ambient, planted};
 use crate::confidence::UNLIMITED;
 use crate::endings::{First, Soonest, earliest};
-use crate::ids::{AccountId, Dense, LeaseId, NodeId, ShapeId, Table, TransferId};
+use crate::ids::{AccountId, Dense, LeaseId, NodeId, PoolId, ShapeId, Table, TransferId};
 use crate::jobs::{Job, Shape};
 use crate::placement::{Scorer, suits};
 use crate::queue::Rank;
@@ -213,6 +213,13 @@ impl Index {
         }
         candidates.read = end;
         candidates.len()
+    }
+
+    /// Notes that nobody keeps a place in a pool.
+    pub fn keep_none(&mut self, pool: PoolId) {
+        if let Some(kept) = self.first_kept.get_mut(pool.index()) {
+            *kept = None;
+        }
     }
 
     /// Returns whether it is known in this pass that there is too little confidence for a job.

@@ -47,14 +47,17 @@ impl Work<'_> {
     /// Under `greedy` only jobs that starve keep one.
     ///
     /// Returns whether a start has changed whose place is to be kept, or who goes first: where use
-    /// ranks, any may; or whether it is what others must be near.
+    /// ranks or a quota binds, any may; or whether it is what others must be near.
     pub(super) fn pass_with_reservations(&mut self, pool: PoolId, reservations: usize) -> bool {
         let (started, ages) = (self.state.next.lease, self.state.rules.scheduling.ages());
         let mut shadow = core::mem::take(&mut self.index.shadow);
         shadow.clear();
         let again = self.serve(pool, reservations, &mut shadow);
         self.index.shadow = shadow;
-        let moves = ages || self.state.rules.scheduling.order.follows_use();
+        let follows = self.state.rules.scheduling.order.follows_use();
+        // What starts may use up what the one that keeps a place needs of a quota or a cap.
+        let bound = self.state.pools[pool].spec.quota.is_some() || self.state.rules.caps_accounts();
+        let moves = ages || follows || bound;
         again || (moves && self.state.next.lease != started)
     }
 

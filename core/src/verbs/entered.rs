@@ -7,9 +7,10 @@
 use super::Work;
 use super::grant::Refusal;
 use crate::confidence::is_asked;
-use crate::ids::{Dense, JobId};
+use crate::ids::{Dense, JobId, PoolId};
 use crate::jobs::JobState;
 use crate::preempt::least_class;
+use crate::queue::Rank;
 use crate::units::{Priority, Span};
 
 /// What a job means to a pass.
@@ -17,7 +18,8 @@ use crate::units::{Priority, Span};
 enum Entered {
     /// Nothing: it fits nowhere, takes nobody's place, and whoever keeps a place keeps it.
     Waits,
-    /// It fits. Nobody else waits, or it stands behind the only one that keeps a place.
+    /// It fits. Nobody else waits, or it stands behind the only one that keeps a place, and its
+    /// start moves nobody else.
     MayStart,
     /// It may change what becomes of others.
     Matters,
@@ -54,17 +56,13 @@ impl Work<'_> {
         may_start.is_none_or(|id| self.ask_alone(id))
     }
 
-    /// Asks a job that fits, beside the place that is kept, if any is; returns whether a pass would
-    /// do no more.
+    /// Asks a job that may start, beside the place that is kept, if any is; returns whether a pass
+    /// would do no more.
     fn ask_alone(&mut self, id: JobId) -> bool {
         let mut shadow = core::mem::take(&mut self.index.shadow);
         let (kept, granted) = (!shadow.is_empty(), self.ask_under(id, &mut shadow));
         self.index.shadow = shadow;
-        let rules = &self.state.rules;
-        let moves = rules.scheduling.ages() || rules.scheduling.order.follows_use();
         match granted {
-            // What has started may be a victim, what others must be near, or make them go first.
-            Ok(_) if moves || rules.preemption.enabled => false,
             Ok(lease) if self.lets_others_start(lease) => false,
             Ok(_) => {
                 self.state.changed.settle(true);
@@ -83,9 +81,9 @@ impl Work<'_> {
         let (pool, itself) = (self.state.shapes[shape].pool, u64::from(job.waits_since.is_some()));
         // Before others of its line it takes the rank that one of them had by its age.
         let (queue, rules) = (&self.state.queue, &self.state.rules);
-        let first = queue.jobs(line).next().is_none_or(|first| first >= id);
+        let (first, alone) = (queue.jobs(line).next(), queue.count(line) == itself);
         // Who waits says whom the cap on a part of a pool keeps waiting.
-        if (first && queue.count(line) > itself) || rules.caps_shares() {
+        if (!alone && first.is_none_or(|first| first >= id)) || rules.caps_shares() {
             return Entered::Matters;
         }
         let preempts = self.state.rules.preemption.enabled
@@ -98,7 +96,7 @@ impl Work<'_> {
             return Entered::Matters;
         }
         let fits = self.index.refresh(self.state, shape) > 0;
-        if fits && self.state.queue.waiting(pool).iter().sum::<u64>() == itself {
+        if fits && self.waiting() == itself {
             self.index.shadow.clear();
             return Entered::MayStart;
         }
@@ -110,12 +108,37 @@ impl Work<'_> {
         let rank = self.state.queue.rank_of(line, id, usage);
         let kept = self.index.first_kept.get(pool.index()).copied().flatten();
         match kept.filter(|kept| *kept < rank) {
-            Some(kept) if fits && self.index.shadow.stands(kept.head, self.state.now) => {
-                Entered::MayStart
-            }
+            Some(kept) if fits && alone && self.may_start_beside(&kept, pool) => Entered::MayStart,
             Some(_) if !fits => Entered::Waits,
-            None if !fits && !self.any_fits(pool) => Entered::Waits,
+            None if !fits && !self.any_fits(pool) => {
+                // Nobody could go ahead of it, so nobody keeps a place.
+                self.index.keep_none(pool);
+                Entered::Waits
+            }
             Some(_) | None => Entered::Matters,
         }
+    }
+
+    /// Returns how many wait in all pools.
+    fn waiting(&self) -> u64 {
+        let pools = self.state.pools.ids();
+        pools.map(|pool| self.state.queue.waiting(pool).iter().sum::<u64>()).sum()
+    }
+
+    /// Returns whether the place that the last pass kept is the one that a pass would keep, and a
+    /// start beside it would move nobody else: neither by credit, quota or use, nor as a victim,
+    /// nor as what somebody must be near.
+    fn may_start_beside(&self, kept: &Rank, pool: PoolId) -> bool {
+        let (rules, state) = (&self.state.rules, &*self.state);
+        let moves = rules.scheduling.ages() || rules.scheduling.order.follows_use();
+        let paid = rules.atp.enabled || rules.preemption.enabled;
+        let bound = state.pools[pool].spec.quota.is_some();
+        let here: u64 = state.queue.waiting(pool).iter().sum();
+        !moves
+            && !paid
+            && !bound
+            && !state.shapes[kept.line.shape].is_choosy()
+            && self.waiting() == here
+            && self.index.shadow.stands(kept.head, state.now)
     }
 }

@@ -16,7 +16,7 @@ use crate::charges::{
 use crate::confidence::{is_asked, next_look};
 use crate::config::Backfill;
 use crate::effect::EvictionReason;
-use crate::ids::{AccountId, Dense, HoldId, JobId, LeaseId, PoolId, ShapeId};
+use crate::ids::{AccountId, HoldId, JobId, LeaseId, PoolId, ShapeId};
 use crate::jobs::{Ahead, JobState};
 use crate::leases::Promise;
 use crate::ledger::Hold;
@@ -97,6 +97,10 @@ impl Work<'_> {
         let mut done = true;
         for pool in self.state.pools.ids() {
             let waits = self.state.is_waiting(pool);
+            if !waits {
+                // Whoever kept a place there is gone.
+                self.index.keep_none(pool);
+            }
             let mut more = waits;
             while more {
                 self.pass_pool(pool);
@@ -141,9 +145,7 @@ impl Work<'_> {
         self.index.read_changes(self.state);
         self.index.doubted.clear();
         self.judge_urgent(pool);
-        if let Some(kept) = self.index.first_kept.get_mut(pool.index()) {
-            *kept = None;
-        }
+        self.index.keep_none(pool);
         let strict = self.state.rules.scheduling.backfill == Backfill::Strict;
         let reservations = self.reservations(pool);
         if reservations > 0 || self.state.reserved.contains_key(&pool) {
