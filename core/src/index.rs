@@ -43,7 +43,8 @@ pub struct Index {
     owned: BTreeMap<AccountId, Vec<NodeId>>,
     /// How many transfers there had been when the last pass found an account that could not pay.
     pub refused_at: Option<TransferId>,
-    /// The places that are kept in the pass under way; between passes it means nothing.
+    /// The places that are kept in the pass under way; between passes it means something only where
+    /// [`Shadow::stands`] says so.
     pub shadow: Shadow,
     /// The first that keeps a place in each pool, by the last pass.
     pub first_kept: Vec<Option<Rank>>,

@@ -2,8 +2,9 @@
 //! and what may start before it without delaying it.
 //!
 //! A reservation is a place kept from a time on. It is made anew in every pass from the state alone
-//! and is kept nowhere: nothing can go stale. What has no limit never ends here, so nothing is
-//! promised that a limit does not keep. Nothing here changes anything.
+//! and is no part of it; between passes it is used only while a pass would make the same
+//! ([`Shadow::stands`]). What has no limit never ends here, so nothing is promised that a limit
+//! does not keep. Nothing here changes anything.
 
 use crate::bundle::{Bundle, Needs};
 use crate::confidence::{is_asked, trusted};
