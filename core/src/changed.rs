@@ -1,38 +1,61 @@
-//! What changed since the last scheduling pass, which the next one must look at. Derived, and no
-//! part of the digest.
+//! What changed since the last scheduling pass, and what that pass left: by this the next entry
+//! leaves a pass out, or asks only who has begun to wait.
 
-use crate::ids::{JobId, NodeId};
+use crate::ids::{JobId, NodeId, TransferId};
+use crate::units::Time;
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
-/// What changed since the last scheduling pass: nodes whose free capacity did, and whether anything
-/// did that a pass could act on. It never decides, so it is equal to any other: a pass that is left
-/// out would have changed nothing.
-#[derive(Clone, Debug)]
+/// What changed since the last scheduling pass that one could act on, and what that pass left.
+///
+/// It is part of the state, so a core that was restored leaves out the same passes as the original:
+/// what time alone would let another pass decide otherwise waits for the next change in both.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changed {
-    log: Vec<NodeId>,
-    told: Vec<NodeId>,
+    #[serde(skip)]
+    notes: Notes,
     entered: Vec<JobId>,
     stirred: bool,
+    /// Where the ledger stood when the last pass first refused a job that credit may let start; no
+    /// pass is left out once it stands elsewhere.
+    pub refused_at: Option<TransferId>,
+    /// The job whose place was the only one that the last pass kept, and until when the same place
+    /// would be kept anew, as long as nothing but starts beside it changes.
+    pub stands: Option<(JobId, Time)>,
 }
 
-impl Default for Changed {
-    fn default() -> Self {
-        Self { log: Vec::new(), told: Vec::new(), entered: Vec::new(), stirred: true }
-    }
+/// Nodes whose free capacity changed, and nodes that are to be sent something. Derived, and of no
+/// use between entries: the index of a restored core knows all that the first would tell it.
+#[derive(Clone, Debug, Default)]
+struct Notes {
+    log: Vec<NodeId>,
+    told: Vec<NodeId>,
 }
 
-impl PartialEq for Changed {
+impl PartialEq for Notes {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl Eq for Changed {}
+impl Eq for Notes {}
+
+impl Default for Changed {
+    fn default() -> Self {
+        Self {
+            notes: Notes::default(),
+            entered: Vec::new(),
+            stirred: true,
+            refused_at: None,
+            stands: None,
+        }
+    }
+}
 
 impl Changed {
     /// Notes that a node's free capacity changed.
     pub fn note(&mut self, node: NodeId) {
-        self.log.push(node);
+        self.notes.log.push(node);
         self.stirred = true;
     }
 
@@ -73,22 +96,22 @@ impl Changed {
 
     /// Notes that a node is to be sent something with the end of this entry.
     pub fn tell(&mut self, node: NodeId) {
-        self.told.push(node);
+        self.notes.told.push(node);
     }
 
     /// Takes the nodes that are to be sent something.
     pub fn take_told(&mut self) -> Vec<NodeId> {
-        core::mem::take(&mut self.told)
+        core::mem::take(&mut self.notes.told)
     }
 
     /// Returns whether any node's free capacity has been noted.
     #[must_use]
     pub fn is_noted(&self) -> bool {
-        !self.log.is_empty()
+        !self.notes.log.is_empty()
     }
 
     /// Takes all notes.
     pub fn drain(&mut self) -> impl Iterator<Item = NodeId> {
-        self.log.drain(..)
+        self.notes.log.drain(..)
     }
 }

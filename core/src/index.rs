@@ -9,10 +9,9 @@ use crate::bundle::Bundle;
 use crate::canary::{Canary, ambient, planted};
 use crate::confidence::UNLIMITED;
 use crate::endings::{First, Soonest, earliest};
-use crate::ids::{AccountId, Dense, LeaseId, NodeId, PoolId, ShapeId, Table, TransferId};
+use crate::ids::{AccountId, Dense, LeaseId, NodeId, ShapeId, Table};
 use crate::jobs::{Job, Shape};
 use crate::placement::{Scorer, suits};
-use crate::queue::Rank;
 use crate::shadow::Shadow;
 use crate::state::State;
 use crate::units::{Span, Time};
@@ -41,13 +40,9 @@ pub struct Index {
     ranks: Table<NodeId, u32>,
     /// The nodes of each account that owns any.
     owned: BTreeMap<AccountId, Vec<NodeId>>,
-    /// How many transfers there had been when the last pass found an account that could not pay.
-    pub refused_at: Option<TransferId>,
     /// The places that are kept in the pass under way; between passes it means something only where
-    /// [`Shadow::stands`] says so.
+    /// [`Changed::stands`](crate::changed::Changed::stands) says so.
     pub shadow: Shadow,
-    /// The first that keeps a place in each pool, by the last pass.
-    pub first_kept: Vec<Option<Rank>>,
     /// Whether a cap kept somebody waiting in the pool that is being passed, because of others who
     /// may have started since.
     pub capped: bool,
@@ -136,9 +131,7 @@ impl Index {
             by_rank,
             ranks,
             owned,
-            refused_at: None,
             shadow: Shadow::default(),
-            first_kept: alloc::vec![None; state.pools.len()],
             capped: false,
             doubted: BTreeMap::new(),
             ends: Vec::new(),
@@ -214,13 +207,6 @@ impl Index {
         }
         candidates.read = end;
         candidates.len()
-    }
-
-    /// Notes that nobody keeps a place in a pool.
-    pub fn keep_none(&mut self, pool: PoolId) {
-        if let Some(kept) = self.first_kept.get_mut(pool.index()) {
-            *kept = None;
-        }
     }
 
     /// Returns whether it is known in this pass that there is too little confidence for a job.

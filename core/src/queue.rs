@@ -198,12 +198,13 @@ impl Queue {
         }
     }
 
-    /// Lets an urgent line count as high, or as urgent again.
-    pub fn demote(&mut self, key: LineKey, high: bool, usage: u128) {
+    /// Lets an urgent line count as high, or as urgent again; returns whether that is new.
+    pub fn demote(&mut self, key: LineKey, high: bool, usage: u128) -> bool {
         let changes = if high { self.demoted.insert(key) } else { self.demoted.remove(&key) };
         if changes {
             self.rank(key, usage);
         }
+        changes
     }
 
     /// Returns whether a rank is of before its line was demoted.

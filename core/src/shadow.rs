@@ -1,8 +1,8 @@
 //! Shadows: where and when a job that waits can start at the latest, by the limits of what runs,
 //! and what may start before it without delaying it.
 //!
-//! A reservation is a place kept from a time on. It is made anew in every pass from the state alone
-//! and is no part of it; between passes it is used only while a pass would make the same
+//! A reservation is a place kept from a time on. It is made in every pass from the state alone and
+//! is no part of it. Between passes it is used only while it would be the same if it were made anew
 //! ([`Shadow::stands`]). What has no limit never ends here, so nothing is promised that a limit
 //! does not keep. Nothing here changes anything.
 
@@ -25,13 +25,50 @@ use alloc::vec::Vec;
 /// The end of all times that somebody may know: only what never ends by a limit is there later.
 const UNKNOWN: Time = Time::from_ms(u64::MAX - 1);
 
+/// An instant at which a place may begin, and what is gone by then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Instant {
+    at: Time,
+    /// What was to end by this time is gone. `None`: nothing is, whatever was to have ended.
+    over: Option<Time>,
+}
+
+impl Instant {
+    /// Returns when what ends at a time is gone: what should have ended by now may have by the next
+    /// instant.
+    fn behind(end: Time, now: Time) -> Self {
+        Self { at: end.max(now.after(Span::new(1))), over: Some(end) }
+    }
+
+    /// Returns a time as an instant, in which nothing is gone if it is now.
+    fn at(time: Time, now: Time) -> Self {
+        if time > now { Self::behind(time, now) } else { Self { at: now, over: None } }
+    }
+
+    /// Returns a later time as an instant, before all that ends by the next one.
+    fn past(time: Time, now: Time) -> Self {
+        let next = now.after(Span::new(1));
+        Self { at: time, over: (time > next).then_some(time) }
+    }
+
+    /// Returns whether what ends at a time is gone.
+    fn ends(self, end: Time) -> bool {
+        self.over.is_some_and(|over| end <= over)
+    }
+}
+
+/// From when on another number of members fits on a node, whether more than before, where the node
+/// stands among equal ones, which it is, and how many. Of one instant, those come first after which
+/// fewer fit.
+type Step = (Instant, bool, (i32, u32), NodeId, u32);
+
 /// A part of a node that is kept from a time on, and what must not be taken there by what is still
 /// there then.
 #[derive(Clone, Debug)]
 struct Kept {
     job: JobId,
     node: NodeId,
-    from: Time,
+    from: Instant,
     until: Time,
     needs: Needs,
     count: u32,
@@ -47,11 +84,16 @@ struct Kept {
 impl Kept {
     /// Returns the place of so many members of a job on a node from a time on; what is free beside
     /// it is not known yet.
-    fn of(state: &State, job: &Job, (node, count): (NodeId, u32), from: Time) -> Self {
-        let (shape, until) = (&state.shapes[job.shape], end_of(state, from, job.limit));
+    fn of(state: &State, job: &Job, (node, count): (NodeId, u32), from: Instant) -> Self {
+        let (shape, until) = (&state.shapes[job.shape], end_of(state, from.at, job.limit));
         let (tags, avoids) = (shape.tags.clone(), shape.anti_affinity.clone());
         let (job, needs, room, whole) = (job.id, shape.needs, Bundle::ZERO, false);
         Self { job, node, from, until, needs, count, tags, avoids, room, whole }
+    }
+
+    /// Returns whether a job of a shape that is there until `end` delays it.
+    fn is_delayed(&self, shape: &Shape, end: Time) -> bool {
+        self.from.at < end && !self.takes(shape)
     }
 
     /// Returns whether a job of a shape can stay there throughout, for sure.
@@ -71,9 +113,14 @@ pub struct Shadow {
     kept: Vec<Kept>,
     /// The nodes of which a part is kept.
     pub nodes: FlatSet<NodeId>,
-    /// Until when the only place that is kept is the one that would be kept anew, as long as
-    /// nothing but starts beside it changes.
-    stands: Time,
+    /// Until when the first place that was kept is the one that would be kept anew, as long as
+    /// nothing but starts beside it changes; zero where nobody knows that.
+    until: Time,
+    /// Whether a start may move a place, or make one possible: a gang may do with others of its
+    /// nodes, and one that must be near somebody may find another neighbour.
+    movable: bool,
+    /// Whether a start may have done so, or changed who is to have a place.
+    moved: bool,
 }
 
 impl Shadow {
@@ -82,14 +129,27 @@ impl Shadow {
         self.jobs.clear();
         self.kept.clear();
         self.nodes.clear();
-        self.stands = Time::ZERO;
+        (self.until, self.movable, self.moved) = (Time::ZERO, false, false);
     }
 
-    /// Returns whether the place that was kept for a job, and no other, is the one that would be
-    /// kept for it now, if nothing but starts beside it has changed since.
+    /// Returns whether a start may have moved a place, made one possible, or changed who is to have
+    /// one.
     #[must_use]
-    pub fn stands(&self, job: JobId, now: Time) -> bool {
-        self.jobs.len() == 1 && self.holds(job) && now < self.stands
+    pub fn has_moved(&self) -> bool {
+        self.moved
+    }
+
+    /// Notes whether a start may have done so.
+    pub fn note_move(&mut self, moved: bool) {
+        self.moved |= moved;
+    }
+
+    /// Returns the only job that has a place, if no start may move that, and until when it is the
+    /// one that would be kept for it anew, as long as nothing but starts beside it changes.
+    #[must_use]
+    pub fn stands(&self) -> Option<(JobId, Time)> {
+        let only = self.jobs.iter().next().filter(|_| self.jobs.len() == 1 && !self.movable);
+        only.map(|job| (*job, self.until))
     }
 
     /// Returns how many jobs have a place.
@@ -114,20 +174,22 @@ impl Shadow {
     /// there is any. `soonest` is of use where nobody asks for confidence.
     pub fn keep(&mut self, state: &State, job: &Job, soonest: Option<Soonest>) -> bool {
         let shape = &state.shapes[job.shape];
+        self.movable |= is_movable(shape);
         if shape.members > 1 || !self.kept.is_empty() || is_asked(state) {
             let found = self.search(state, shape, job.limit, state.now);
             let Some((from, places)) = found else { return false };
-            self.keep_parts(state, job, from.max(state.now), &places);
+            self.keep_parts(state, job, from, &places);
             return true;
         }
         let Some((from, id, leased)) = soonest else { return false };
         // Where nobody knows when it can start, what starts beside it counts as well.
-        self.stands = if from < Time::MAX { from } else { Time::ZERO };
+        self.until = if from < Time::MAX { from } else { Time::ZERO };
+        let instant = Instant::behind(from, state.now);
         let node = &state.nodes[id];
         let plain = state.claims.is_empty() && node.spec.gpus.is_empty();
-        match leased.filter(|_| plain && state.now < from && from < Time::MAX) {
+        match leased.filter(|_| plain && from < Time::MAX) {
             Some(leased) => {
-                let mut kept = Kept::of(state, job, (id, 1), from);
+                let mut kept = Kept::of(state, job, (id, 1), instant);
                 let mut room = node.offered().saturating_sub(&leased);
                 room.lessen(&node.claimed);
                 room.lessen(&shape.needs.bundle());
@@ -136,13 +198,13 @@ impl Shadow {
                 self.nodes.insert(id);
                 self.kept.push(kept);
             }
-            None => self.keep_parts(state, job, from.max(state.now), &[(id, 1)]),
+            None => self.keep_parts(state, job, instant, &[(id, 1)]),
         }
         true
     }
 
-    /// Keeps these places for a job from a time on.
-    fn keep_parts(&mut self, state: &State, job: &Job, from: Time, places: &[(NodeId, u32)]) {
+    /// Keeps these places for a job from an instant on.
+    fn keep_parts(&mut self, state: &State, job: &Job, from: Instant, places: &[(NodeId, u32)]) {
         self.jobs.insert(job.id);
         for place in places {
             self.keep_part(state, Kept::of(state, job, *place, from));
@@ -169,19 +231,20 @@ impl Shadow {
         ahead: &Ahead,
     ) -> Option<(Time, Places)> {
         let shape = &state.shapes[job.shape];
-        let begin = ahead.begin.max(state.now);
+        let begin = Instant::at(ahead.begin, state.now);
         let fits = |(node, count): &(NodeId, u32)| {
-            let steps = self.steps(state, shape, *node, (*count, job.limit, begin));
-            steps.first().is_some_and(|(at, fit)| *at == begin && fit >= count)
+            let steps = self.steps(state, shape, *node, (*count, job.limit, begin.at));
+            steps.first().is_some_and(|(from, fit)| *from == begin && fit >= count)
         };
         let same = !ahead.places.is_empty() && ahead.places.iter().all(fits);
         let (from, places) = if same {
             (begin, ahead.places.clone())
         } else {
-            self.search(state, shape, job.limit, begin)?
+            self.movable |= is_movable(shape);
+            self.search(state, shape, job.limit, begin.at)?
         };
         self.keep_parts(state, job, from, &places);
-        (from < Time::MAX).then_some((from, places))
+        (from.at < Time::MAX).then_some((from.at, places))
     }
 
     /// As [`Shadow::keep`], with a look at every node instead of an index.
@@ -196,26 +259,32 @@ impl Shadow {
         self.keep(state, job, soonest.min().map(|(at, _, _, id)| (at, id, None)))
     }
 
-    /// Finds the soonest time from `begin` on at which all members fit, and where.
+    /// Finds the soonest instant from `begin` on at which all members fit, and where.
     fn search(
         &self,
         state: &State,
         shape: &Shape,
         limit: Option<Span>,
         begin: Time,
-    ) -> Option<(Time, Places)> {
+    ) -> Option<(Instant, Places)> {
         let most = if shape.spread { 1 } else { u32::from(shape.members) };
-        let mut steps: Vec<(Time, (i32, u32), NodeId, u32)> = Vec::new();
+        let mut steps: Vec<Step> = Vec::new();
         for id in state.pools[shape.pool].nodes.iter().copied() {
             if suits(state, shape, id) {
-                let more = self.steps(state, shape, id, (most, limit, begin));
-                steps.extend(more.into_iter().map(|(at, count)| (at, state.tie(id), id, count)));
+                let mut before = 0;
+                for (at, count) in self.steps(state, shape, id, (most, limit, begin)) {
+                    steps.push((at, count > before, state.tie(id), id, count));
+                    before = count;
+                }
             }
         }
         steps.sort_unstable();
         let mut places: Vec<(NodeId, u32)> = Vec::new();
-        for (at, _, id, count) in steps {
+        for (at, _, _, id, count) in steps {
             places.retain(|(other, _)| *other != id);
+            if count == 0 {
+                continue;
+            }
             places.push((id, count));
             let all: u32 = places.iter().map(|(_, count)| *count).sum();
             if all >= u32::from(shape.members) {
@@ -231,41 +300,48 @@ impl Shadow {
         None
     }
 
-    /// Returns when more members of a shape fit on a node, and how many then.
+    /// Returns when another number of members of a shape fits on a node, from then on throughout
+    /// their stay, and how many then.
     fn steps(
         &self,
         state: &State,
         shape: &Shape,
         id: NodeId,
         (most, limit, begin): (u32, Option<Span>, Time),
-    ) -> Vec<(Time, u32)> {
+    ) -> Vec<(Instant, u32)> {
         let node = &state.nodes[id];
         if !node.takes_work(state.now) {
             return Vec::new();
         }
         let ends: Vec<(Time, &Lease)> = endings(state, node).collect();
-        // What should have ended by now may have by the next instant.
-        let next = state.now.after(Span::new(1));
-        let mut times: Vec<Time> = ends.iter().map(|(at, _)| (*at).max(next)).collect();
-        times.push(begin);
-        times.extend(self.kept.iter().filter(|kept| kept.node == id).map(|kept| kept.until));
-        times.retain(|at| *at >= begin);
-        times.sort_unstable();
-        times.dedup();
+        let first = Instant::at(begin, state.now);
+        let behind = |end: Time| Instant::behind(end, state.now);
+        let mut instants: Vec<Instant> = ends.iter().map(|(at, _)| behind(*at)).collect();
+        instants.push(first);
+        let stay = end_of(state, Time::ZERO, limit);
+        for kept in self.kept.iter().filter(|kept| kept.node == id) {
+            instants.extend([kept.from, behind(kept.until)]);
+            // From then on it would still be there when the place begins.
+            let meets = kept.from.at.ms().checked_sub(stay.ms()).map(|at| Time::from_ms(at + 1));
+            let meets = meets.filter(|at| *at > begin);
+            instants.extend(meets.map(|at| Instant::past(at, state.now)));
+        }
+        instants.retain(|instant| *instant >= first);
+        instants.sort_unstable();
+        instants.dedup();
         let (mut out, mut before) = (Vec::new(), 0);
         let begins = shape.begins(&state.pools[shape.pool].tags);
-        for at in times {
-            let mut used = self.use_at(state, id, at, ends.iter().copied());
-            if !shape.bears(&used.tags, begins) {
-                continue;
-            }
+        for instant in instants {
+            let mut used = self.use_at(state, id, instant, ends.iter().copied());
             let held = used.leased.saturating_add(&used.claimed);
+            let most = if shape.bears(&used.tags, begins) { most } else { 0 };
             let fit = used.place_many(node, &shape.needs, most);
-            let fit = trusted(state, id, (&held, shape), fit, (at, limit));
-            let fit = self.fit_through(id, shape, (at, end_of(state, at, limit)), fit);
-            if fit > before {
+            let fit = trusted(state, id, (&held, shape), fit, (instant.at, limit));
+            let stay = (instant, end_of(state, instant.at, limit));
+            let fit = self.fit_through(id, shape, stay, fit);
+            if fit != before {
                 before = fit;
-                out.push((at, fit));
+                out.push((instant, fit));
             }
         }
         out
@@ -273,9 +349,9 @@ impl Shadow {
 
     /// Returns how many of so many members can stay on a node throughout, beside what is kept there
     /// later.
-    fn fit_through(&self, id: NodeId, shape: &Shape, (from, to): (Time, Time), fit: u32) -> u32 {
+    fn fit_through(&self, id: NodeId, shape: &Shape, (from, to): (Instant, Time), fit: u32) -> u32 {
         let need = shape.needs.bundle();
-        let later = self.kept.iter().filter(|k| k.node == id && k.from > from && k.from < to);
+        let later = self.kept.iter().filter(|k| k.node == id && k.from > from && k.from.at < to);
         later.fold(fit, |fit, kept| {
             if meet(&kept.avoids, &shape.tags) {
                 return 0;
@@ -288,29 +364,29 @@ impl Shadow {
         })
     }
 
-    /// Returns what is used of a node at a time: by what has not ended, and by what is kept then.
+    /// Returns what is used of a node at an instant: by what has not ended, and by what is kept
+    /// then.
     fn use_at<'a>(
         &self,
         state: &State,
         id: NodeId,
-        at: Time,
+        instant: Instant,
         ends: impl Iterator<Item = (Time, &'a Lease)>,
     ) -> Use {
         let node = &state.nodes[id];
         let mut used = Use::of(node, true, true);
-        // What is there now is there, whatever was to have ended.
-        let over = |end: Time| end <= at && at > state.now;
-        for (_, lease) in ends.filter(|(end, _)| over(*end)) {
+        for (_, lease) in ends.filter(|(end, _)| instant.ends(*end)) {
             used.end(state, lease, id, true);
         }
         // Whoever has a claim starts on it before it is given up, and has left by its limit.
         for (job, claim) in &state.claims {
-            if over(end_of(state, claim.ends, state.job(*job).limit)) {
+            if instant.ends(end_of(state, claim.ends, state.job(*job).limit)) {
                 used.end_claim(claim, id);
             }
         }
-        let now = |kept: &&Kept| kept.node == id && kept.from <= at && at < kept.until;
-        for kept in self.kept.iter().filter(now) {
+        let then =
+            |kept: &&Kept| kept.node == id && kept.from <= instant && instant.at < kept.until;
+        for kept in self.kept.iter().filter(then) {
             used.place_many(node, &kept.needs, kept.count);
             used.tags.enter(&kept.tags);
         }
@@ -319,24 +395,24 @@ impl Shadow {
 
     /// Keeps a part of a node.
     fn keep_part(&mut self, state: &State, mut kept: Kept) {
-        let (id, at) = (kept.node, kept.from);
+        let (id, from) = (kept.node, kept.from);
         let node = &state.nodes[id];
         self.nodes.insert(id);
-        if at == Time::MAX {
+        if from.at == Time::MAX {
             // Nobody knows when it can start: only what ends before everything known to end there
             // may come before it.
             let first = endings(state, node).map(|(at, _)| at).min().unwrap_or(state.now);
-            kept.from = first.min(UNKNOWN).max(state.now);
+            kept.from = Instant::at(first.min(UNKNOWN), state.now);
             self.kept.push(kept);
             return;
         }
         let all = kept.needs.bundle().times(u64::from(kept.count));
-        let within = |k: &&mut Kept| k.node == id && at <= k.from && k.from < kept.until;
+        let within = |k: &&mut Kept| k.node == id && from <= k.from && k.from.at < kept.until;
         for other in self.kept.iter_mut().filter(within) {
             other.room.lessen(&all);
         }
         self.kept.push(kept);
-        let used = self.use_at(state, id, at, endings(state, node));
+        let used = self.use_at(state, id, from, endings(state, node));
         let halved = |gpu: &Gpu| !gpu.used.is_zero() && gpu.used < PerMille::WHOLE;
         let alike = node.spec.gpus.iter().all(|size| Some(size) == node.spec.gpus.first());
         let mut room = node.offered().saturating_sub(&used.leased);
@@ -349,8 +425,8 @@ impl Shadow {
     /// Returns the nodes on which a job of a shape, there until `end`, would delay somebody.
     #[must_use]
     pub fn forbidden(&self, shape: &Shape, end: Time) -> BTreeSet<NodeId> {
-        let delays = |kept: &&Kept| kept.from < end && !kept.takes(shape);
-        self.kept.iter().filter(delays).map(|kept| kept.node).collect()
+        let delayed = self.kept.iter().filter(|kept| kept.is_delayed(shape, end));
+        delayed.map(|kept| kept.node).collect()
     }
 
     /// Returns whose place a job of a shape, there until `end`, would take on some nodes; `None`
@@ -359,7 +435,7 @@ impl Shadow {
     pub fn in_whose_way(&self, shape: &Shape, end: Time, nodes: &[NodeId]) -> Option<JobId> {
         let on = |node: &NodeId| {
             let mut here = self.kept.iter().filter(|kept| kept.node == *node);
-            here.find(|kept| kept.from < end && !kept.takes(shape)).map(|kept| kept.job)
+            here.find(|kept| kept.is_delayed(shape, end)).map(|kept| kept.job)
         };
         let found: Option<Vec<JobId>> = nodes.iter().map(on).collect();
         found.and_then(|jobs| jobs.into_iter().min())
@@ -370,13 +446,19 @@ impl Shadow {
     #[must_use]
     pub fn window(&self, node: NodeId, shape: &Shape) -> Time {
         let delays = |kept: &&Kept| kept.node == node && !kept.takes(shape);
-        self.kept.iter().filter(delays).map(|kept| kept.from).min().unwrap_or(Time::MAX)
+        self.kept.iter().filter(delays).map(|kept| kept.from.at).min().unwrap_or(Time::MAX)
     }
 
     /// Notes that something starts now on a node and is there until `end`.
     pub fn begin(&mut self, node: NodeId, bundle: &Bundle, end: Time) {
-        for kept in self.kept.iter_mut().filter(|kept| kept.node == node && kept.from < end) {
+        self.moved |= self.movable;
+        for kept in self.kept.iter_mut().filter(|kept| kept.node == node && kept.from.at < end) {
             kept.room.lessen(bundle);
         }
     }
+}
+
+/// Returns whether a start beside the place of a job of a shape may move it.
+fn is_movable(shape: &Shape) -> bool {
+    shape.members > 1 || !shape.affinity.is_empty()
 }

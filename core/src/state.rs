@@ -1,7 +1,8 @@
 //! The tables together, and questions about more than one of them.
 //!
 //! Everything that a replay must reproduce is here and is part of the digest; what can be derived
-//! (the placement index) is not. Only the verbs change a state, one entry at a time.
+//! (the placement index, and notes for it) is not. Only the verbs change a state, one entry at a
+//! time.
 
 use crate::bundle::Bundle;
 use crate::changed::Changed;
@@ -18,6 +19,7 @@ use crate::links::Link;
 use crate::nodes::Node;
 use crate::offers::Fates;
 use crate::price::{INTERVAL, Market};
+use crate::queue::Rank;
 use crate::queue::{LineKey, Queue};
 use crate::rows::{BoxedRows, Rows};
 use crate::tags::Tags;
@@ -53,6 +55,8 @@ pub struct Pool {
     pub tags: Tags,
     /// Its nodes.
     pub nodes: Vec<NodeId>,
+    /// The first that keeps a place in it, by the last pass.
+    pub first_kept: Option<Rank>,
     /// When it was last looked at for work that should move.
     pub balanced: Option<Time>,
     /// When it is looked at next.
@@ -74,6 +78,7 @@ impl Pool {
             urgent: Urgent::default(),
             tags: Tags::default(),
             nodes: Vec::new(),
+            first_kept: None,
             balanced: None,
             balance_at: None,
         }
@@ -159,8 +164,7 @@ pub struct State {
     pub stale_reports: u64,
     /// The next ids.
     pub next: NextIds,
-    /// What changed since the last pass; derived.
-    #[serde(skip)]
+    /// What changed since the last pass, and what that left.
     pub changed: Changed,
 }
 

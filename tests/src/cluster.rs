@@ -103,6 +103,7 @@ pub fn plain_rules() -> Rules {
     rules.atp.enabled = false;
     (rules.caps.urgent_share, rules.caps.pool_share) = (None, None);
     (rules.caps.leases, rules.caps.open_requests) = (None, None);
+    rules.caps.requests_per_second = None;
     rules.atp.grant_fraction = Ppm::ZERO;
     rules
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`cluster`] | small configurations by hand |
 //! | [`world`] | a driver of the core that answers effects as machines would, and checks every entry |
+//! | [`anew`] | plays a history again, restored before every entry |
 //! | [`text`] | effects and refusals as one line of text |
 //! | [`generate`] | generated configurations and histories |
 //! | [`follow`] | plays a history on the core and the model side by side |
@@ -13,6 +14,7 @@
 //! | [`run`] | seeded runs of generated cases, and the counts that the last page of a test run shows |
 #![forbid(unsafe_code)]
 
+pub mod anew;
 pub mod cluster;
 pub mod follow;
 pub mod fuzz;

@@ -10,7 +10,7 @@ use crate::text;
 use crate::world::{Checks, Work, World};
 use gridcore::bundle::Bundle;
 use gridcore::command::{LabelNeed, Near, Outcome, Report, Request, Sample};
-use gridcore::config::NodeSpec;
+use gridcore::config::{Config, NodeSpec};
 use gridcore::explain::explain;
 use gridcore::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, PoolId};
 use gridcore::station::ladder::OwnerSays;
@@ -63,11 +63,22 @@ fn number(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("{text} is not a number"))
 }
 
-/// Runs the input part of a script and returns what came out.
+/// What a script described, how it was played, and what came out.
+#[derive(Debug)]
+pub struct Played {
+    /// The cluster.
+    pub config: Config,
+    /// What happened there.
+    pub world: World,
+    /// The output part.
+    pub out: String,
+}
+
+/// Runs the input part of a script.
 ///
 /// # Errors
-/// The line that makes no sense, and why.
-pub fn run(input: &str) -> Result<String, String> {
+/// The line that makes no sense, and why; that nothing happens.
+pub fn run(input: &str) -> Result<Played, String> {
     let mut cluster = Cluster::new();
     cluster.config.accounts.clear();
     cluster.config.pools.clear();
@@ -92,7 +103,8 @@ pub fn run(input: &str) -> Result<String, String> {
         };
         done.map_err(|error| format!("line {}: {text}: {error}", i + 1))?;
     }
-    Ok(play.map(|play| play.out).unwrap_or_default())
+    let Play { world, out, .. } = play.ok_or("nothing happens")?;
+    Ok(Played { config: cluster.config, world, out })
 }
 
 /// Reads one line of the cluster.

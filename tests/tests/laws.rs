@@ -11,6 +11,7 @@ use gridcore::ids::{AccountId, Seq};
 use gridcore::snapshot::Snapshot;
 use gridcore::state::State;
 use gridcore::units::{PerMille, Time};
+use gridtests::anew::decides_the_same;
 use gridtests::generate::{Case, Profile, case, sample};
 use gridtests::run::property;
 use gridtests::world::{Checks, World};
@@ -120,17 +121,11 @@ fn an_index_built_anew_before_every_entry_decides_the_same() {
     });
 }
 
-/// Plays a case with an index built anew before every entry; returns how many entries there are.
+/// Plays a case, and again with an index built anew before every entry; returns how many entries
+/// there are.
 fn decides_the_same_anew(case: &Case) -> Result<usize, TestCaseError> {
     let world = case.play(Checks::Off);
-    let mut grid = fresh(case);
-    let mut effects = Vec::new();
-    for entry in &world.entries {
-        grid = restored(&grid.snapshot());
-        let _ = grid.apply(entry, &mut effects);
-    }
-    prop_assert_eq!(grid.digest(), world.grid.digest());
-    prop_assert_eq!(effects, followed(&world));
+    decides_the_same(&case.config, &world).map_err(TestCaseError::fail)?;
     Ok(world.entries.len())
 }
 

@@ -1,6 +1,9 @@
-//! Golden scripts: every file in `tests/scripts` plays as it says. `UPDATE=1` rewrites them.
+//! Golden scripts: every file in `tests/scripts` plays as it says, and with an index built anew
+//! before every entry too. `UPDATE=1` rewrites them.
 
+use gridtests::anew::decides_the_same;
 use gridtests::run::record;
+use gridtests::script::Played;
 use std::fs;
 use std::path::Path;
 
@@ -21,10 +24,13 @@ fn every_script_plays_as_it_says() {
         let (input, expected) = text.split_once("----\n").unwrap_or((&text, ""));
         lines +=
             input.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())).count();
-        let out = match gridtests::script::run(input) {
-            Ok(out) => out,
+        let Played { config, world, out } = match gridtests::script::run(input) {
+            Ok(played) => played,
             Err(error) => panic!("{}: {error}", path.display()),
         };
+        if let Err(error) = decides_the_same(&config, &world) {
+            wrong.push(format!("{}: {error}", path.display()));
+        }
         if out == expected {
             continue;
         }

@@ -12,7 +12,7 @@ use crate::charges::{is_urgent, over_quota};
 use crate::confidence::suffices;
 use crate::config::{Backfill, BackfillOrder};
 use crate::endings::end_of;
-use crate::ids::{Dense, JobId, LeaseId, PoolId, ShapeId};
+use crate::ids::{JobId, LeaseId, PoolId, ShapeId};
 use crate::index::Index;
 use crate::jobs::{Ahead, JobState, Places, STARVING};
 use crate::leases::Member;
@@ -46,19 +46,25 @@ impl Work<'_> {
     ///
     /// Under `greedy` only jobs that starve keep one.
     ///
-    /// Returns whether a start has changed whose place is to be kept, or who goes first: where use
-    /// ranks or a quota binds, any may; or whether it is what others must be near.
+    /// Returns whether all must be asked again: because what others must be near has started,
+    /// because somebody is promised nothing any more, or because something has started and
+    ///
+    /// - jobs grow older, or use ranks them: somebody else may go first;
+    /// - a quota or a cap binds: whoever keeps a place may have no right to it any more;
+    /// - the place of a gang or of one with affinity may have moved, or the cap on urgent work has
+    ///   been reached, so somebody may pay less.
     pub(super) fn pass_with_reservations(&mut self, pool: PoolId, reservations: usize) -> bool {
-        let (started, ages) = (self.state.next.lease, self.state.rules.scheduling.ages());
+        let started = self.state.next.lease;
         let mut shadow = core::mem::take(&mut self.index.shadow);
         shadow.clear();
         let again = self.serve(pool, reservations, &mut shadow);
+        let moved = shadow.has_moved();
+        self.state.changed.stands = shadow.stands();
         self.index.shadow = shadow;
-        let follows = self.state.rules.scheduling.order.follows_use();
-        // What starts may use up what the one that keeps a place needs of a quota or a cap.
+        let scheduling = &self.state.rules.scheduling;
+        let ranks = scheduling.ages() || scheduling.order.follows_use();
         let bound = self.state.pools[pool].spec.quota.is_some() || self.state.rules.caps_accounts();
-        let moves = ages || follows || bound;
-        again || (moves && self.state.next.lease != started)
+        again || ((ranks || bound || moved) && self.state.next.lease != started)
     }
 
     /// Asks who waits in a pool; returns whether all must be asked again.
@@ -224,7 +230,8 @@ impl Work<'_> {
                     shadow.begin(member.node, &need, end);
                 }
                 if is_urgent(self.state.lease(lease).priority) {
-                    self.judge_urgent(pool);
+                    let demoted = self.judge_urgent(pool);
+                    shadow.note_move(demoted);
                 }
                 self.index.read_changes(self.state);
                 Ok(lease)
@@ -252,8 +259,8 @@ impl Work<'_> {
         // The place lapses where its account loses credit.
         self.note_refusal();
         let kept = shadow.keep(self.state, self.state.job(id), soonest);
-        if let Some(first) = self.index.first_kept.get_mut(pool.index()).filter(|_| kept) {
-            first.get_or_insert(rank);
+        if kept {
+            self.state.pools[pool].first_kept.get_or_insert(rank);
         }
         kept
     }

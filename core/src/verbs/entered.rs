@@ -7,7 +7,7 @@
 use super::Work;
 use super::grant::Refusal;
 use crate::confidence::is_asked;
-use crate::ids::{Dense, JobId, PoolId};
+use crate::ids::{JobId, PoolId};
 use crate::jobs::JobState;
 use crate::preempt::least_class;
 use crate::queue::Rank;
@@ -18,9 +18,9 @@ use crate::units::{Priority, Span};
 enum Entered {
     /// Nothing: it fits nowhere, takes nobody's place, and whoever keeps a place keeps it.
     Waits,
-    /// It fits. Nobody else waits, or it stands behind the only one that keeps a place, and its
-    /// start moves nobody else.
-    MayStart,
+    /// It fits, and its start moves nobody else: nobody else waits, or the only one that keeps a
+    /// place stands before it.
+    MayStart(Option<JobId>),
     /// It may change what becomes of others.
     Matters,
 }
@@ -37,7 +37,7 @@ impl Work<'_> {
             && self.is_settled()
             && match self.judge_entered(id) {
                 Entered::Waits => true,
-                Entered::MayStart => self.ask_alone(id),
+                Entered::MayStart(kept) => self.ask_alone(id, kept),
                 Entered::Matters => false,
             }
     }
@@ -49,18 +49,25 @@ impl Work<'_> {
         while let Some(id) = self.state.changed.pop_entered() {
             match self.judge_entered(id) {
                 Entered::Waits => {}
-                Entered::MayStart if may_start.is_none() => may_start = Some(id),
-                Entered::MayStart | Entered::Matters => return false,
+                Entered::MayStart(kept) if may_start.is_none() => may_start = Some((id, kept)),
+                Entered::MayStart(_) | Entered::Matters => return false,
             }
         }
-        may_start.is_none_or(|id| self.ask_alone(id))
+        may_start.is_none_or(|(id, kept)| self.ask_alone(id, kept))
     }
 
-    /// Asks a job that may start, beside the place that is kept, if any is; returns whether a pass
-    /// would do no more.
-    fn ask_alone(&mut self, id: JobId) -> bool {
+    /// Asks a job that may start, beside the place of the one that keeps one; returns whether a
+    /// pass would do no more.
+    fn ask_alone(&mut self, id: JobId, kept: Option<JobId>) -> bool {
         let mut shadow = core::mem::take(&mut self.index.shadow);
-        let (kept, granted) = (!shadow.is_empty(), self.ask_under(id, &mut shadow));
+        if kept.is_none_or(|kept| !shadow.holds(kept)) {
+            shadow.clear();
+            if let Some(job) = kept.and_then(|kept| self.state.jobs.get(&kept)) {
+                let soonest = self.index.soonest(self.state, job.shape);
+                shadow.keep(self.state, job, soonest);
+            }
+        }
+        let granted = self.ask_under(id, &mut shadow);
         self.index.shadow = shadow;
         match granted {
             Ok(lease) if self.lets_others_start(lease) => false,
@@ -69,7 +76,7 @@ impl Work<'_> {
                 true
             }
             // It would take the place of the one that keeps it.
-            Err(Refusal::Room) => kept,
+            Err(Refusal::Room) => kept.is_some(),
             Err(Refusal::Account | Refusal::Doubt) => false,
         }
     }
@@ -97,8 +104,7 @@ impl Work<'_> {
         }
         let fits = self.index.refresh(self.state, shape) > 0;
         if fits && self.waiting() == itself {
-            self.index.shadow.clear();
-            return Entered::MayStart;
+            return Entered::MayStart(None);
         }
         let reservations = self.reservations(pool);
         if reservations != 1 {
@@ -106,13 +112,14 @@ impl Work<'_> {
         }
         let usage = self.state.rank_usage(line);
         let rank = self.state.queue.rank_of(line, id, usage);
-        let kept = self.index.first_kept.get(pool.index()).copied().flatten();
-        match kept.filter(|kept| *kept < rank) {
-            Some(kept) if fits && alone && self.may_start_beside(&kept, pool) => Entered::MayStart,
+        match self.state.pools[pool].first_kept.filter(|kept| *kept < rank) {
+            Some(kept) if fits && alone && self.may_start_beside(&kept, pool) => {
+                Entered::MayStart(Some(kept.head))
+            }
             Some(_) if !fits => Entered::Waits,
             None if !fits && !self.any_fits(pool) => {
                 // Nobody could go ahead of it, so nobody keeps a place.
-                self.index.keep_none(pool);
+                self.state.pools[pool].first_kept = None;
                 Entered::Waits
             }
             Some(_) | None => Entered::Matters,
@@ -137,8 +144,10 @@ impl Work<'_> {
         !moves
             && !paid
             && !bound
-            && !state.shapes[kept.line.shape].is_choosy()
             && self.waiting() == here
-            && self.index.shadow.stands(kept.head, state.now)
+            && state
+                .changed
+                .stands
+                .is_some_and(|(job, until)| job == kept.head && state.now < until)
     }
 }

@@ -1,8 +1,9 @@
 //! The scheduling pass: who starts now, and who must make way.
 //!
 //! A pass walks lines in rank order, but only those of shapes that fit somewhere; a shape that does
-//! not fit costs one look. What was blocked before a grant stays blocked after it, so no line is
-//! looked at twice unless its rank fell behind.
+//! not fit costs one look. What was blocked before a grant mostly stays blocked after it, so no
+//! line is looked at twice unless its rank fell behind; where a grant may let others start, all are
+//! asked again.
 
 use super::Work;
 use super::grant::Refusal;
@@ -52,7 +53,8 @@ impl Work<'_> {
         if self.is_settled() && self.asks_entered() {
             return;
         }
-        self.index.refused_at = None;
+        self.state.changed.refused_at = None;
+        self.state.changed.stands = None;
         // What an account uses in one pool may put another line first in a pool before.
         let by_use = self.state.rules.scheduling.order.follows_use();
         let again = by_use && self.state.pools.len() > 1;
@@ -64,7 +66,7 @@ impl Work<'_> {
         }
         self.index.read_changes(self.state);
         // Under `random` the next draw may name a place that the account can pay for.
-        let redraw = self.index.scorer().is_random() && self.index.refused_at.is_some();
+        let redraw = self.index.scorer().is_random() && self.state.changed.refused_at.is_some();
         // Confidence changes without anybody saying so: who waits is asked with every entry.
         let asks = is_asked(self.state);
         let asks = asks && self.state.pools.ids().any(|pool| self.state.is_waiting(pool));
@@ -74,7 +76,8 @@ impl Work<'_> {
     /// Returns whether nothing has changed since the last pass that one could act on, but for jobs
     /// that have begun to wait.
     pub(super) fn is_settled(&self) -> bool {
-        let credit_moved = self.index.refused_at.is_some_and(|at| at != self.state.ledger.moves());
+        let credit_moved =
+            self.state.changed.refused_at.is_some_and(|at| at != self.state.ledger.moves());
         !self.state.changed.is_stirred() && !credit_moved
     }
 
@@ -89,7 +92,7 @@ impl Work<'_> {
     /// Notes that another pass may decide otherwise once credit has moved, from the first such case
     /// on: what moves later in this pass may have decided it.
     pub(super) fn note_refusal(&mut self) {
-        self.index.refused_at.get_or_insert(self.state.ledger.moves());
+        self.state.changed.refused_at.get_or_insert(self.state.ledger.moves());
     }
 
     /// Passes every pool once; returns whether all was asked that could start.
@@ -99,7 +102,7 @@ impl Work<'_> {
             let waits = self.state.is_waiting(pool);
             if !waits {
                 // Whoever kept a place there is gone.
-                self.index.keep_none(pool);
+                self.state.pools[pool].first_kept = None;
             }
             let mut more = waits;
             while more {
@@ -127,7 +130,8 @@ impl Work<'_> {
     }
 
     /// Starts what can start in one pool: again where a start has put somebody before those that
-    /// were asked already, or where those may have started who a cap kept somebody waiting for.
+    /// were asked already, moved a place that is kept, or made somebody pay less, or where those
+    /// may have started who a cap kept somebody waiting for.
     pub fn pass_pool(&mut self, pool: PoolId) {
         loop {
             let started = self.state.next.lease;
@@ -145,7 +149,7 @@ impl Work<'_> {
         self.index.read_changes(self.state);
         self.index.doubted.clear();
         self.judge_urgent(pool);
-        self.index.keep_none(pool);
+        self.state.pools[pool].first_kept = None;
         let strict = self.state.rules.scheduling.backfill == Backfill::Strict;
         let reservations = self.reservations(pool);
         if reservations > 0 || self.state.reserved.contains_key(&pool) {
@@ -181,7 +185,8 @@ impl Work<'_> {
                 Ok(lease) if self.lets_others_start(lease) => return true,
                 Ok(_) => {
                     if rank.class() == Priority::URGENT.class() {
-                        self.judge_urgent(pool);
+                        // Who could not pay as urgent may as high.
+                        again |= self.judge_urgent(pool);
                     }
                     again |= self.state.queue.is_before(rank);
                     self.index.read_changes(self.state);

@@ -11,13 +11,15 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 impl Work<'_> {
-    /// Lets urgent jobs that wait in a pool count as what they would start with.
-    pub(super) fn judge_urgent(&mut self, pool: PoolId) {
+    /// Lets urgent jobs that wait in a pool count as what they would start with; returns whether
+    /// any has come to count as less.
+    pub(super) fn judge_urgent(&mut self, pool: PoolId) -> bool {
         let [.., urgent] = self.state.queue.waiting(pool);
         if urgent == 0 {
-            return;
+            return false;
         }
         let lines: Vec<LineKey> = self.state.queue.urgent_lines(pool).collect();
+        let mut fewer = false;
         // Jobs of one shape and term count alike.
         let mut known: BTreeMap<(ShapeId, Span), bool> = BTreeMap::new();
         for line in lines {
@@ -28,12 +30,13 @@ impl Work<'_> {
             let high = high.unwrap_or_else(|| !is_urgent(standing(self.state, job)));
             known.insert(key, high);
             let usage = self.state.rank_usage(line);
-            self.state.queue.demote(line, high, usage);
+            fewer |= self.state.queue.demote(line, high, usage) && high;
         }
         if known.values().any(|high| *high) {
             let at = next_minute(self.state.now);
             self.retry_later(pool, at);
         }
+        fewer
     }
 
     /// Returns what a lease counts as in a next term of some length.
