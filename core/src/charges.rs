@@ -1,10 +1,10 @@
 //! Charges: what a lease would cost, and what each lender is due. Questions only; no credit moves.
 
-use crate::bundle::Dimension;
+use crate::bundle::{Bundle, Dimension};
 use crate::deny::first_short;
-use crate::ids::{AccountId, NodeId, ShapeId};
+use crate::ids::{AccountId, LeaseId, NodeId, PoolId, ShapeId};
 use crate::jobs::{Job, Shape};
-use crate::leases::{Lease, Member};
+use crate::leases::{Claim, Lease, Member};
 use crate::ledger::Payment;
 use crate::meter::{Record, Resolution};
 use crate::price::Prices;
@@ -19,10 +19,43 @@ use alloc::vec::Vec;
 /// would be leased and the quota.
 #[must_use]
 pub fn over_quota(state: &State, shape: &Shape) -> Option<(Dimension, u64, u64)> {
+    over_quota_without(state, shape, &[])
+}
+
+/// As [`over_quota`], once some leases of the pool have left: nor may more be leased than the quota
+/// once all that others make way for has started.
+#[must_use]
+pub fn over_quota_without(
+    state: &State,
+    shape: &Shape,
+    gone: &[LeaseId],
+) -> Option<(Dimension, u64, u64)> {
     let pool = &state.pools[shape.pool];
     let quota = pool.spec.quota.as_ref()?;
-    let leased = pool.leased.checked_add(&shape.total());
-    leased.and_then(|leased| first_short(&leased, quota))
+    let held = |id: &LeaseId| {
+        let lease = state.leases.get(id)?;
+        Some(lease.needs.bundle().times(lease.members.len() as u64))
+    };
+    let without =
+        |sum: Bundle, id: &LeaseId| held(id).map_or(sum, |held| sum.saturating_sub(&held));
+    let leased = gone.iter().fold(pool.leased, without);
+    let over = |leased: Bundle| {
+        let leased = leased.checked_add(&shape.total());
+        leased.and_then(|leased| first_short(&leased, quota))
+    };
+    let later = || {
+        coming(state, shape.pool).fold(leased, |sum, (_, claim)| {
+            let sum = claim.victims.iter().fold(sum, without);
+            sum.saturating_add(&claim.needs.bundle().times(claim.members.len() as u64))
+        })
+    };
+    over(leased).or_else(|| over(later()))
+}
+
+/// Walks the jobs that others make way for in a pool. What only moves has its place already.
+fn coming(state: &State, pool: PoolId) -> impl Iterator<Item = (&Job, &Claim)> {
+    let claims = state.claims.iter().map(|(id, claim)| (state.job(*id), claim));
+    claims.filter(move |(job, _)| !job.state.is_running() && state.shapes[job.shape].pool == pool)
 }
 
 /// Returns whether its pool's quota or price, its account or its own budget keeps a job from
@@ -124,7 +157,8 @@ pub const fn is_urgent(priority: Priority) -> bool {
 }
 
 /// Returns whether urgent work of a shape may have a term of its pool, after what it has had of it
-/// itself. Where leases do not run in terms, nothing is capped.
+/// itself, and beside the first terms of those that others make way for. Where leases do not run in
+/// terms, nothing is capped.
 #[must_use]
 pub fn may_be_urgent(state: &State, shape: ShapeId, span: Span, had: Option<(Time, Time)>) -> bool {
     let Some(share) = state.rules.caps.urgent_share.filter(|_| state.runs_in_terms()) else {
@@ -133,7 +167,11 @@ pub fn may_be_urgent(state: &State, shape: ShapeId, span: Span, had: Option<(Tim
     let total = state.shapes[shape].total();
     let pool = &state.pools[state.shapes[shape].pool];
     let own = had.map(|(from, to)| Part { amounts: &total, from, to });
-    pool.urgent.admits((&total, span), own, &pool.capacity, share, state.now)
+    let urgent = |claim: &Claim| claim.promise.as_ref().is_some_and(|p| is_urgent(p.standing));
+    let coming = coming(state, state.shapes[shape].pool).filter(|(_, claim)| urgent(claim));
+    let coming = coming.map(|(job, _)| (state.shapes[job.shape].total(), term(state, job.limit)));
+    let more = (&total, span);
+    pool.urgent.admits(more, own, coming, (&pool.capacity, share), state.now)
 }
 
 /// Returns whether a job waits after an attempt in vain before it starts on others' nodes.

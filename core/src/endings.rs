@@ -2,7 +2,7 @@
 //! Nothing here changes anything.
 
 use crate::bundle::{Bundle, Needs};
-use crate::ids::{LeaseId, NodeId};
+use crate::ids::{JobId, LeaseId, NodeId};
 use crate::jobs::Shape;
 use crate::leases::{Claim, Lease, LeaseState};
 use crate::nodes::{Gpu, Node};
@@ -83,6 +83,18 @@ impl Use {
         }
     }
 
+    /// Takes out what ends on a node; tags only where they matter.
+    fn pass(&mut self, state: &State, end: End, node: NodeId, tags: bool) {
+        match end {
+            End::Lease(id) => self.end(state, state.lease(id), node, tags),
+            End::Claim(job) => {
+                if let Some(claim) = state.claims.get(&job) {
+                    self.end_claim(claim, node);
+                }
+            }
+        }
+    }
+
     /// Takes out what a claim keeps on a node.
     pub(crate) fn end_claim(&mut self, claim: &Claim, node: NodeId) {
         for member in claim.members.iter().filter(|member| member.node == node) {
@@ -146,6 +158,15 @@ pub struct First {
     pub leased: Bundle,
 }
 
+/// What ends on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum End {
+    /// A lease.
+    Lease(LeaseId),
+    /// What is kept for a job whose victims are leaving.
+    Claim(JobId),
+}
+
 /// Where one member of a job can start soonest, when, and what is leased there then, if that is
 /// known.
 pub type Soonest = (Time, NodeId, Option<Bundle>);
@@ -157,11 +178,11 @@ pub fn earliest(
     state: &State,
     shape: &Shape,
     id: NodeId,
-    ends: &mut Vec<(Time, LeaseId)>,
+    ends: &mut Vec<(Time, End)>,
 ) -> Option<First> {
     let node = &state.nodes[id];
     let (need, total) = (shape.needs.bundle(), node.offer.as_ref()?.total);
-    if !node.takes_work(state.now) || !need.fits_in(&total.saturating_sub(&node.claimed)) {
+    if !node.takes_work(state.now) || !need.fits_in(&total) {
         return None;
     }
     let (devices, choosy) = (shape.needs.gpus.count > 0, shape.is_choosy());
@@ -176,18 +197,31 @@ pub fn earliest(
         return Some(First { at: Time::ZERO, unknown: 0, leased: used.leased });
     }
     ends.clear();
-    ends.extend(node.leases.iter().map(|id| (ends_at(state, state.lease(*id)), *id)));
+    ends.extend(node.leases.iter().map(|id| {
+        let end = ends_at(state, state.lease(*id));
+        (end, End::Lease(*id))
+    }));
+    if !node.claimed.is_zero() {
+        let claims = state.claims.iter().filter(|(_, claim)| claim.is_on(id));
+        ends.extend(claims.map(|(job, claim)| (claim_ends(state, *job, claim), End::Claim(*job))));
+    }
     ends.sort_unstable();
     let (mut ends, mut unknown) = (ends.iter().peekable(), 0);
-    while let Some((at, lease)) = ends.next() {
-        used.end(state, state.lease(*lease), id, choosy);
+    while let Some((at, end)) = ends.next() {
+        used.pass(state, *end, id, choosy);
         unknown += u32::from(*at == Time::MAX);
         if fits(&used) {
-            while let Some((_, lease)) = ends.next_if(|(end, _)| end == at && *at < Time::MAX) {
-                used.end(state, state.lease(*lease), id, choosy);
+            while let Some((_, end)) = ends.next_if(|(end, _)| end == at && *at < Time::MAX) {
+                used.pass(state, *end, id, choosy);
             }
             return Some(First { at: *at, unknown, leased: used.leased });
         }
     }
     None
+}
+
+/// Returns when what a claim is kept for has left at the latest: its job starts on it before it is
+/// given up, and has left by its limit.
+pub(crate) fn claim_ends(state: &State, job: JobId, claim: &Claim) -> Time {
+    end_of(state, claim.ends, state.job(job).limit)
 }

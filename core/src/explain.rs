@@ -64,10 +64,11 @@ pub fn explain(state: &State, id: JobId) -> Option<Explanation> {
     blockers.extend(job.hopeless.map(|on| Blocker::DependencyNeverSatisfied { on }));
     let shape = &state.shapes[job.shape];
     let promised = state.claims.get(&id).is_some_and(|claim| claim.promise.is_some());
-    blockers.extend(account_blockers(state, job, shape).into_iter().filter(|blocker| {
-        // Others make way for it: what it pays is set aside at its price, and counts for the caps.
-        !promised || matches!(blocker, Blocker::QuotaExceeded { .. })
-    }));
+    if !promised {
+        // Where others make way for it, what it pays is set aside at its price, and counts for the
+        // caps and the quota.
+        blockers.extend(account_blockers(state, job, shape));
+    }
     let survey = survey(state, job);
     blockers.extend(room_blockers(state, job, shape, &survey));
     if blockers.is_empty() || !survey.blocks(shape) {
@@ -279,11 +280,18 @@ fn ahead(state: &State, job: &Job) -> Option<JobId> {
         return delayed(state, job, pool, backfill.reservations() + starves).or(first);
     }
     let first = state.queue.jobs(mine).next().filter(|first| *first < job.id);
+    // Under `strict` the first that lacks room; who only lacks credit keeps nobody waiting.
+    let blocks = |rank: &Rank| {
+        let other = state.job(rank.head);
+        let shape = &state.shapes[other.shape];
+        if charges::over_quota(state, shape).is_some() {
+            return survey(state, other).fit == 0;
+        }
+        !is_refused(state, other, shape) || survey(state, other).blocks(shape)
+    };
     let any = || {
-        let ranks = || state.queue.ranks(pool);
-        let here = ranks().find(|rank| rank.line == mine);
-        let best = ranks().min().filter(|best| here.is_some_and(|here| *best < here));
-        best.filter(|_| strict).map(|rank| rank.head)
+        let mut before = state.queue.ranks(pool).take_while(|rank| rank.line != mine);
+        before.find(|rank| strict && blocks(rank)).map(|rank| rank.head)
     };
     let kept = || delayed(state, job, pool, 0).filter(|_| reserved);
     first.or_else(any).or_else(kept)

@@ -8,8 +8,8 @@
 use crate::bundle::Bundle;
 use crate::canary::{Canary, ambient, planted};
 use crate::confidence::UNLIMITED;
-use crate::endings::{First, Soonest, earliest};
-use crate::ids::{AccountId, Dense, LeaseId, NodeId, ShapeId, Table};
+use crate::endings::{End, First, Soonest, earliest};
+use crate::ids::{AccountId, Dense, NodeId, ShapeId, Table};
 use crate::jobs::{Job, Shape};
 use crate::placement::{Scorer, suits};
 use crate::shadow::Shadow;
@@ -50,7 +50,7 @@ pub struct Index {
     /// passed, but nowhere with enough confidence: neither does one with a longer limit.
     pub doubted: BTreeMap<ShapeId, Span>,
     /// What [`earliest`] keeps the ends of a node's leases in.
-    ends: Vec<(Time, LeaseId)>,
+    ends: Vec<(Time, End)>,
 }
 
 /// Which of the nodes that a shape fits may be taken.

@@ -390,13 +390,17 @@ impl Job {
         declared.max(u8::try_from(aged.min(AGED_MAX.into())).unwrap_or(AGED_MAX))
     }
 
-    /// Returns how long it must have waited to count as more than after waiting so long.
+    /// Returns how long it must have waited to be asked whether that was for room: to count as more
+    /// than after waiting so long, or at least as long as it may come to starve.
     #[must_use]
     pub fn next_ageing(&self, wait: Span, rules: &Scheduling) -> Option<Span> {
         let class = self.class_after(wait, rules);
-        let next = |step: Span| Span::new((wait.get() / step.get().max(1) + 1) * step.get());
-        let older = rules.ageing.filter(|_| class < AGED_MAX).map(next);
         let starves = rules.starvation_after.filter(|_| class < STARVING);
+        // What is counted is how long that went on, a step at a time.
+        let ages = rules.ageing.is_some() && class < AGED_MAX;
+        let step = rules.ageing_step().get();
+        let next = Span::new((wait.get() / step + 1) * step);
+        let older = (ages || starves.is_some()).then_some(next);
         older.into_iter().chain(starves).min()
     }
 

@@ -363,6 +363,14 @@ pub struct Claim {
     pub promise: Option<Promise>,
 }
 
+impl Claim {
+    /// Returns whether a part of a node is kept by it.
+    #[must_use]
+    pub fn is_on(&self, node: NodeId) -> bool {
+        self.members.iter().any(|member| member.node == node)
+    }
+}
+
 /// The terms on which others make way for a job: it starts on these, whatever prices and classes
 /// are by then, unless the rules are others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

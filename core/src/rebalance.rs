@@ -27,7 +27,8 @@ use alloc::vec::Vec;
 
 /// Millionths in a whole.
 const WHOLE: u64 = 1_000_000;
-/// So many donors, the fullest, are tried at one look, and so many receivers, the emptiest.
+/// So many donors, the fullest of those with work that may move, are tried at one look, and of the
+/// receivers that would gain by a lease so many, the emptiest.
 const DONORS_MAX: usize = 16;
 const RECEIVERS_MAX: usize = 64;
 /// A move pays only for a job that goes on for so many times its cost.
@@ -195,7 +196,9 @@ pub fn moves(state: &State, pool: PoolId) -> Vec<Move> {
         if donates || node.takes_work(now) {
             let side = Side::new(state, id, node);
             if donates {
-                donors.push(side);
+                // One whose work may not move is no help.
+                let helps = candidates(state, &side).next().is_some();
+                donors.extend(helps.then_some(side));
             } else if side.load.saturating_add(margin) < high(balance) {
                 receivers.push(side);
             }
@@ -205,7 +208,6 @@ pub fn moves(state: &State, pool: PoolId) -> Vec<Move> {
     donors.sort_unstable_by_key(|f| (core::cmp::Reverse(f.load), state.tie(f.id), f.id));
     donors.truncate(DONORS_MAX);
     receivers.sort_unstable_by_key(|to| (to.load, state.tie(to.id), to.id));
-    receivers.truncate(RECEIVERS_MAX);
     let leases = nodes().map(|(_, node)| node.leases.len() as u64).sum();
     let most = rules.moves_max.of_floor(leases).max(1);
     let kept = Shadow::of_reservations(state, pool, None);
@@ -243,8 +245,9 @@ fn best_move(
         let end = end_behind(state, state.job(lease.job).limit);
         let kept = kept.forbidden(&state.shapes[lease.shape], end);
         let open = |to: &&Side<'_>| !taken.contains(&to.id) && !kept.contains(&to.id);
-        for to in receivers.iter().filter(open) {
-            let Some(levels) = gain(state, lease, (from, left), to) else { continue };
+        let gains = |to| Some((to, gain(state, lease, (from, left), to)?));
+        let places = receivers.iter().filter(open).filter_map(gains);
+        for (to, levels) in places.take(RECEIVERS_MAX) {
             let rank = (levels, core::cmp::Reverse(lease.id), core::cmp::Reverse(state.tie(to.id)));
             if best.as_ref().is_some_and(|(known, _)| *known >= rank) {
                 continue;

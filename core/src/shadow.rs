@@ -8,7 +8,7 @@
 
 use crate::bundle::{Bundle, Needs};
 use crate::confidence::{is_asked, trusted};
-use crate::endings::{First, Soonest, Use, earliest, end_of, endings};
+use crate::endings::{First, Soonest, Use, claim_ends, earliest, end_of, endings};
 use crate::flat::FlatSet;
 use crate::ids::{JobId, NodeId, PoolId};
 use crate::jobs::{Ahead, Job, Places, Shape};
@@ -216,14 +216,45 @@ impl Shadow {
     #[must_use]
     pub fn of_reservations(state: &State, pool: PoolId, but: Option<JobId>) -> Self {
         let mut shadow = Self::default();
-        for (id, ahead) in state.reserved(pool).filter(|(id, _)| Some(*id) != but) {
-            shadow.keep_ahead(state, state.job(id), ahead);
-        }
+        let others: Vec<(JobId, &Ahead)> =
+            state.reserved(pool).filter(|(id, _)| Some(*id) != but).collect();
+        shadow.keep_promises(state, &others);
         shadow
     }
 
-    /// Keeps a place for a job from its beginning on: where it was promised, or else where there is
-    /// room, as soon after as that is. Returns from when and where, if anybody can know.
+    /// Keeps the places of jobs that have one ahead: first of those that can have the one that they
+    /// were promised, so that nobody who must look for another takes it. Returns from when and
+    /// where each has one, if anybody can know.
+    pub fn keep_promises(
+        &mut self,
+        state: &State,
+        promised: &[(JobId, &Ahead)],
+    ) -> Vec<Option<(Time, Places)>> {
+        let keep = |(id, ahead): &(JobId, &Ahead)| self.keep_promised(state, state.job(*id), ahead);
+        let mut out: Vec<Option<(Time, Places)>> = promised.iter().map(keep).collect();
+        for ((id, ahead), found) in promised.iter().zip(&mut out).filter(|(_, f)| f.is_none()) {
+            *found = self.keep_ahead(state, state.job(*id), ahead);
+        }
+        out
+    }
+
+    /// Keeps the place that a job was promised, if all of it can have that.
+    fn keep_promised(&mut self, state: &State, job: &Job, ahead: &Ahead) -> Option<(Time, Places)> {
+        let shape = &state.shapes[job.shape];
+        let begin = Instant::at(ahead.begin, state.now);
+        let fits = |(node, count): &(NodeId, u32)| {
+            let steps = self.steps(state, shape, *node, (*count, job.limit, begin.at));
+            steps.first().is_some_and(|(from, fit)| *from == begin && fit >= count)
+        };
+        if ahead.places.is_empty() || !ahead.places.iter().all(fits) {
+            return None;
+        }
+        self.keep_parts(state, job, begin, &ahead.places);
+        Some((begin.at, ahead.places.clone()))
+    }
+
+    /// Keeps a place for a job where there is room from its beginning on, or as soon after as there
+    /// is. Returns from when and where, if anybody can know.
     pub fn keep_ahead(
         &mut self,
         state: &State,
@@ -231,18 +262,8 @@ impl Shadow {
         ahead: &Ahead,
     ) -> Option<(Time, Places)> {
         let shape = &state.shapes[job.shape];
-        let begin = Instant::at(ahead.begin, state.now);
-        let fits = |(node, count): &(NodeId, u32)| {
-            let steps = self.steps(state, shape, *node, (*count, job.limit, begin.at));
-            steps.first().is_some_and(|(from, fit)| *from == begin && fit >= count)
-        };
-        let same = !ahead.places.is_empty() && ahead.places.iter().all(fits);
-        let (from, places) = if same {
-            (begin, ahead.places.clone())
-        } else {
-            self.movable |= is_movable(shape);
-            self.search(state, shape, job.limit, begin.at)?
-        };
+        self.movable |= is_movable(shape);
+        let (from, places) = self.search(state, shape, job.limit, ahead.begin.max(state.now))?;
         self.keep_parts(state, job, from, &places);
         (from.at < Time::MAX).then_some((from.at, places))
     }
@@ -378,9 +399,8 @@ impl Shadow {
         for (_, lease) in ends.filter(|(end, _)| instant.ends(*end)) {
             used.end(state, lease, id, true);
         }
-        // Whoever has a claim starts on it before it is given up, and has left by its limit.
         for (job, claim) in &state.claims {
-            if instant.ends(end_of(state, claim.ends, state.job(*job).limit)) {
+            if instant.ends(claim_ends(state, *job, claim)) {
                 used.end_claim(claim, id);
             }
         }

@@ -88,17 +88,22 @@ impl Urgent {
 
     /// Returns whether urgent work may have `more` for a span from now, of a pool of some capacity:
     /// what counts stays within `share` of an hour of it in every resource that is asked for, or
-    /// nothing counts but what one lease, `own`, has had itself.
+    /// nothing counts but what one lease, `own`, has had itself. What is `coming` counts already.
     #[must_use]
     pub fn admits(
         &self,
         (more, span): (&Bundle, Span),
         own: Option<Part<'_>>,
-        capacity: &Bundle,
-        share: Ppm,
+        coming: impl Iterator<Item = (Bundle, Span)>,
+        (capacity, share): (&Bundle, Ppm),
         now: Time,
     ) -> bool {
-        let counted = self.counted(now);
+        let mut counted = self.counted(now);
+        for (amounts, span) in coming {
+            for (sum, more) in counted.iter_mut().zip(amounts.amounts()) {
+                *sum = sum.saturating_add(u128::from(more) * u128::from(span.get()));
+            }
+        }
         let mut mine: Volume = [0; DIMENSIONS];
         if let Some(part) = own {
             for minute in part.minutes().filter(|minute| *minute >= since(now)) {
@@ -134,6 +139,7 @@ pub const fn next_minute(now: Time) -> Time {
 mod tests {
     use super::*;
     use crate::units::MilliCores;
+    use core::iter::empty;
 
     fn cores(cores: u32) -> Bundle {
         Bundle { cpu: MilliCores::whole(cores), ..Bundle::ZERO }
@@ -145,7 +151,7 @@ mod tests {
         let at = |minute: u64| Time::from_ms(minute * MINUTE);
         let mut urgent = Urgent::default();
         let admits = |urgent: &Urgent, cores: &Bundle, minutes, now| {
-            urgent.admits((cores, Span::minutes(minutes)), None, &pool, quarter, now)
+            urgent.admits((cores, Span::minutes(minutes)), None, empty(), (&pool, quarter), now)
         };
         // One core for an hour is a quarter of four.
         assert!(admits(&urgent, &cores(4), 1_000, at(0)), "one lease may always");
@@ -168,11 +174,11 @@ mod tests {
         let mut urgent = Urgent::default();
         urgent.book(own, at(0));
         let more = (&all, Span::minutes(5));
-        assert!(urgent.admits(more, Some(own), &pool, quarter, at(30)));
-        assert!(!urgent.admits(more, None, &pool, quarter, at(30)));
+        assert!(urgent.admits(more, Some(own), empty(), (&pool, quarter), at(30)));
+        assert!(!urgent.admits(more, None, empty(), (&pool, quarter), at(30)));
         urgent.book(Part { amounts: &cores(1), from: at(1), to: at(2) }, at(1));
         assert!(
-            !urgent.admits(more, Some(own), &pool, quarter, at(30)),
+            !urgent.admits(more, Some(own), empty(), (&pool, quarter), at(30)),
             "somebody else has had some"
         );
     }

@@ -27,6 +27,11 @@ impl Usage {
         self.0 = self.0.saturating_sub(amount);
     }
 
+    /// Counts only what is left of the use.
+    pub fn decay(&mut self, left: u128) {
+        self.0 = left;
+    }
+
     /// Halves the use `times` times, when the common factor is brought back to one.
     pub fn halve(&mut self, times: u32) {
         self.0 = self.0.checked_shr(times).unwrap_or(0);
@@ -52,6 +57,11 @@ impl Inflation {
         }
         self.origin = self.origin.after(Span::new(half_life.get().saturating_mul(lives)));
         u32::try_from(lives).unwrap_or(u32::MAX)
+    }
+
+    /// Counts half-lives from now on.
+    pub fn restart(&mut self, now: Time) {
+        self.origin = now;
     }
 
     /// Returns a use as it counts now: what was booked a half-life ago counts half.

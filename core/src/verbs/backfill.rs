@@ -90,8 +90,9 @@ impl Work<'_> {
         let promised: Vec<(JobId, Ahead)> =
             self.state.reserved(pool).map(|(id, ahead)| (id, ahead.clone())).collect();
         let (now, mut due): (Time, Vec<(JobId, Places)>) = (self.state.now, Vec::new());
-        for (id, mut ahead) in promised {
-            let found = shadow.keep_ahead(self.state, self.state.job(id), &ahead);
+        let all: Vec<(JobId, &Ahead)> = promised.iter().map(|(id, ahead)| (*id, ahead)).collect();
+        let kept = shadow.keep_promises(self.state, &all);
+        for ((id, mut ahead), found) in promised.into_iter().zip(kept) {
             let Some((from, places)) = found else { continue };
             if self.state.job(id).state == JobState::Pending && from <= now {
                 due.push((id, places));

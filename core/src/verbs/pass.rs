@@ -12,13 +12,14 @@ use super::waiting::dequeue;
 use crate::canary::{Canary, planted};
 use crate::caps::is_capped;
 use crate::charges::{
-    foreign, is_resting, over_price, over_quota, priced_loss, prices, standing, term, term_cost,
+    first_hold, foreign, is_resting, over_price, over_quota_without, priced_loss, prices, standing,
+    term, term_cost,
 };
 use crate::confidence::{is_asked, next_look};
 use crate::config::Backfill;
 use crate::effect::EvictionReason;
 use crate::ids::{AccountId, HoldId, JobId, LeaseId, PoolId, ShapeId};
-use crate::jobs::{Ahead, JobState};
+use crate::jobs::{Ahead, Job, JobState};
 use crate::leases::Promise;
 use crate::ledger::Hold;
 use crate::preempt::{Loans, Plan, Right, is_within_quota, least_class, plan};
@@ -31,6 +32,8 @@ use alloc::vec::Vec;
 
 /// How many plans one pass may try without success.
 const PLANS_MAX: usize = 4;
+/// When the next are asked, if nothing happens before.
+const NEXT_PLANS: Span = Span::seconds(1);
 /// The window of `preemption.max_per_hour`.
 const HOUR: Span = Span::minutes(60);
 
@@ -43,6 +46,19 @@ enum Asked {
     Some,
     /// Others make way for one of them.
     Nominated,
+}
+
+/// What came of a look for those that could make way for one job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Nomination {
+    /// They are told to.
+    Done,
+    /// There are none.
+    Nowhere,
+    /// There are, but its account or its pool has no right to that, or no credit.
+    Forbidden,
+    /// Nobody looked: the job could not pay.
+    Refused,
 }
 
 impl Work<'_> {
@@ -243,25 +259,47 @@ impl Work<'_> {
         }
         let strict = self.state.rules.scheduling.backfill == Backfill::Strict;
         let (mut failed, mut loans) = (0, None);
-        for rank in heads.into_iter().take(if strict { 1 } else { usize::MAX }) {
-            let job = self.state.job(rank.head);
-            if job.preempt_after > now {
-                let again = job.preempt_after;
+        while let Some(rank) = heads.pop_first() {
+            let again = self.state.job(rank.head).preempt_after;
+            let found = if again > now {
                 self.retry_later(pool, again);
-                continue;
-            }
-            if failed >= PLANS_MAX {
+                let refused = self.may_not_pay(self.state.job(rank.head));
+                if refused { Nomination::Refused } else { Nomination::Nowhere }
+            } else if failed >= PLANS_MAX {
+                self.retry_later(pool, now.after(NEXT_PLANS));
                 return Asked::Some;
+            } else {
+                let loans = loans.get_or_insert_with(|| Loans::of(self.state, pool));
+                let found = self.nominate(rank.head, higher(self, &rank), loans);
+                if found == Nomination::Done {
+                    return Asked::Nominated;
+                }
+                failed += usize::from(found != Nomination::Refused);
+                // No sooner than all others have had their turn.
+                let turns = heads.len() / PLANS_MAX + 1;
+                let turns = u64::try_from(turns).unwrap_or(u64::MAX);
+                let turns = Span::new(NEXT_PLANS.get().saturating_mul(turns));
+                let again = now.after(interval.max(turns));
+                self.state.job_mut(rank.head).preempt_after = again;
+                self.retry_later(pool, again);
+                found
+            };
+            if strict {
+                break;
             }
-            let loans = loans.get_or_insert_with(|| Loans::of(self.state, pool));
-            if self.nominate(rank.head, higher(self, &rank), loans) {
-                return Asked::Nominated;
+            if found != Nomination::Nowhere || self.state.ledger.guarantees {
+                heads.extend(self.next_higher(pool, rank, least));
             }
-            failed += 1;
-            self.state.job_mut(rank.head).preempt_after = now.after(interval);
-            self.retry_later(pool, now.after(interval));
         }
         Asked::All
+    }
+
+    /// Returns the next line of a shape for whose first job others may make way: what keeps the
+    /// first from that may be its account.
+    fn next_higher(&self, pool: PoolId, rank: Rank, least: u8) -> Option<Rank> {
+        let next = |rank: &Rank| self.state.queue.next(pool, rank.line.shape, Some(*rank));
+        let mut ranks = core::iter::successors(next(&rank), next);
+        ranks.find(|next| self.is_higher(next, least) || self.may_recall(next.head))
     }
 
     /// Returns whether the first job of a line is of at least a class, as it would start now.
@@ -270,25 +308,24 @@ impl Work<'_> {
         rank.line.priority.class() >= least && class() >= least
     }
 
-    /// Makes a plan for one job and carries it out; returns whether there was one.
-    fn nominate(&mut self, id: JobId, higher: bool, loans: &Loans) -> bool {
+    /// Makes a plan for one job and carries it out, if there is one.
+    fn nominate(&mut self, id: JobId, higher: bool, loans: &Loans) -> Nomination {
         let job = self.state.job(id);
         let (account, shape_id) = (job.account, job.shape);
-        let shape = &self.state.shapes[shape_id];
-        let can_pay = crate::charges::first_hold(self.state, job, shape);
-        if over_quota(self.state, shape).is_some()
-            || is_resting(self.state, job)
-            || over_price(self.state, job, shape).is_some()
-            || job.budget.is_some_and(|b| job.charged.saturating_add(can_pay) > b)
-        {
-            return false;
+        if self.may_not_pay(job) {
+            return Nomination::Refused;
         }
+        let mut found = Nomination::Nowhere;
         self.index.refresh(self.state, shape_id);
         let class = standing(self.state, self.state.job(id)).class();
         let rights = [(higher, Right::Class(class)), (self.may_recall(id), Right::Quota)];
         for (_, right) in rights.into_iter().filter(|(may, _)| *may) {
             let Some(plan) = plan(self.state, self.index, id, (right, loans)) else { continue };
+            found = Nomination::Forbidden;
             let (job, shape) = (self.state.job(id), &self.state.shapes[shape_id]);
+            if over_quota_without(self.state, shape, &plan.victims).is_some() {
+                continue;
+            }
             if is_capped(self.state, job, shape, foreign(self.state, account, &plan.members)) {
                 continue;
             }
@@ -298,9 +335,18 @@ impl Work<'_> {
             }
             let Some((promise, covers)) = self.hold_covers(id, &plan) else { continue };
             self.carry_out(id, plan, (promise, covers), right.reason());
-            return true;
+            return Nomination::Done;
         }
-        false
+        found
+    }
+
+    /// Returns whether its own budget, the price, or an attempt in vain keeps a job from starting.
+    fn may_not_pay(&self, job: &Job) -> bool {
+        let shape = &self.state.shapes[job.shape];
+        let needed = first_hold(self.state, job, shape);
+        is_resting(self.state, job)
+            || over_price(self.state, job, shape).is_some()
+            || job.budget.is_some_and(|budget| job.charged.saturating_add(needed) > budget)
     }
 
     /// Returns whether a job may recall what is on loan to other accounts.

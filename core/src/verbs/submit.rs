@@ -296,6 +296,9 @@ impl Work<'_> {
         let other = queue(&rules) != queue(&self.state.rules);
         let waiting = if other { self.dequeue_all() } else { Vec::new() };
         let least = self.state.rules.utilization.gpu_min;
+        if rules.fair_share.half_life != self.state.rules.fair_share.half_life {
+            self.decay_use();
+        }
         self.state.rules = rules;
         self.adopt_utilization(least);
         self.adopt_karma();

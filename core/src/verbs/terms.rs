@@ -13,6 +13,7 @@ use crate::ledger::{Hold, Settled};
 use crate::meter::Resolution;
 use crate::price::Prices;
 use crate::units::{MicroAtp, MilliCores, Priority, Span, Time};
+use crate::usage::Usage;
 use alloc::vec::Vec;
 
 impl Work<'_> {
@@ -57,12 +58,27 @@ impl Work<'_> {
     }
 
     /// Sets the credit of a next term aside that is as long as terms are, or as what is left of the
-    /// limit.
+    /// limit. Who cannot pay for what it has beside its needs gives that up.
     fn set_term_aside(&mut self, id: LeaseId) {
         let lease = self.state.lease(id);
         let left = lease.limit_at.map(|limit| limit.since(lease.term_ends));
         let span = term(self.state, left);
-        self.set_aside(id, span, self.next_standing(id, span));
+        let standing = self.next_standing(id, span);
+        self.set_aside(id, span, standing);
+        let lease = self.state.lease(id);
+        let prices = lease.next_prices;
+        if lease.next_span.is_some() || lease.extra.cpu.is_zero() {
+            return;
+        }
+        let least = (id, MilliCores::ZERO);
+        let (amount, affords) = self.next_cost_of(least, (span, &prices), standing);
+        if affords && amount <= self.state.ledger.available(self.state.lease(id).account) {
+            self.set_extra(id, MilliCores::ZERO);
+            self.set_aside(id, span, standing);
+            if !self.state.network {
+                self.order_to_go_on(id);
+            }
+        }
     }
 
     /// Sets the credit of a next term of some length aside, in which its job counts as `standing`,
@@ -101,9 +117,19 @@ impl Work<'_> {
         term: (Span, &Prices),
         standing: Priority,
     ) -> (MicroAtp, bool) {
+        self.next_cost_of((id, self.state.lease(id).extra.cpu), term, standing)
+    }
+
+    /// As `next_cost`, with so much CPU beside its needs.
+    fn next_cost_of(
+        &self,
+        (id, extra): (LeaseId, MilliCores),
+        term: (Span, &Prices),
+        standing: Priority,
+    ) -> (MicroAtp, bool) {
         let lease = self.state.lease(id);
         let job = self.state.job(lease.job);
-        let members = (lease.members.as_slice(), lease.extra.cpu, standing.band());
+        let members = (lease.members.as_slice(), extra, standing.band());
         let amount = term_cost(self.state, job, members, term);
         let hold = lease.hold.and_then(|hold| self.state.ledger.holds.get(&hold));
         // What the job has cost when this term ends, and the next.
@@ -332,6 +358,22 @@ impl Work<'_> {
         if other_first || keeps {
             self.state.changed.stir();
         }
+    }
+
+    /// Brings all use to what it counts now, before it decays by other rules.
+    pub fn decay_use(&mut self) {
+        let (now, half_life) = (self.state.now, self.state.rules.fair_share.half_life);
+        let inflation = self.state.inflation;
+        for account in self.state.ledger.accounts.ids() {
+            let usage = &mut self.state.ledger.accounts[account].usage;
+            usage.decay(inflation.decayed(*usage, now, half_life));
+        }
+        for lease in self.state.leases.values_mut() {
+            let mut booked = Usage::default();
+            booked.book(lease.booked);
+            lease.booked = inflation.decayed(booked, now, half_life);
+        }
+        self.state.inflation.restart(now);
     }
 
     /// Brings the common factor of all use back to one when it has grown large.

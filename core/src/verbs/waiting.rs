@@ -10,10 +10,6 @@ use crate::state::State;
 use crate::units::{Span, Time};
 use alloc::vec::Vec;
 
-/// A job that waited for something else than room when it was to count as more is asked again no
-/// sooner than after a step of ageing, or so long: it may be a millisecond short of it for ever.
-const ASKED_AGAIN: Span = Span::minutes(10);
-
 /// Puts a job into the queue, or lets it wait for others first.
 pub fn enqueue(state: &mut State, id: JobId) {
     if state.job(id).depends() && !planted(Canary::StartDependent) {
@@ -63,14 +59,16 @@ impl Work<'_> {
         let (wait, least) = if refused {
             // The step that ends now does not count.
             let since = job.waits_since.map_or(Span::ZERO, |since| now.since(since));
-            let step = rules.ageing.unwrap_or(ASKED_AGAIN);
-            (wait.saturating_sub(rules.ageing.map_or(since, |step| step.min(since))), step)
+            let step = rules.ageing_step();
+            (wait.saturating_sub(step.min(since)), step)
         } else {
             let class = job.class_after(wait, rules);
-            let key = state.line_of(job);
-            let usage = state.rank_usage(key);
-            state.queue.age(id, class, key, usage);
-            state.changed.stir();
+            if class != job.class_after(job.waited, rules) {
+                let key = state.line_of(job);
+                let usage = state.rank_usage(key);
+                state.queue.age(id, class, key, usage);
+                state.changed.stir();
+            }
             (wait, Span::ZERO)
         };
         let job = state.job_mut(id);
@@ -209,5 +207,40 @@ mod tests {
         request(&mut grid, 94, Request::Configure(Box::new(rules)));
         assert_eq!(heads(&grid), [4, 2, 5, 3]);
         assert_eq!(crate::invariants::check(grid.state()), []);
+    }
+
+    #[test]
+    fn what_accounts_used_counts_the_same_by_another_half_life() {
+        let mut config = Config::default();
+        config.pools.push(PoolSpec { name: String::from("main"), quota: None });
+        config.accounts.push(AccountSpec::new("lab", MicroAtp::ZERO));
+        config.accounts.push(AccountSpec::new("clinic", MicroAtp::ZERO));
+        config.nodes.push(NodeSpec::dedicated("n", Bundle::cpu(MilliCores::whole(2))));
+        config.rules.atp.enabled = false;
+        config.rules.scheduling.order = Order::Fair;
+        let (mut rules, day) = (config.rules.clone(), 86_400);
+        let mut grid = Grid::new(config, Time::ZERO).unwrap();
+        let submit = |grid: &mut Grid, at, account, limit| {
+            let needs = Needs { cpu: MilliCores::whole(1), ..Needs::default() };
+            let job = JobSpec { needs, limit: Some(Span::seconds(limit)), ..JobSpec::default() };
+            request(grid, at, Request::SubmitJob { account, job: Box::new(job) });
+        };
+        let [lab, clinic] = [0, 1].map(AccountId::new);
+        let used = |grid: &Grid| {
+            let (state, row) = (grid.state(), grid.state().account(lab));
+            let half_life = state.rules.fair_share.half_life;
+            state.inflation.decayed(row.usage, state.now, half_life)
+        };
+        submit(&mut grid, 30 * day, lab, 100);
+        let before = used(&grid);
+        for (seconds, life) in [(30 * day, 1), (30 * day, 60), (30 * day + 50, 7)] {
+            rules.fair_share.half_life = Span::seconds(life * day);
+            request(&mut grid, seconds, Request::Configure(Box::new(rules.clone())));
+        }
+        let left = used(&grid) * 1_000_000 / before;
+        assert!((999_900..=1_000_000).contains(&left), "{left} of a million after 50 s");
+        submit(&mut grid, 30 * day + 50, clinic, 90);
+        let usage = |id| grid.state().account(id).usage;
+        assert!(usage(clinic) < usage(lab) && crate::invariants::check(grid.state()) == []);
     }
 }
