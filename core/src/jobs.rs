@@ -252,6 +252,11 @@ pub const STARVING: u8 = 99;
 const AGED_MAX: u8 = 75;
 /// Classes that one step of ageing gives.
 const STEP: u8 = 25;
+/// Where there are no steps of ageing, it is asked no more often than this whether a job waits for
+/// room.
+const ASKED_AGAIN: Span = Span::minutes(10);
+/// On the way to starving that is asked so often.
+const STARVING_STEPS: u64 = 24;
 
 /// One accepted request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -396,12 +401,22 @@ impl Job {
     pub fn next_ageing(&self, wait: Span, rules: &Scheduling) -> Option<Span> {
         let class = self.class_after(wait, rules);
         let starves = rules.starvation_after.filter(|_| class < STARVING);
-        // What is counted is how long that went on, a step at a time.
         let ages = rules.ageing.is_some() && class < AGED_MAX;
-        let step = rules.ageing_step().get();
+        let step = self.ageing_step(wait, rules).get();
         let next = Span::new((wait.get() / step + 1) * step);
         let older = (ages || starves.is_some()).then_some(next);
         older.into_iter().chain(starves).min()
+    }
+
+    /// Returns how long it waits, after waiting so long, until it is asked whether that is for
+    /// room: a step of ageing, or where it can only come to starve some part of that.
+    #[must_use]
+    pub fn ageing_step(&self, wait: Span, rules: &Scheduling) -> Span {
+        let step = rules.ageing.unwrap_or(ASKED_AGAIN).max(Span::new(1));
+        if rules.ageing.is_some() && self.class_after(wait, rules) < AGED_MAX {
+            return step;
+        }
+        rules.starvation_after.map_or(step, |long| step.max(Span::new(long.get() / STARVING_STEPS)))
     }
 
     /// Returns whether it makes way for nobody, having run for `ran`: others took its place too

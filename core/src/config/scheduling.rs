@@ -42,13 +42,6 @@ impl Scheduling {
     pub fn ages(&self) -> bool {
         self.ageing.is_some() || self.starvation_after.is_some()
     }
-
-    /// Returns how often it is asked of a job that may grow older whether it waits for room: with
-    /// each step of ageing, or every ten minutes.
-    #[must_use]
-    pub fn ageing_step(&self) -> Span {
-        self.ageing.unwrap_or(Span::minutes(10)).max(Span::new(1))
-    }
 }
 
 impl Default for Scheduling {

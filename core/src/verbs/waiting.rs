@@ -59,7 +59,7 @@ impl Work<'_> {
         let (wait, least) = if refused {
             // The step that ends now does not count.
             let since = job.waits_since.map_or(Span::ZERO, |since| now.since(since));
-            let step = rules.ageing_step();
+            let step = job.ageing_step(job.waited, rules);
             (wait.saturating_sub(step.min(since)), step)
         } else {
             let class = job.class_after(wait, rules);
