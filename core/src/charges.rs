@@ -62,11 +62,18 @@ fn coming(state: &State, pool: PoolId) -> impl Iterator<Item = (&Job, &Claim)> {
 /// starting, however much is free.
 #[must_use]
 pub fn is_refused(state: &State, job: &Job, shape: &Shape) -> bool {
-    let needed = first_hold(state, job, shape);
-    needed > available(state, job)
-        || is_resting(state, job)
-        || job.budget.is_some_and(|budget| job.charged.saturating_add(needed) > budget)
+    first_hold(state, job, shape) > available(state, job)
+        || is_barred(state, job, shape)
         || over_quota(state, shape).is_some()
+}
+
+/// Returns whether its own budget, the price, or an attempt in vain keeps a job from starting,
+/// whatever credit its account has.
+#[must_use]
+pub fn is_barred(state: &State, job: &Job, shape: &Shape) -> bool {
+    let needed = first_hold(state, job, shape);
+    is_resting(state, job)
+        || job.budget.is_some_and(|budget| job.charged.saturating_add(needed) > budget)
         || over_price(state, job, shape).is_some()
 }
 

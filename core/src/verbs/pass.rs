@@ -12,14 +12,13 @@ use super::waiting::dequeue;
 use crate::canary::{Canary, planted};
 use crate::caps::is_capped;
 use crate::charges::{
-    first_hold, foreign, is_resting, over_price, over_quota_without, priced_loss, prices, standing,
-    term, term_cost,
+    foreign, is_barred, over_quota_without, priced_loss, prices, standing, term, term_cost,
 };
 use crate::confidence::{is_asked, next_look};
 use crate::config::Backfill;
 use crate::effect::EvictionReason;
 use crate::ids::{AccountId, HoldId, JobId, LeaseId, PoolId, ShapeId};
-use crate::jobs::{Ahead, Job, JobState};
+use crate::jobs::{Ahead, JobState};
 use crate::leases::Promise;
 use crate::ledger::Hold;
 use crate::preempt::{Loans, Plan, Right, is_within_quota, least_class, plan};
@@ -62,9 +61,10 @@ enum Nomination {
 }
 
 impl Work<'_> {
-    /// Runs a pass over every pool in which something waits, unless it could change nothing: no
-    /// node, line or retry has moved since the last, no credit if that was what was missing, and
-    /// who has begun to wait can only wait, or is the only one who may start and is asked alone.
+    /// Runs a pass over every pool in which something waits, unless nothing has changed that one
+    /// could act on: no node, line or retry has moved since the last, no credit if that was what
+    /// was missing, and who has begun to wait can only wait, or is the only one who may start and
+    /// is asked alone.
     pub fn pass(&mut self) {
         if self.is_settled() && self.asks_entered() {
             return;
@@ -263,8 +263,12 @@ impl Work<'_> {
             let again = self.state.job(rank.head).preempt_after;
             let found = if again > now {
                 self.retry_later(pool, again);
-                let refused = self.may_not_pay(self.state.job(rank.head));
-                if refused { Nomination::Refused } else { Nomination::Nowhere }
+                let job = self.state.job(rank.head);
+                if is_barred(self.state, job, &self.state.shapes[job.shape]) {
+                    Nomination::Refused
+                } else {
+                    Nomination::Nowhere
+                }
             } else if failed >= PLANS_MAX {
                 self.retry_later(pool, now.after(NEXT_PLANS));
                 return Asked::Some;
@@ -312,7 +316,7 @@ impl Work<'_> {
     fn nominate(&mut self, id: JobId, higher: bool, loans: &Loans) -> Nomination {
         let job = self.state.job(id);
         let (account, shape_id) = (job.account, job.shape);
-        if self.may_not_pay(job) {
+        if is_barred(self.state, job, &self.state.shapes[shape_id]) {
             return Nomination::Refused;
         }
         let mut found = Nomination::Nowhere;
@@ -338,15 +342,6 @@ impl Work<'_> {
             return Nomination::Done;
         }
         found
-    }
-
-    /// Returns whether its own budget, the price, or an attempt in vain keeps a job from starting.
-    fn may_not_pay(&self, job: &Job) -> bool {
-        let shape = &self.state.shapes[job.shape];
-        let needed = first_hold(self.state, job, shape);
-        is_resting(self.state, job)
-            || over_price(self.state, job, shape).is_some()
-            || job.budget.is_some_and(|budget| job.charged.saturating_add(needed) > budget)
     }
 
     /// Returns whether a job may recall what is on loan to other accounts.
