@@ -13,6 +13,7 @@ use crate::tariff::{Tariff, cost, cost_beside};
 use crate::units::{Band, MicroAtp, MilliCores, Ppm, Priority, Span, Time};
 use crate::urgent::Part;
 use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 /// Returns the dimension in which a pool's quota has no room for one more job of a shape, with what
@@ -32,24 +33,27 @@ pub fn over_quota_without(
 ) -> Option<(Dimension, u64, u64)> {
     let pool = &state.pools[shape.pool];
     let quota = pool.spec.quota.as_ref()?;
-    let held = |id: &LeaseId| {
-        let lease = state.leases.get(id)?;
-        Some(lease.needs.bundle().times(lease.members.len() as u64))
+    // A lease may leave for several; what moves starts again elsewhere.
+    let without = |gone: &BTreeSet<LeaseId>| {
+        let gone = gone.iter().filter_map(|id| state.leases.get(id));
+        let gone = gone.filter(|lease| !state.claims.contains_key(&lease.job));
+        gone.fold(pool.leased, |sum, lease| {
+            let members = lease.members.iter().filter(|member| !lease.has_left(member.node));
+            sum.saturating_sub(&lease.needs.bundle().times(members.count() as u64))
+        })
     };
-    let without =
-        |sum: Bundle, id: &LeaseId| held(id).map_or(sum, |held| sum.saturating_sub(&held));
-    let leased = gone.iter().fold(pool.leased, without);
     let over = |leased: Bundle| {
         let leased = leased.checked_add(&shape.total());
         leased.and_then(|leased| first_short(&leased, quota))
     };
-    let later = || {
-        coming(state, shape.pool).fold(leased, |sum, (_, claim)| {
-            let sum = claim.victims.iter().fold(sum, without);
+    let mut gone: BTreeSet<LeaseId> = gone.iter().copied().collect();
+    over(without(&gone)).or_else(|| {
+        let coming = || coming(state, shape.pool).map(|(_, claim)| claim);
+        gone.extend(coming().flat_map(Claim::awaits));
+        over(coming().fold(without(&gone), |sum, claim| {
             sum.saturating_add(&claim.needs.bundle().times(claim.members.len() as u64))
-        })
-    };
-    over(leased).or_else(|| over(later()))
+        }))
+    })
 }
 
 /// Walks the jobs that others make way for in a pool. What only moves has its place already.

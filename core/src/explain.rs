@@ -12,7 +12,7 @@ use crate::config::Backfill;
 use crate::endings::end_of;
 use crate::ids::{JobId, NodeId, PoolId};
 use crate::jobs::{Job, JobState, STARVING, Shape};
-use crate::placement::{bears, members_on, suits};
+use crate::placement::{bears, bears_what_runs, members_on, suits};
 use crate::preempt::{Loans, Right, is_within_quota, least_class};
 use crate::queue::Rank;
 use crate::shadow::Shadow;
@@ -52,7 +52,7 @@ pub fn explain(state: &State, id: JobId) -> Option<Explanation> {
         }
         JobState::Held => blockers.push(Blocker::Held),
         JobState::Nominated => {
-            let left = state.claims.get(&id).map_or(0, |claim| claim.victims.len());
+            let left = state.claims.get(&id).map_or(0, |claim| claim.awaits().count());
             blockers.push(Blocker::WaitingForPreempted { leases: count(left) });
         }
         JobState::Pending | JobState::Dependent => {}
@@ -136,7 +136,9 @@ fn survey(state: &State, job: &Job) -> Survey {
         }
         let node = &state.nodes[id];
         survey.suitable += 1;
-        let bears = bears(state, shape, id);
+        // What its own claim keeps away is no reason.
+        let own = state.claims.get(&job.id).is_some_and(|claim| claim.is_on(id));
+        let bears = if own { bears_what_runs(state, shape, id) } else { bears(state, shape, id) };
         survey.apart += u32::from(!bears);
         if !node.up || node.silent {
             survey.down += 1;
@@ -252,7 +254,7 @@ fn room_blockers(state: &State, job: &Job, shape: &Shape, survey: &Survey) -> Ve
 fn protected(state: &State, job: &Job, shape: &Shape) -> u32 {
     let rules = &state.rules.preemption;
     let least = least_class(state, shape.pool);
-    let class = charges::standing(state, job).class();
+    let class = charges::standing(state, job).class().min(job.priority.class());
     let recalls = is_within_quota(state, job);
     if !rules.enabled || !(recalls || least.is_some_and(|least| class >= least)) {
         return 0;

@@ -377,7 +377,8 @@ impl Candidates {
         let node = &state.nodes[id];
         let fits = node.fits(&shape.needs, &self.bundle)
             && node.takes_work(state.now)
-            && shape.bears(&node.tags, self.begins);
+            && shape.bears(&node.tags, self.begins)
+            && !node.avoided.has_any(&shape.tags);
         let new = if fits { scorer.score(node, id, shape) } else { NONE };
         let old = self.scores[id];
         if new == old {

@@ -119,9 +119,11 @@ fn check_counts(state: &State, id: NodeId, out: &mut Breaches) {
             }
         }
     }
-    for claim in state.claims.values() {
+    let mut avoided = Tags::default();
+    for (job, claim) in &state.claims {
         for _ in claim.members.iter().filter(|m| m.node == id) {
             claimed.add(&claim.needs.bundle());
+            avoided.enter(&state.shapes[state.job(*job).shape].anti_affinity);
         }
     }
     out.need(20, leased == node.leased, || {
@@ -138,6 +140,7 @@ fn check_counts(state: &State, id: NodeId, out: &mut Breaches) {
     });
     out.need(20, tags == node.tags, || format!("{id}: {tags:?} run, {:?} counted", node.tags));
     out.need(20, claimed == node.claimed, || format!("{id}: claims differ"));
+    out.need(20, avoided == node.avoided, || format!("{id}: {avoided:?} are avoided"));
     for (i, (gpu, (share, memory, exclusive))) in node.gpus.iter().zip(used).enumerate() {
         let counted = u64::from(gpu.used.get()) == share && gpu.memory_used.get() == memory;
         out.need(20, counted, || format!("{id} gpu {i}: {share} used, {:?} counted", gpu.used));

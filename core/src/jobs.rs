@@ -311,6 +311,8 @@ pub struct Job {
     pub setback: Setback,
     /// Before then it does not preempt again.
     pub preempt_after: Time,
+    /// Whether what kept it from that when it last tried was its account or its pool.
+    pub preempt_forbidden: bool,
     /// How long it waited for room before it last entered the queue.
     pub waited: Span,
     /// Since when it waits for room.
@@ -357,6 +359,7 @@ impl Job {
             refunded: MicroAtp::ZERO,
             setback: Setback::default(),
             preempt_after: Time::ZERO,
+            preempt_forbidden: false,
             waited: Span::ZERO,
             waits_since: None,
             ages_at: None,

@@ -305,6 +305,11 @@ impl Lease {
         one.into_iter().chain(all)
     }
 
+    /// Walks its members on a node of which something may be left.
+    pub fn members_on(&self, node: NodeId) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(move |member| member.node == node && !self.has_left(node))
+    }
+
     /// Returns whether something of it may be left on a node.
     #[must_use]
     pub fn is_on(&self, node: NodeId) -> bool {
@@ -355,8 +360,10 @@ pub struct Claim {
     pub needs: Needs,
     /// Where.
     pub members: Vec<Member>,
-    /// The leases that have not left yet.
+    /// The leases that were told to leave for it and have not left yet.
     pub victims: BTreeSet<LeaseId>,
+    /// Others that were leaving already, whose place it takes too, and that have not left yet.
+    pub leaving: BTreeSet<LeaseId>,
     /// When it is given up.
     pub ends: Time,
     /// What its job's first term costs; `None` where it runs and only moves.
@@ -364,6 +371,11 @@ pub struct Claim {
 }
 
 impl Claim {
+    /// Walks all leases that have to leave before it is fulfilled.
+    pub fn awaits(&self) -> impl Iterator<Item = LeaseId> + '_ {
+        self.victims.union(&self.leaving).copied()
+    }
+
     /// Returns whether a part of a node is kept by it.
     #[must_use]
     pub fn is_on(&self, node: NodeId) -> bool {

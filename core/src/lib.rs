@@ -9,7 +9,7 @@
 //! |--:|---|
 //! | 8 | [`grid`] the coordinator's door and match; [`station`] the node's |
 //! | 7 | [`verbs`] every way in which the state changes |
-//! | 6 | [`placement`] [`index`] where a job goes; [`endings`] when what runs ends; [`shadow`] where it could go later; [`preempt`] who makes way; [`rebalance`] what moves; [`idle`] who leaves GPUs idle; [`confidence`] how sure it is to stay; [`charges`] what it costs; [`caps`] what nobody may have more of; [`explain`] why it waits; [`invariants`] what must always hold; [`snapshot`] the state as bytes |
+//! | 6 | [`placement`] [`index`] where a job goes; [`endings`] when what runs ends; [`shadow`] [`kept`] where it could go later; [`preempt`] who makes way; [`rebalance`] what moves; [`idle`] who leaves GPUs idle; [`confidence`] how sure it is to stay; [`charges`] what it costs; [`caps`] what nobody may have more of; [`explain`] why it waits; [`invariants`] what must always hold; [`snapshot`] the state as bytes |
 //! | 5 | [`state`] the tables together |
 //! | 4 | [`nodes`] [`reputation`] [`load`] [`offers`] [`jobs`] [`queue`] [`leases`] [`ledger`] [`epoch`] [`karma`] [`price`] [`tariff`] [`due`] [`changed`] [`links`] [`clients`] [`rate`] [`urgent`] |
 //! | 3 | [`config`] [`command`] [`effect`] [`deny`] [`blocker`] [`forecast`] [`pressure`] [`trend`] [`usage`] [`meter`] [`wire`] [`encode`] [`decode`] |
@@ -51,6 +51,7 @@ pub mod index;
 pub mod invariants;
 pub mod jobs;
 pub mod karma;
+pub mod kept;
 pub mod leases;
 pub mod ledger;
 pub mod legacy;

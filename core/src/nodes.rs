@@ -97,6 +97,8 @@ pub struct Node {
     pub leases: FlatSet<LeaseId>,
     /// What it runs, by tag.
     pub tags: Tags,
+    /// Tags that must not begin here: those for which a part of it is claimed avoid them.
+    pub avoided: Tags,
     /// How many members of each kind of GPU job it runs (see [`GpuNeed::kind`]).
     pub kinds: BTreeMap<u8, u32>,
     /// What is known of its owner's use; `None` until the first sample and after a failure.
@@ -147,6 +149,7 @@ impl Node {
             offer: None,
             leases: FlatSet::default(),
             tags: Tags::default(),
+            avoided: Tags::default(),
             kinds: BTreeMap::new(),
             load: None,
             idle_since: None,

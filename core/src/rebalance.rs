@@ -17,7 +17,7 @@ use crate::jobs::Job;
 use crate::leases::{Lease, LeaseState, Member};
 use crate::nodes::Node;
 use crate::placement::{bears, suits, tightest};
-use crate::preempt::is_at_home;
+use crate::preempt::{comes_apart, is_at_home};
 use crate::pressure::{Level, weights};
 use crate::shadow::Shadow;
 use crate::state::State;
@@ -243,7 +243,7 @@ fn best_move(
         let without = from.leased.saturating_sub(&lease.needs.bundle());
         let (_, left) = from.with(&without);
         let end = end_behind(state, state.job(lease.job).limit);
-        let kept = kept.forbidden(&state.shapes[lease.shape], end);
+        let kept = kept.closed_to_claims(state, &state.shapes[lease.shape], end);
         let open = |to: &&Side<'_>| !taken.contains(&to.id) && !kept.contains(&to.id);
         let gains = |to| Some((to, gain(state, lease, (from, left), to)?));
         let places = receivers.iter().filter(open).filter_map(gains);
@@ -332,6 +332,7 @@ fn fits(state: &State, lease: &Lease, id: NodeId) -> bool {
     let sure = || suffices(state, id, (shape, state.job(lease.job)), 1);
     suits(state, shape, id)
         && bears(state, shape, id)
+        && !comes_apart(state, shape, id)
         && node.fits(needs, &needs.bundle())
         && sure()
 }

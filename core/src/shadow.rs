@@ -6,105 +6,32 @@
 //! ([`Shadow::stands`]). What has no limit never ends here, so nothing is promised that a limit
 //! does not keep. Nothing here changes anything.
 
-use crate::bundle::{Bundle, Needs};
+use crate::bundle::Bundle;
 use crate::confidence::{is_asked, trusted};
 use crate::endings::{First, Soonest, Use, claim_ends, earliest, end_of, endings};
 use crate::flat::FlatSet;
-use crate::ids::{JobId, NodeId, PoolId};
+use crate::ids::{JobId, LeaseId, NodeId, PoolId};
 use crate::jobs::{Ahead, Job, Places, Shape};
-use crate::leases::Lease;
+use crate::kept::{Instant, Kept};
+use crate::leases::{Lease, Member};
 use crate::nodes::Gpu;
 use crate::placement::suits;
 use crate::state::State;
 use crate::tags::meet;
 use crate::units::{PerMille, Span, Time};
 use alloc::collections::BTreeSet;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 /// The end of all times that somebody may know: only what never ends by a limit is there later.
 const UNKNOWN: Time = Time::from_ms(u64::MAX - 1);
-
-/// An instant at which a place may begin, and what is gone by then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Instant {
-    at: Time,
-    /// What was to end by this time is gone. `None`: nothing is, whatever was to have ended.
-    over: Option<Time>,
-}
-
-impl Instant {
-    /// Returns when what ends at a time is gone: what should have ended by now may have by the next
-    /// instant.
-    fn behind(end: Time, now: Time) -> Self {
-        Self { at: end.max(now.after(Span::new(1))), over: Some(end) }
-    }
-
-    /// Returns a time as an instant, in which nothing is gone if it is now.
-    fn at(time: Time, now: Time) -> Self {
-        if time > now { Self::behind(time, now) } else { Self { at: now, over: None } }
-    }
-
-    /// Returns a later time as an instant, before all that ends by the next one.
-    fn past(time: Time, now: Time) -> Self {
-        let next = now.after(Span::new(1));
-        Self { at: time, over: (time > next).then_some(time) }
-    }
-
-    /// Returns whether what ends at a time is gone.
-    fn ends(self, end: Time) -> bool {
-        self.over.is_some_and(|over| end <= over)
-    }
-}
 
 /// From when on another number of members fits on a node, whether more than before, where the node
 /// stands among equal ones, which it is, and how many. Of one instant, those come first after which
 /// fewer fit.
 type Step = (Instant, bool, (i32, u32), NodeId, u32);
 
-/// A part of a node that is kept from a time on, and what must not be taken there by what is still
-/// there then.
-#[derive(Clone, Debug)]
-struct Kept {
-    job: JobId,
-    node: NodeId,
-    from: Instant,
-    until: Time,
-    needs: Needs,
-    count: u32,
-    tags: Vec<String>,
-    /// Tags that must not run there then.
-    avoids: Vec<String>,
-    /// What is free then beside all that is kept.
-    room: Bundle,
-    /// Whether its devices are alike and whole then, used or free, so that any free one will do.
-    whole: bool,
-}
-
-impl Kept {
-    /// Returns the place of so many members of a job on a node from a time on; what is free beside
-    /// it is not known yet.
-    fn of(state: &State, job: &Job, (node, count): (NodeId, u32), from: Instant) -> Self {
-        let (shape, until) = (&state.shapes[job.shape], end_of(state, from.at, job.limit));
-        let (tags, avoids) = (shape.tags.clone(), shape.anti_affinity.clone());
-        let (job, needs, room, whole) = (job.id, shape.needs, Bundle::ZERO, false);
-        Self { job, node, from, until, needs, count, tags, avoids, room, whole }
-    }
-
-    /// Returns whether a job of a shape that is there until `end` delays it.
-    fn is_delayed(&self, shape: &Shape, end: Time) -> bool {
-        self.from.at < end && !self.takes(shape)
-    }
-
-    /// Returns whether a job of a shape can stay there throughout, for sure.
-    fn takes(&self, shape: &Shape) -> bool {
-        let gpus = shape.needs.gpus;
-        let sure = gpus.count == 0 || (self.whole && gpus.share == PerMille::WHOLE);
-        // Several members may meet on one node.
-        let alone = shape.members == 1 && !meet(&self.avoids, &shape.tags);
-        alone && sure && shape.needs.bundle().fits_in(&self.room)
-    }
-}
+/// A job, and which others go before it.
+type Before<'a> = (JobId, &'a dyn Fn(JobId) -> bool);
 
 /// The places that are kept in one pass over one pool.
 #[derive(Clone, Debug, Default)]
@@ -268,6 +195,23 @@ impl Shadow {
         (from.at < Time::MAX).then_some((from.at, places))
     }
 
+    /// Returns the places that one job must leave alone: those that are promised, and those that
+    /// are kept for jobs `before` it.
+    #[must_use]
+    pub fn before(&self, state: &State, pool: PoolId, (id, before): Before<'_>) -> Self {
+        let reserved = |job: JobId| state.job(job).reserved && job != id;
+        if self.jobs.iter().all(|job| reserved(*job) || before(*job)) {
+            return self.clone();
+        }
+        let mut shadow = Self::of_reservations(state, pool, Some(id));
+        for kept in self.kept.iter().filter(|kept| before(kept.job)) {
+            if !shadow.holds(kept.job) {
+                shadow.keep_by_search(state, state.job(kept.job));
+            }
+        }
+        shadow
+    }
+
     /// As [`Shadow::keep`], with a look at every node instead of an index.
     pub fn keep_by_search(&mut self, state: &State, job: &Job) -> bool {
         let shape = &state.shapes[job.shape];
@@ -423,6 +367,7 @@ impl Shadow {
             // may come before it.
             let first = endings(state, node).map(|(at, _)| at).min().unwrap_or(state.now);
             kept.from = Instant::at(first.min(UNKNOWN), state.now);
+            kept.rest = Instant { at: Time::MAX, over: Some(UNKNOWN) };
             self.kept.push(kept);
             return;
         }
@@ -447,6 +392,36 @@ impl Shadow {
     pub fn forbidden(&self, shape: &Shape, end: Time) -> BTreeSet<NodeId> {
         let delayed = self.kept.iter().filter(|kept| kept.is_delayed(shape, end));
         delayed.map(|kept| kept.node).collect()
+    }
+
+    /// As [`Shadow::forbidden`], for one that has its place only by the end of a claim: nor where
+    /// it avoids somebody who is to begin before.
+    #[must_use]
+    pub fn closed_to_claims(&self, state: &State, shape: &Shape, end: Time) -> BTreeSet<NodeId> {
+        let apart = |kept: &&Kept| kept.is_soon(state) && meet(&shape.anti_affinity, &kept.tags);
+        let mut closed = self.forbidden(shape, end);
+        closed.extend(self.kept.iter().filter(apart).map(|kept| kept.node));
+        closed
+    }
+
+    /// Returns whether a place on a node is kept for somebody who must be near a lease.
+    #[must_use]
+    pub fn needs(&self, state: &State, node: NodeId, lease: &Lease) -> bool {
+        let tags = &state.shapes[lease.shape].tags;
+        self.kept.iter().any(|kept| kept.node == node && meet(&kept.wants, tags))
+    }
+
+    /// Returns whether a job of a shape that leases make way for on a node, there until `end`,
+    /// would delay somebody.
+    #[must_use]
+    pub fn is_delayed_instead(
+        &self,
+        state: &State,
+        of: (&Shape, Time),
+        (member, gone): (&Member, &[LeaseId]),
+    ) -> bool {
+        let mut here = self.kept.iter().filter(|kept| kept.node == member.node);
+        here.any(|kept| kept.is_delayed_instead(state, of, (member.devices, gone)))
     }
 
     /// Returns whose place a job of a shape, there until `end`, would take on some nodes; `None`

@@ -57,6 +57,8 @@ pub struct Pool {
     pub nodes: Vec<NodeId>,
     /// The first that keeps a place in it, by the last pass.
     pub first_kept: Option<Rank>,
+    /// How many lines, by the last pass, nobody can make way for at the moment.
+    pub in_vain: u64,
     /// When it was last looked at for work that should move.
     pub balanced: Option<Time>,
     /// When it is looked at next.
@@ -79,6 +81,7 @@ impl Pool {
             tags: Tags::default(),
             nodes: Vec::new(),
             first_kept: None,
+            in_vain: 0,
             balanced: None,
             balance_at: None,
         }

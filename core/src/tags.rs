@@ -50,6 +50,12 @@ impl Tags {
         self.0.get(tag).copied().unwrap_or(0)
     }
 
+    /// Returns whether any of these tags is counted.
+    #[must_use]
+    pub fn has_any(&self, tags: &[String]) -> bool {
+        !self.0.is_empty() && tags.iter().any(|tag| self.has(tag))
+    }
+
     /// Returns whether any member runs that carries a tag.
     #[must_use]
     pub fn has(&self, tag: &str) -> bool {

@@ -302,7 +302,7 @@ fn fits_without(state: &State, claim: &Claim, gone: &[gridcore::ids::LeaseId]) -
         node.unclaim(&claim.needs, member.devices);
     }
     for lease in gone.iter().map(|id| state.lease(*id)) {
-        for member in &lease.members {
+        for member in lease.members.iter().filter(|member| !lease.has_left(member.node)) {
             if let Some(node) = nodes.get_mut(&member.node) {
                 let tags = &state.shapes[lease.shape].tags;
                 node.give_back(lease.id, (&lease.needs, tags), member.devices);
@@ -319,11 +319,14 @@ fn check_claim(state: &State, id: JobId, claim: &Claim) -> Result<(), TestCaseEr
         prop_assert!(fits_without(state, claim, &[]), "{id}: moves to where it does not fit");
         return Ok(());
     }
-    let victims: Vec<_> = claim.victims.iter().copied().collect();
+    let victims: Vec<_> = claim.awaits().collect();
     prop_assert!(fits_without(state, claim, &victims), "{id}: not even all victims make room");
     for spared in &victims {
         let rest: Vec<_> = victims.iter().copied().filter(|v| v != spared).collect();
         prop_assert!(!fits_without(state, claim, &rest), "{id}: {spared} leaves in vain");
+        if claim.leaving.contains(spared) {
+            continue;
+        }
         let (job, lease) = (state.job(id), state.lease(*spared));
         let rules = &state.rules.preemption;
         if lease.reason == Some(EvictionReason::QuotaReclaim) {

@@ -12,7 +12,20 @@ use std::path::{Path, PathBuf};
 const CORE: &[(u8, &[&str])] = &[
     (8, &["grid", "station"]),
     (7, &["verbs"]),
-    (6, &["placement", "index", "endings", "shadow", "preempt", "rebalance", "charges", "caps"]),
+    (
+        6,
+        &[
+            "placement",
+            "index",
+            "endings",
+            "kept",
+            "shadow",
+            "preempt",
+            "rebalance",
+            "charges",
+            "caps",
+        ],
+    ),
     (6, &["confidence", "explain", "invariants", "snapshot", "idle"]),
     (5, &["state"]),
     (

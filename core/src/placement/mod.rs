@@ -171,9 +171,16 @@ pub fn suits(state: &State, shape: &Shape, id: crate::ids::NodeId) -> bool {
         && node.could_fit(&shape.needs)
 }
 
-/// Returns whether one member of a shape may start beside what runs on a node now.
+/// Returns whether one member of a shape may start beside what runs on a node now, and what is
+/// about to.
 #[must_use]
 pub fn bears(state: &State, shape: &Shape, node: crate::ids::NodeId) -> bool {
+    bears_what_runs(state, shape, node) && !state.nodes[node].avoided.has_any(&shape.tags)
+}
+
+/// Returns whether one member of a shape may start beside what runs on a node now.
+#[must_use]
+pub fn bears_what_runs(state: &State, shape: &Shape, node: crate::ids::NodeId) -> bool {
     !shape.is_choosy() || {
         let begins = shape.begins(&state.pools[shape.pool].tags);
         shape.bears(&state.nodes[node].tags, begins)

@@ -178,7 +178,8 @@ impl Work<'_> {
                 return Served::All;
             }
             let only = reservations == 1 && shadow.is_empty();
-            if granted == Err(Refusal::Room) && only && !self.any_fits(pool) {
+            let alone = granted == Err(Refusal::Room) && only && !self.any_fits(pool);
+            if alone && !self.may_preempt_in(pool) {
                 // Nobody could go ahead of it: where it could start later matters to nobody.
                 return Served::All;
             }
@@ -186,7 +187,7 @@ impl Work<'_> {
             let serves = match granted {
                 Ok(_) => true,
                 Err(Refusal::Room | Refusal::Doubt) if !keeps => true,
-                Err(Refusal::Room | Refusal::Doubt) => self.keep_place(rank, shadow),
+                Err(Refusal::Room | Refusal::Doubt) => self.keep_place((rank, !alone), shadow),
                 Err(Refusal::Account) => false,
             };
             if !serves && granted == Err(Refusal::Doubt) {
@@ -246,19 +247,24 @@ impl Work<'_> {
     }
 
     /// Keeps a place for the first job of a line that only lacks room; returns whether there is
-    /// one.
-    fn keep_place(&mut self, rank: Rank, shadow: &mut Shadow) -> bool {
+    /// one. Where nothing fits, credit that moves lets nobody start: `fits` says whether anything
+    /// does.
+    fn keep_place(&mut self, (rank, fits): (Rank, bool), shadow: &mut Shadow) -> bool {
         let id = rank.head;
         let job = self.state.job(id);
         let pool = self.state.shapes[job.shape].pool;
         if is_refused(self.state, job, &self.state.shapes[job.shape]) {
             // Another place is kept once its account has credit.
-            self.note_refusal();
+            if fits {
+                self.note_refusal();
+            }
             return false;
         }
         let soonest = self.index.soonest(self.state, job.shape);
-        // The place lapses where its account loses credit.
-        self.note_refusal();
+        if fits {
+            // The place lapses where its account loses credit.
+            self.note_refusal();
+        }
         let kept = shadow.keep(self.state, self.state.job(id), soonest);
         if kept {
             self.state.pools[pool].first_kept.get_or_insert(rank);

@@ -5,20 +5,20 @@ use super::Work;
 use super::waiting::enqueue;
 use crate::bundle::Needs;
 use crate::charges::over_quota;
-use crate::confidence::suffices;
 use crate::due::Due;
 use crate::ids::{JobId, LeaseId};
 use crate::jobs::JobState;
 use crate::leases::{Claim, Member, Promise};
-use crate::placement::bears;
+use crate::preempt::is_free_for;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
-/// Tells every claim that a lease has left; a claim whose victims are all gone is fulfilled.
+/// Tells every claim that a lease has left; a claim that waits for no other is fulfilled.
 pub(super) fn victim_left(work: &mut Work<'_>, id: LeaseId) {
     let mut ready: Vec<JobId> = Vec::new();
     for (job, claim) in &mut work.state.claims {
-        if claim.victims.remove(&id) && claim.victims.is_empty() {
+        let waited = claim.victims.remove(&id) || claim.leaving.remove(&id);
+        if waited && claim.awaits().next().is_none() {
             ready.push(*job);
         }
     }
@@ -34,15 +34,19 @@ impl Work<'_> {
         job: JobId,
         needs: Needs,
         (members, promise): (Vec<Member>, Option<Promise>),
-        victims: BTreeSet<LeaseId>,
+        (victims, leaving): (BTreeSet<LeaseId>, BTreeSet<LeaseId>),
     ) {
+        let avoids = self.state.shapes[self.state.job(job).shape].anti_affinity.clone();
         for member in &members {
-            self.state.nodes[member.node].claim(&needs, member.devices);
+            let node = &mut self.state.nodes[member.node];
+            node.claim(&needs, member.devices);
+            node.avoided.enter(&avoids);
             self.state.changed.note(member.node);
             self.squeeze(member.node);
         }
         let ends = self.state.now.after(self.state.rules.preemption.hold);
-        self.state.claims.insert(job, Claim { needs, members, victims, ends, promise });
+        let claim = Claim { needs, members, victims, leaving, ends, promise };
+        self.state.claims.insert(job, claim);
         self.state.timers.set(ends, Due::ClaimEnd(job));
     }
 
@@ -51,8 +55,11 @@ impl Work<'_> {
     pub fn drop_claim(&mut self, job: JobId) -> Option<Claim> {
         let claim = self.state.claims.remove(&job)?;
         self.state.timers.clear(claim.ends, Due::ClaimEnd(job));
+        let avoids = self.state.shapes[self.state.job(job).shape].anti_affinity.clone();
         for member in &claim.members {
-            self.state.nodes[member.node].unclaim(&claim.needs, member.devices);
+            let node = &mut self.state.nodes[member.node];
+            node.unclaim(&claim.needs, member.devices);
+            node.avoided.leave(&avoids);
             self.state.changed.note(member.node);
         }
         if let Some(hold) = claim.promise.as_ref().and_then(|promise| promise.hold) {
@@ -72,36 +79,28 @@ impl Work<'_> {
         kept
     }
 
-    /// Puts a job whose victims did not leave in time back into the queue.
+    /// Ends a claim whose victims did not leave in time: its job has its places if those are free
+    /// all the same, else it waits in the queue again and tells nobody to leave for a while.
     pub fn claim_ended(&mut self, job: JobId) {
-        let hold = self.state.rules.preemption.hold;
-        if self.give_up_claim(job) {
-            let again = self.state.now.after(hold);
-            self.state.job_mut(job).preempt_after = again;
+        if self.state.job(job).state == JobState::Nominated {
+            self.fulfil_claim(job);
+        } else {
+            self.give_up_claim(job);
         }
     }
 
-    /// Gives a nominated job the capacity its victims have left, or puts it back into the queue.
+    /// Gives a nominated job the places that are kept for it, or puts it back into the queue.
     pub fn fulfil_claim(&mut self, id: JobId) {
         let Some(claim) = self.drop_claim(id) else { return };
         enqueue(self.state, id);
-        let now = self.state.now;
-        let mut fits = true;
-        let job = self.state.job(id);
-        let shape = &self.state.shapes[job.shape];
-        for member in &claim.members {
-            let node = &self.state.nodes[member.node];
-            let whole = (0..node.gpus.len())
-                .filter(|i| member.devices & 1 << i != 0)
-                .all(|i| node.gpu_fits(i, claim.needs.gpus));
+        let (state, now) = (&*self.state, self.state.now);
+        let job = state.job(id);
+        let early = claim.awaits().next().is_some();
+        let fits = claim.members.iter().all(|member| {
             let here = claim.members.iter().filter(|other| other.node == member.node).count();
-            fits &= node.takes_work(now)
-                && bears(self.state, shape, member.node)
-                && whole
-                && claim.needs.bundle().fits_in(&node.free())
-                && suffices(self.state, member.node, (shape, job), count(here))
-                && over_quota(self.state, shape).is_none();
-        }
+            is_free_for(state, job, member, (count(here), early))
+        });
+        let fits = fits && over_quota(state, &state.shapes[job.shape]).is_none();
         if fits && self.grant_on(id, claim.members, claim.promise.as_ref()).is_ok() {
             return;
         }

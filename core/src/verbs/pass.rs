@@ -1,4 +1,4 @@
-//! The scheduling pass: who starts now, and who must make way.
+//! The scheduling pass: who starts now. Who must make way says [`super::nominate`].
 //!
 //! A pass walks lines in rank order, but only those of shapes that fit somewhere; a shape that does
 //! not fit costs one look. What was blocked before a grant mostly stays blocked after it, so no
@@ -7,58 +7,18 @@
 
 use super::Work;
 use super::grant::Refusal;
-use super::release::begin_release;
-use super::waiting::dequeue;
+use super::nominate::Asked;
 use crate::canary::{Canary, planted};
-use crate::caps::is_capped;
-use crate::charges::{
-    foreign, is_barred, over_quota_without, priced_loss, prices, standing, term, term_cost,
-};
 use crate::confidence::{is_asked, next_look};
 use crate::config::Backfill;
-use crate::effect::EvictionReason;
-use crate::ids::{AccountId, HoldId, JobId, LeaseId, PoolId, ShapeId};
-use crate::jobs::{Ahead, JobState};
-use crate::leases::Promise;
-use crate::ledger::Hold;
-use crate::preempt::{Loans, Plan, Right, is_within_quota, least_class, plan};
+use crate::ids::{JobId, LeaseId, PoolId, ShapeId};
+use crate::jobs::Ahead;
 use crate::queue::Rank;
 use crate::tags::meet;
-use crate::units::{MicroAtp, MilliCores, Priority, Span, Time};
+use crate::units::Priority;
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
-
-/// How many plans one pass may try without success.
-const PLANS_MAX: usize = 4;
-/// When the next are asked, if nothing happens before.
-const NEXT_PLANS: Span = Span::seconds(1);
-/// The window of `preemption.max_per_hour`.
-const HOUR: Span = Span::minutes(60);
-
-/// How far a look for a job worth preempting for came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
-    /// Every first job was asked: none can have a place.
-    All,
-    /// Enough plans have failed for one pass.
-    Some,
-    /// Others make way for one of them.
-    Nominated,
-}
-
-/// What came of a look for those that could make way for one job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Nomination {
-    /// They are told to.
-    Done,
-    /// There are none.
-    Nowhere,
-    /// There are, but its account or its pool has no right to that, or no credit.
-    Forbidden,
-    /// Nobody looked: the job could not pay.
-    Refused,
-}
 
 impl Work<'_> {
     /// Runs a pass over every pool in which something waits, unless nothing has changed that one
@@ -236,209 +196,5 @@ impl Work<'_> {
         };
         let wants = |id: ShapeId| meet(&self.state.shapes[id].affinity, &shape.tags);
         shape.tags.iter().any(fresh) && self.state.queue.shapes(shape.pool).any(wants)
-    }
-
-    /// Lets the first waiting job of a higher class take the place of lower ones, or one within its
-    /// account's quota that of loans, if that makes room for all of it.
-    fn preempt(&mut self, pool: PoolId) -> Asked {
-        if !self.state.rules.preemption.enabled {
-            return Asked::All;
-        }
-        let Some(least) = least_class(self.state, pool) else { return Asked::All };
-        let (now, interval) = (self.state.now, self.state.rules.balance.monitoring_interval);
-        let shapes: Vec<ShapeId> = self.state.queue.shapes(pool).collect();
-        // Age gives a place in the queue, but takes nobody's.
-        let higher = |work: &Self, rank: &Rank| work.is_higher(rank, least);
-        let mut heads: BTreeSet<Rank> = BTreeSet::new();
-        for shape in shapes {
-            heads.extend(self.state.queue.ranks_of(pool, shape).find(|rank| higher(self, rank)));
-            if self.state.ledger.guarantees {
-                let mut ranks = self.state.queue.ranks_of(pool, shape);
-                heads.extend(ranks.find(|rank| self.may_recall(rank.head)));
-            }
-        }
-        let strict = self.state.rules.scheduling.backfill == Backfill::Strict;
-        let (mut failed, mut loans) = (0, None);
-        while let Some(rank) = heads.pop_first() {
-            let again = self.state.job(rank.head).preempt_after;
-            let found = if again > now {
-                self.retry_later(pool, again);
-                let job = self.state.job(rank.head);
-                if is_barred(self.state, job, &self.state.shapes[job.shape]) {
-                    Nomination::Refused
-                } else {
-                    Nomination::Nowhere
-                }
-            } else if failed >= PLANS_MAX {
-                self.retry_later(pool, now.after(NEXT_PLANS));
-                return Asked::Some;
-            } else {
-                let loans = loans.get_or_insert_with(|| Loans::of(self.state, pool));
-                let found = self.nominate(rank.head, higher(self, &rank), loans);
-                if found == Nomination::Done {
-                    return Asked::Nominated;
-                }
-                failed += usize::from(found != Nomination::Refused);
-                // No sooner than all others have had their turn.
-                let turns = heads.len() / PLANS_MAX + 1;
-                let turns = u64::try_from(turns).unwrap_or(u64::MAX);
-                let turns = Span::new(NEXT_PLANS.get().saturating_mul(turns));
-                let again = now.after(interval.max(turns));
-                self.state.job_mut(rank.head).preempt_after = again;
-                self.retry_later(pool, again);
-                found
-            };
-            if strict {
-                break;
-            }
-            if found != Nomination::Nowhere || self.state.ledger.guarantees {
-                heads.extend(self.next_higher(pool, rank, least));
-            }
-        }
-        Asked::All
-    }
-
-    /// Returns the next line of a shape for whose first job others may make way: what keeps the
-    /// first from that may be its account.
-    fn next_higher(&self, pool: PoolId, rank: Rank, least: u8) -> Option<Rank> {
-        let next = |rank: &Rank| self.state.queue.next(pool, rank.line.shape, Some(*rank));
-        let mut ranks = core::iter::successors(next(&rank), next);
-        ranks.find(|next| self.is_higher(next, least) || self.may_recall(next.head))
-    }
-
-    /// Returns whether the first job of a line is of at least a class, as it would start now.
-    fn is_higher(&self, rank: &Rank, least: u8) -> bool {
-        let class = || standing(self.state, self.state.job(rank.head)).class();
-        rank.line.priority.class() >= least && class() >= least
-    }
-
-    /// Makes a plan for one job and carries it out, if there is one.
-    fn nominate(&mut self, id: JobId, higher: bool, loans: &Loans) -> Nomination {
-        let job = self.state.job(id);
-        let (account, shape_id) = (job.account, job.shape);
-        if is_barred(self.state, job, &self.state.shapes[shape_id]) {
-            return Nomination::Refused;
-        }
-        let mut found = Nomination::Nowhere;
-        self.index.refresh(self.state, shape_id);
-        let class = standing(self.state, self.state.job(id)).class();
-        let rights = [(higher, Right::Class(class)), (self.may_recall(id), Right::Quota)];
-        for (_, right) in rights.into_iter().filter(|(may, _)| *may) {
-            let Some(plan) = plan(self.state, self.index, id, (right, loans)) else { continue };
-            found = Nomination::Forbidden;
-            let (job, shape) = (self.state.job(id), &self.state.shapes[shape_id]);
-            if over_quota_without(self.state, shape, &plan.victims).is_some() {
-                continue;
-            }
-            if is_capped(self.state, job, shape, foreign(self.state, account, &plan.members)) {
-                continue;
-            }
-            let by_class = matches!(right, Right::Class(_));
-            if by_class && !self.may_preempt(account, plan.victims.len()) {
-                continue;
-            }
-            let Some((promise, covers)) = self.hold_covers(id, &plan) else { continue };
-            self.carry_out(id, plan, (promise, covers), right.reason());
-            return Nomination::Done;
-        }
-        found
-    }
-
-    /// Returns whether a job may recall what is on loan to other accounts.
-    fn may_recall(&self, id: JobId) -> bool {
-        self.state.ledger.guarantees && is_within_quota(self.state, self.state.job(id))
-    }
-
-    /// Returns whether an account may preempt this many leases within the hour.
-    fn may_preempt(&mut self, account: AccountId, victims: usize) -> bool {
-        let Some(most) = self.state.rules.preemption.per_hour_max else { return true };
-        let since = self.state.now.before(HOUR);
-        let Some(times) = self.state.preempted.get_mut(&account) else {
-            return victims <= most as usize;
-        };
-        while times.front().is_some_and(|t| *t < since) {
-            times.pop_front();
-        }
-        times.len() + victims <= most as usize
-    }
-
-    /// Sets aside what a job's account must pay for its first term, and for the work its victims
-    /// lose; `None` when it cannot afford that.
-    fn hold_covers(&mut self, id: JobId, plan: &Plan) -> Option<(Promise, Vec<Option<HoldId>>)> {
-        let job = self.state.job(id);
-        let (account, standing) = (job.account, standing(self.state, job));
-        let prices = *prices(self.state, &self.state.shapes[job.shape]);
-        let members = (plan.members.as_slice(), MilliCores::ZERO, standing.band());
-        let first = (term(self.state, job.limit), &prices);
-        let own = term_cost(self.state, job, members, first);
-        let leave = self.state.now.after(self.state.rules.preemption.grace);
-        let kill = leave.after(self.state.rules.offering.kill);
-        let losses: Vec<MicroAtp> = plan
-            .victims
-            .iter()
-            .map(|id| self.state.lease(*id))
-            .map(|lease| {
-                let at = |t: Time| priced_loss(self.state, lease, t);
-                at(kill).max(at(self.state.now)).max(self.worst_loss(lease, kill))
-            })
-            .collect();
-        let total = losses.iter().fold(own, |sum, loss| sum.saturating_add(*loss));
-        if self.state.ledger.available(account) < total {
-            return None;
-        }
-        // Nothing below can be refused.
-        let now = self.state.now;
-        let mut set_aside = |amount: MicroAtp, lease| {
-            let hold = Hold { account, amount, lease };
-            let held = || self.state.ledger.hold(hold, now, self.effects).ok();
-            (!amount.is_zero()).then(held).flatten()
-        };
-        let promise = Promise { hold: set_aside(own, None), prices, standing };
-        let losses = plan.victims.iter().zip(losses);
-        let covers = losses.map(|(lease, amount)| set_aside(amount, Some(*lease))).collect();
-        Some((promise, covers))
-    }
-
-    /// Returns the priced loss if the victim is stopped just before its next checkpoint.
-    fn worst_loss(&self, lease: &crate::leases::Lease, kill: Time) -> MicroAtp {
-        let checkpoint = self.state.job(lease.job).checkpoint.unwrap_or(Span::ZERO);
-        let step = checkpoint.get();
-        if step == 0 {
-            return MicroAtp::ZERO;
-        }
-        let ran = lease.ran(kill).get();
-        let just_before = (ran / step * step).saturating_sub(1);
-        priced_loss(self.state, lease, lease.granted.after(Span::new(just_before)))
-    }
-
-    /// Claims the capacity and tells the victims to leave.
-    fn carry_out(
-        &mut self,
-        id: JobId,
-        plan: Plan,
-        (promise, covers): (Promise, Vec<Option<HoldId>>),
-        reason: EvictionReason,
-    ) {
-        let now = self.state.now;
-        let job = self.state.job(id);
-        let (account, needs) = (job.account, self.state.shapes[job.shape].needs);
-        dequeue(self.state, id);
-        self.state.job_mut(id).state = JobState::Nominated;
-        // Its claim keeps its place from now on.
-        self.state.release_place(id);
-        let mut victims: BTreeSet<LeaseId> = plan.victims.iter().copied().collect();
-        if planted(Canary::EvictWithoutPlan) {
-            victims.pop_last();
-        }
-        self.keep_claim(id, needs, (plan.members, Some(promise)), victims);
-        let grace = self.state.rules.preemption.grace;
-        for (victim, cover) in plan.victims.into_iter().zip(covers) {
-            self.state.lease_mut(victim).cover = cover;
-            begin_release(self, victim, reason, grace);
-            let counts = reason == EvictionReason::PriorityPreemption;
-            if counts && self.state.rules.preemption.per_hour_max.is_some() {
-                self.state.preempted.entry(account).or_default().push_back(now);
-            }
-        }
     }
 }

@@ -64,7 +64,7 @@ impl Work<'_> {
         }
         self.state.job_mut(job).moved_at = Some(now);
         let members = (Vec::from([step.to]), None);
-        self.keep_claim(job, needs, members, BTreeSet::from([step.lease]));
+        self.keep_claim(job, needs, members, (BTreeSet::from([step.lease]), BTreeSet::new()));
         let grace = self.state.rules.preemption.grace;
         begin_release(self, step.lease, EvictionReason::Rebalance, grace);
     }
