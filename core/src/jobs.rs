@@ -211,6 +211,18 @@ pub struct Setback {
     pub short: bool,
 }
 
+/// What keeps others from making way for a job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Vain {
+    /// There is nobody who could.
+    #[default]
+    Nobody,
+    /// It would stay too long: somebody's place is kept there, or it is not sure enough to stay.
+    Stay,
+    /// Its account or its pool has no right to that, or no credit.
+    Account,
+}
+
 /// Where a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum JobState {
@@ -311,8 +323,8 @@ pub struct Job {
     pub setback: Setback,
     /// Before then it does not preempt again.
     pub preempt_after: Time,
-    /// Whether what kept it from that when it last tried was its account or its pool.
-    pub preempt_forbidden: bool,
+    /// What kept it from that when it last tried.
+    pub in_vain: Vain,
     /// How long it waited for room before it last entered the queue.
     pub waited: Span,
     /// Since when it waits for room.
@@ -359,7 +371,7 @@ impl Job {
             refunded: MicroAtp::ZERO,
             setback: Setback::default(),
             preempt_after: Time::ZERO,
-            preempt_forbidden: false,
+            in_vain: Vain::Nobody,
             waited: Span::ZERO,
             waits_since: None,
             ages_at: None,

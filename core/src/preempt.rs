@@ -22,6 +22,7 @@ use crate::tags::meet;
 use crate::units::{Bytes, PerMille, Priority, Span};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::cell::Cell;
 
 /// Where a job goes and who leaves for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub struct Need<'a> {
     pub only: Option<AccountId>,
     /// Whether nobody waits for room before it: then it may take what is being left anyway.
     pub first: bool,
+    /// Set where one that stays less long might have had a place.
+    pub stays: &'a Cell<bool>,
 }
 
 /// What one node would have to give up: worst victim's class, lost work, who leaves, tie.
@@ -267,7 +270,9 @@ impl Need<'_> {
     fn place(self, state: &State, shape: &Shape, id: NodeId, gone: &[LeaseId]) -> Option<Member> {
         let member = place(state, id, gone, &shape.needs)?;
         let of = (shape, end_behind(state, self.job.limit));
-        (!self.kept.is_delayed_instead(state, of, (&member, gone))).then_some(member)
+        let delays = self.kept.is_delayed_instead(state, of, (&member, gone));
+        self.stays.set(self.stays.get() || delays);
+        (!delays).then_some(member)
     }
 }
 
@@ -293,18 +298,17 @@ fn plan_node(state: &State, need: Need<'_>, shape: &Shape, id: NodeId) -> Option
     if !all.fits_in(&node.offer.as_ref()?.total.saturating_sub(&node.claimed)) {
         return None;
     }
-    let leases = || node.leases.iter().map(|lease| state.lease(*lease));
+    let leases = node.leases.iter().map(|lease| state.lease(*lease));
     // What it must be near stays.
     let wanted = |lease: &Lease| meet(&shape.affinity, &state.shapes[lease.shape].tags);
     let needed = |lease: &Lease| wanted(lease) || need.kept.needs(state, id, lease);
-    let may = |lease: &Lease| need.covers(state, lease) && !needed(lease);
-    let mut eligible: Vec<&Lease> = leases().filter(|lease| may(lease)).collect();
-    let stays = |lease: &&Lease| !may(lease);
-    let used = leases().filter(stays).fold(Bundle::ZERO, |used, lease| {
-        let members = lease.members_on(id).count() as u64;
-        used.saturating_add(&lease.needs.bundle().times(members))
-    });
-    if !all.fits_beside(node.offered(), [&used, &Bundle::ZERO]) {
+    let mut eligible: Vec<&Lease> =
+        leases.filter(|lease| need.covers(state, lease) && !needed(lease)).collect();
+    let mut stay = node.leased;
+    for lease in &eligible {
+        stay.lessen(&lease.needs.bundle().times(lease.members_on(id).count() as u64));
+    }
+    if !all.fits_beside(node.offered(), [&stay, &Bundle::ZERO]) {
         return None;
     }
     eligible.sort_by_cached_key(|lease| need.order(state, lease));
@@ -323,7 +327,9 @@ fn plan_node(state: &State, need: Need<'_>, shape: &Shape, id: NodeId) -> Option
         // It fits beside some of them: they would leave only to delay nobody.
         return None;
     }
-    if !is_sure(state, id, (need.job, shape), &gone) || (gone.is_empty() && !need.fits(state, id)) {
+    let sure = is_sure(state, id, (need.job, shape), &gone);
+    need.stays.set(need.stays.get() || !sure);
+    if !sure || (gone.is_empty() && !need.fits(state, id)) {
         return None;
     }
     let victims = gone.iter().map(|lease| state.lease(*lease));

@@ -408,7 +408,8 @@ impl Shadow {
     #[must_use]
     pub fn needs(&self, state: &State, node: NodeId, lease: &Lease) -> bool {
         let tags = &state.shapes[lease.shape].tags;
-        self.kept.iter().any(|kept| kept.node == node && meet(&kept.wants, tags))
+        !tags.is_empty()
+            && self.kept.iter().any(|kept| kept.node == node && meet(&kept.wants, tags))
     }
 
     /// Returns whether a job of a shape that leases make way for on a node, there until `end`,

@@ -9,11 +9,10 @@ use crate::caps::{is_capped, is_refused};
 use crate::charges::{
     foreign, is_barred, over_quota_without, priced_loss, prices, standing, term, term_cost,
 };
-use crate::confidence::is_asked;
 use crate::config::Backfill;
 use crate::effect::EvictionReason;
 use crate::ids::{AccountId, HoldId, JobId, LeaseId, PoolId, ShapeId};
-use crate::jobs::JobState;
+use crate::jobs::{JobState, Vain};
 use crate::leases::{Lease, Promise};
 use crate::ledger::Hold;
 use crate::preempt::{Loans, Need, Plan, Right, is_within_quota, least_class, plan};
@@ -22,12 +21,13 @@ use crate::shadow::Shadow;
 use crate::units::{MicroAtp, MilliCores, Priority, Span, Time};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
+use core::cell::Cell;
 
 /// How many plans one pass may try without success.
 const PLANS_MAX: usize = 4;
 /// So many lines behind one for which nobody makes way are looked at for those of accounts whose
 /// own nodes may do.
-const LINES_MAX: usize = 256;
+const LINES_MAX: usize = 64;
 /// When the next are asked, if nothing happens before.
 const NEXT_PLANS: Span = Span::seconds(1);
 /// The window of `preemption.max_per_hour`.
@@ -49,10 +49,8 @@ pub(super) enum Asked {
 enum Nomination {
     /// They are told to.
     Done,
-    /// There are none.
-    Nowhere,
-    /// There are, but its account or its pool has no right to that, or no credit.
-    Forbidden,
+    /// They are not.
+    InVain(Vain),
     /// Nobody looked: the job could not pay.
     Refused,
 }
@@ -86,12 +84,10 @@ impl Work<'_> {
                 self.retry_later(pool, again);
                 rest += 1;
                 let job = self.state.job(rank.head);
-                if job.preempt_forbidden {
-                    Nomination::Forbidden
-                } else if is_barred(self.state, job, &self.state.shapes[job.shape]) {
+                if is_barred(self.state, job, &self.state.shapes[job.shape]) {
                     Nomination::Refused
                 } else {
-                    Nomination::Nowhere
+                    Nomination::InVain(job.in_vain)
                 }
             } else if failed >= PLANS_MAX {
                 self.retry_later(pool, now.after(NEXT_PLANS));
@@ -111,8 +107,11 @@ impl Work<'_> {
                 let turns = Span::new(NEXT_PLANS.get().saturating_mul(turns));
                 let again = now.after(interval.max(turns));
                 let job = self.state.job_mut(rank.head);
-                job.preempt_forbidden = found == Nomination::Forbidden;
                 job.preempt_after = again;
+                job.in_vain = match found {
+                    Nomination::InVain(why) => why,
+                    Nomination::Refused | Nomination::Done => Vain::Account,
+                };
                 self.retry_later(pool, again);
                 found
             };
@@ -120,60 +119,55 @@ impl Work<'_> {
                 break;
             }
             if !home {
-                let all = found != Nomination::Nowhere || self.state.ledger.guarantees;
-                self.line_up_behind((pool, rank), (least, all), &mut heads, &mut at_home);
+                let why = match found {
+                    Nomination::InVain(why) if !self.state.ledger.guarantees => why,
+                    Nomination::InVain(_) | Nomination::Refused | Nomination::Done => Vain::Account,
+                };
+                self.line_up_behind((pool, rank), (least, why), &mut heads, &mut at_home);
             }
         }
         self.state.pools[pool].in_vain = rest + failed as u64;
         Asked::All
     }
 
-    /// Adds who is asked because one line was in vain: the next, if `all` may be; else the next of
-    /// a higher class, the next that ends sooner, where that matters, and those of accounts that
-    /// own nodes, for which others may make way there.
+    /// Adds who is asked because one line was in vain: the next, if that was for its account; else
+    /// the next of a higher class, the next that ends sooner, where that matters, and those of
+    /// accounts that own nodes, for which others may make way there.
     fn line_up_behind(
         &self,
         (pool, rank): (PoolId, Rank),
-        (least, all): (u8, bool),
+        (least, why): (u8, Vain),
         heads: &mut BTreeSet<Rank>,
         at_home: &mut BTreeSet<Rank>,
     ) {
-        let class = rank.line.priority.class();
-        let next = if all {
-            self.later(pool, rank, least).next()
-        } else {
+        let (state, line) = (&*self.state, &rank.line);
+        let behind = state.queue.ranks_of(pool, line.shape).skip_while(|next| *next <= rank);
+        let may = |next: &Rank| self.is_higher(next, least) || self.may_recall(next.head);
+        if why == Vain::Account {
+            heads.extend({ behind }.find(may));
+            return;
+        }
+        let ends = |rank: &Rank| state.job(rank.head).limit.unwrap_or(Span::MAX);
+        let mut sooner = (why == Vain::Stay).then(|| ends(&rank));
+        let mut class = Some(line.priority.class());
+        for next in behind.take(LINES_MAX) {
             // None of a higher class is behind those that go by no more than this.
-            let mut later = self.later(pool, rank, least).take_while(|next| next.class() > class);
-            later.find(|next| next.line.priority.class() > class)
-        };
-        let mut found: Vec<Rank> = next.into_iter().collect();
-        let pool_row = &self.state.pools[pool];
-        let kept = pool_row.first_kept.is_some() || self.state.reserved.contains_key(&pool);
-        if !all && (kept || is_asked(self.state)) {
-            let ends = |rank: &Rank| self.state.job(rank.head).limit.unwrap_or(Span::MAX);
-            let mut later = self.later(pool, rank, least).take(LINES_MAX);
-            found.extend(later.find(|next| ends(next) < ends(&rank)));
-        }
-        for next in found {
-            at_home.remove(&next);
-            heads.insert(next);
-        }
-        if !all {
-            let other = |next: &Rank| next.line.account != rank.line.account;
-            let owns = |next: &Rank| other(next) && self.owns(next.line.account);
-            for next in self.later(pool, rank, least).take(LINES_MAX).filter(owns) {
-                if heads.insert(next) {
-                    at_home.insert(next);
-                }
+            class = class.filter(|class| next.class() > *class);
+            let above = class.is_some_and(|class| next.line.priority.class() > class);
+            let before = !above && sooner.is_some_and(|end| ends(&next) < end);
+            let home = next.line.account != line.account && self.owns(next.line.account);
+            if !(above || before || home) || !may(&next) {
+                continue;
+            }
+            class = class.filter(|_| !above);
+            sooner = sooner.filter(|_| !before);
+            if above || before {
+                at_home.remove(&next);
+                heads.insert(next);
+            } else if heads.insert(next) {
+                at_home.insert(next);
             }
         }
-    }
-
-    /// Walks the lines of a shape behind one for whose first job others may make way.
-    fn later(&self, pool: PoolId, rank: Rank, least: u8) -> impl Iterator<Item = Rank> {
-        let next = move |rank: &Rank| self.state.queue.next(pool, rank.line.shape, Some(*rank));
-        let ranks = core::iter::successors(next(&rank), next);
-        ranks.filter(move |next| self.is_higher(next, least) || self.may_recall(next.head))
     }
 
     /// Returns whether an account owns nodes.
@@ -212,7 +206,8 @@ impl Work<'_> {
         // What it is paid for takes nobody's place: it takes those that what it is itself may.
         let class = standing(self.state, job).class().min(job.priority.class());
         let rights = [(higher, Right::Class(class)), (self.may_recall(id), Right::Quota)];
-        let mut found = if barred { Nomination::Refused } else { Nomination::Nowhere };
+        let stays = Cell::new(false);
+        let mut found = None;
         let (promised, kept) = self.kept_before(rank);
         for (_, right) in rights.into_iter().filter(|(may, _)| *may) {
             // What is on loan is recalled whoever waits for it.
@@ -222,14 +217,14 @@ impl Work<'_> {
                 if (only.is_none() && (home || barred)) || (only.is_some() && !owns) {
                     continue;
                 }
-                match self.try_plan(id, (right, loans), (shadows, only, first)) {
+                match self.try_plan(id, (right, loans), (shadows, only, first), &stays) {
                     Some(Nomination::Done) => return Nomination::Done,
-                    Some(tried) => found = tried,
-                    None => {}
+                    tried => found = tried.or(found),
                 }
             }
         }
-        found
+        let why = if stays.get() { Vain::Stay } else { Vain::Nobody };
+        found.unwrap_or(if barred { Nomination::Refused } else { Nomination::InVain(why) })
     }
 
     /// Returns whether nobody waits for room before the first job of a line.
@@ -266,9 +261,10 @@ impl Work<'_> {
         id: JobId,
         (right, loans): (Right, &Loans),
         ((kept, taken), only, first): ((&Shadow, &Shadow), Option<AccountId>, bool),
+        stays: &Cell<bool>,
     ) -> Option<Nomination> {
         let job = self.state.job(id);
-        let need = Need { job, right, loans, kept, taken, only, first };
+        let need = Need { job, right, loans, kept, taken, only, first, stays };
         let plan = plan(self.state, self.index, need)?;
         let (account, shape) = (job.account, &self.state.shapes[job.shape]);
         let foreign = foreign(self.state, account, &plan.members);
@@ -280,10 +276,10 @@ impl Work<'_> {
             || is_capped(self.state, job, shape, foreign)
             || (by_class && !self.may_preempt(account, plan.victims.len()))
         {
-            return Some(Nomination::Forbidden);
+            return Some(Nomination::InVain(Vain::Account));
         }
         let Some((promise, covers)) = self.hold_covers(id, &plan) else {
-            return Some(Nomination::Forbidden);
+            return Some(Nomination::InVain(Vain::Account));
         };
         self.carry_out(id, plan, (promise, covers), right.reason());
         Some(Nomination::Done)
