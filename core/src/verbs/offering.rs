@@ -85,9 +85,8 @@ impl Work<'_> {
             let rules = &self.state.rules;
             let lendable = self.state.nodes[id].lendable(now, rules);
             self.shrink_offer(id, &lendable);
-            let node = &self.state.nodes[id];
-            if node.spec.dedicated && node.offer.is_none() {
-                // Nothing else would look at it again: in this mode it may lend.
+            if self.state.nodes[id].spec.dedicated {
+                // Nothing else would look at it again: in this mode it may lend more.
                 self.check_at(id, now);
             }
             self.order(id, Order::Watch(Box::new(watch.clone())));

@@ -197,7 +197,7 @@ fn return_capacity(work: &mut Work<'_>, id: LeaseId, node: NodeId) {
     assert!(!lease.has_left(node), "lease {id} gives {node} back once");
     let (needs, shape, account) = (lease.needs, lease.shape, lease.account);
     let pool = work.state.shapes[shape].pool;
-    let mut at = 0;
+    let (mut at, mut closed) = (0, false);
     while let Some(member) = work.state.lease(id).members.get(at).copied() {
         at += 1;
         if member.node == node {
@@ -205,6 +205,7 @@ fn return_capacity(work: &mut Work<'_>, id: LeaseId, node: NodeId) {
             let extra = work.state.lease(id).extra.cpu;
             let row = &mut work.state.nodes[node];
             row.give_back(id, (&needs, tags), member.devices);
+            closed |= row.spec.dedicated && member.devices & !row.open_devices() != 0;
             row.extra = row.extra.saturating_sub(extra);
             work.state.pools[pool].tags.leave(tags);
             let foreign = row.spec.owner != account;
@@ -219,8 +220,8 @@ fn return_capacity(work: &mut Work<'_>, id: LeaseId, node: NodeId) {
     if matches!(work.state.rules.scheduling.order, QueueOrder::Drf | QueueOrder::Karma) {
         work.rerank(account);
     }
-    // A device that was kept back while it worked for a lease is no longer lent.
-    if work.state.nodes[node].lending.withheld != 0 {
+    // A device that was closed while it worked for a lease is no longer lent.
+    if closed || work.state.nodes[node].lending.withheld != 0 {
         work.check_at(node, work.state.now);
     }
 }
