@@ -7,8 +7,8 @@ use gridcore::command::{Command, Entry, GpuSample, Report, Request, Sample};
 use gridcore::config::Utilization;
 use gridcore::effect::{Effect, EvictionReason};
 use gridcore::grid::Grid;
-use gridcore::ids::{LeaseId, NodeId};
-use gridcore::leases::LeaseState;
+use gridcore::ids::{AccountId, LeaseId, NodeId};
+use gridcore::leases::{LeaseState, Member};
 use gridcore::state::State;
 use gridcore::units::{BasisPoints, Time};
 use gridtests::generate::{Case, Op, Profile, case};
@@ -31,7 +31,8 @@ struct Word {
 #[derive(Default)]
 struct Model {
     words: BTreeMap<(NodeId, usize), Word>,
-    granted: BTreeMap<LeaseId, Time>,
+    /// Since when, to whom, and where: who was warned may have ended in the same entry.
+    granted: BTreeMap<LeaseId, (Time, AccountId, Vec<Member>)>,
     warned: BTreeSet<(LeaseId, Time)>,
     warnings: u64,
     ends: u64,
@@ -66,17 +67,16 @@ impl Model {
 
     /// Returns since when a lease has left all its GPUs on others' nodes idle.
     fn since(&self, state: &State, id: LeaseId) -> Option<Time> {
-        let lease = state.leases.get(&id)?;
-        let others = |node: NodeId| state.nodes[node].spec.owner != lease.account;
-        let mut since = *self.granted.get(&id)?;
-        let mut devices = 0;
-        for member in &lease.members {
+        let (granted, account, members) = self.granted.get(&id)?;
+        let others = |node: NodeId| state.nodes[node].spec.owner != *account;
+        let (mut since, mut devices) = (*granted, 0);
+        for member in members {
             for device in (0..64).filter(|device| member.devices >> device & 1 == 1) {
                 since = since.max(self.words.get(&(member.node, device))?.idle?);
                 devices += 1;
             }
         }
-        let lent = lease.members.iter().any(|member| others(member.node));
+        let lent = members.iter().any(|member| others(member.node));
         (devices > 0 && lent).then_some(since)
     }
 
@@ -89,7 +89,11 @@ impl Model {
     ) -> Result<(), TestCaseError> {
         for effect in effects {
             match effect {
-                Effect::Granted { lease, .. } => drop(self.granted.insert(*lease, state.now)),
+                Effect::Granted { lease, .. } => {
+                    let row = state.lease(*lease);
+                    let grant = (state.now, row.account, row.members.clone());
+                    self.granted.insert(*lease, grant);
+                }
                 Effect::Idle(idle) => {
                     let since = self.since(state, idle.lease);
                     prop_assert!(since == Some(idle.since), "{idle:?}, since {since:?}");

@@ -40,8 +40,8 @@ pub enum Refusal {
 /// Where the members of a job may go.
 #[derive(Clone, Copy)]
 struct Where<'a> {
-    /// On one account's own nodes only, if it says so.
-    only: Option<AccountId>,
+    /// On one account's own nodes as far as these go, if it says so.
+    own: Option<AccountId>,
     /// On none of these.
     outside: &'a BTreeSet<NodeId>,
     /// Only where there is enough confidence.
@@ -60,25 +60,27 @@ impl Work<'_> {
         if over_quota(self.state, shape).is_some() {
             return Err(Refusal::Account);
         }
-        let limit = job.limit.unwrap_or(UNLIMITED);
+        let (account, limit) = (job.account, job.limit.unwrap_or(UNLIMITED));
         let sure = is_asked(self.state);
         if self.index.is_doubted(job) {
             return Err(Refusal::Doubt);
         }
-        let members = self.choose(id, Where { only: None, outside, sure });
+        let members = self.choose(id, Where { own: None, outside, sure });
         if members.is_empty() {
             let fits =
-                sure && !self.choose(id, Where { only: None, outside, sure: false }).is_empty();
+                sure && !self.choose(id, Where { own: None, outside, sure: false }).is_empty();
             return Err(if fits { self.doubt(id, limit) } else { Refusal::Room });
         }
         let lease = self.state.next.lease;
+        let others = foreign(self.state, account, &members);
         if self.keeps(id, &members) || self.grant_on(id, members, None).is_err() {
-            // Its own nodes cost an account nothing: a lender without credit still has those.
+            // Its own nodes cost an account nothing: a lender without credit still has those, and
+            // a gang of his needs the fewest of others that do.
             let job = self.state.job(id);
             self.index.refresh(self.state, job.shape);
-            let only = Some(job.account);
-            let own = self.choose(id, Where { only, outside, sure });
-            if own.is_empty() {
+            let own = self.choose(id, Where { own: Some(account), outside, sure });
+            let fewer = foreign(self.state, account, &own) < others;
+            if own.is_empty() || !fewer || self.keeps(id, &own) {
                 return Err(Refusal::Account);
             }
             self.grant_on(id, own, None)?;
@@ -119,10 +121,8 @@ impl Work<'_> {
         let trusts = |node: NodeId| suffices(self.state, node, of, 1);
         let trusts = places.sure.then_some(&trusts as &dyn Fn(NodeId) -> bool);
         let choice = Choice { outside: places.outside, draw, trusts };
-        match places.only {
-            None => self.index.best(job.shape, choice),
-            Some(account) => self.index.best_own(job.shape, account, choice),
-        }
+        let own = places.own.and_then(|account| self.index.best_own(job.shape, account, choice));
+        own.or_else(|| self.index.best(job.shape, choice))
     }
 
     /// Chooses the place of a job of one member.

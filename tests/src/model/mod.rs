@@ -396,7 +396,8 @@ impl Model {
                 }
                 continue;
             };
-            // Who cannot pay for the best place still has its own nodes, for nothing.
+            // Who cannot pay for the best place still has its own nodes, for nothing: the rest of
+            // a gang goes to others'.
             let own = |model: &Self| model.place(&task, Some(task.account));
             if !self.start(id, places, now)
                 && !own(self).is_some_and(|places| self.start(id, places, now))
@@ -436,17 +437,18 @@ impl Model {
             .any(|((leased, need), quota)| leased + need * u64::from(task.spec.members) > quota)
     }
 
-    /// Finds places for all members, on one account's own nodes if it says so, or none.
-    fn place(&self, task: &Task, only: Option<AccountId>) -> Option<Vec<(NodeId, u64)>> {
+    /// Finds places for all members, on one account's own nodes first if it says so, or none.
+    fn place(&self, task: &Task, first: Option<AccountId>) -> Option<Vec<(NodeId, u64)>> {
         let mut trial = self.clone();
         let mut places: Vec<(NodeId, u64)> = Vec::new();
         for _ in 0..task.spec.members {
             let taken: Vec<NodeId> = places.iter().map(|(node, _)| *node).collect();
-            let mut taken = if task.spec.spread { taken } else { Vec::new() };
+            let taken = if task.spec.spread { taken } else { Vec::new() };
             let owners = (0..).map(NodeId::new).zip(&self.config.nodes);
-            let foreign = owners.filter(|(_, spec)| only.is_some_and(|own| spec.owner != own));
-            taken.extend(foreign.map(|(node, _)| node));
-            let node = trial.best(task, &taken)?;
+            let foreign = owners.filter(|(_, spec)| first.is_none_or(|own| spec.owner != own));
+            let foreign = foreign.map(|(node, _)| node).chain(taken.iter().copied());
+            let own = trial.best(task, &foreign.collect::<Vec<_>>());
+            let node = own.or_else(|| trial.best(task, &taken))?;
             let devices = trial.tightest(node, &task.spec.needs)?;
             // What kinds a node runs counts whole jobs, so a gang does not change it under way.
             let kinds = trial.hosts[node.get() as usize].kinds.clone();
