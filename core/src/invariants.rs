@@ -16,6 +16,7 @@ use crate::effect::EvictionReason;
 use crate::ids::{JobId, LeaseId, NodeId};
 use crate::jobs::JobState;
 use crate::leases::{Lease, LeaseState};
+use crate::nodes::Node;
 use crate::state::State;
 use crate::tags::Tags;
 use crate::units::{PerMille, Span, Time};
@@ -153,12 +154,13 @@ fn check_counts(state: &State, id: NodeId, out: &mut Breaches) {
     }
 }
 
-/// Returns how far ahead the last look at a forecast saw, at least. The profile of a day asks for
-/// more as time goes by, and the last look, which reached as far as its horizon, may be a check
-/// interval old.
-fn seen_ahead(rules: &Rules) -> Option<Span> {
+/// Returns how far ahead the last look at a node's forecast saw, at least. The profile of a day
+/// asks for more as time goes by, and the last look, which reached as far as its horizon, may be a
+/// check interval old; a silent node is not looked at.
+fn seen_ahead(node: &Node, rules: &Rules) -> Option<Span> {
     let (horizon, interval) = (rules.balance.horizon, rules.offering.check_interval);
     match rules.balance.policy {
+        Policy::Predictive if node.silent => None,
         Policy::Predictive => horizon.get().checked_sub(interval.get()).map(Span::new),
         Policy::Conservative | Policy::Balanced | Policy::Aggressive => Some(horizon),
     }
@@ -182,7 +184,7 @@ fn check_lent(state: &State, id: NodeId, out: &mut Breaches) {
     out.need(19, offer.total.fits_in(&node.spec.share_max), || {
         format!("{id}: {:?} on offer is above its share", offer.total)
     });
-    let Some(horizon) = seen_ahead(&state.rules) else { return };
+    let Some(horizon) = seen_ahead(node, &state.rules) else { return };
     let mut rules = Cow::Borrowed(&state.rules);
     if horizon != rules.balance.horizon {
         rules.to_mut().balance.horizon = horizon;

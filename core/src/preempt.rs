@@ -237,7 +237,9 @@ pub fn plan(state: &State, index: &Index, need: Need<'_>) -> Option<Plan> {
         return None;
     }
     let sure = |member: &Member| is_sure(state, member.node, (need.job, shape), &gone);
-    if gone.is_empty() || !members.iter().all(sure) {
+    let sure = members.iter().all(sure);
+    need.stays.set(need.stays.get() || !sure);
+    if gone.is_empty() || !sure {
         return None;
     }
     let leaves = |lease: &LeaseId| state.lease(*lease).state == LeaseState::Releasing;

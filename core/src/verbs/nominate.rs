@@ -25,8 +25,8 @@ use core::cell::Cell;
 
 /// How many plans one pass may try without success.
 const PLANS_MAX: usize = 4;
-/// So many lines behind one for which nobody makes way are looked at for those of accounts whose
-/// own nodes may do.
+/// So many lines behind one for which nobody makes way are looked at for those that end sooner, and
+/// those of accounts whose own nodes may do.
 const LINES_MAX: usize = 64;
 /// When the next are asked, if nothing happens before.
 const NEXT_PLANS: Span = Span::seconds(1);
@@ -141,32 +141,32 @@ impl Work<'_> {
         at_home: &mut BTreeSet<Rank>,
     ) {
         let (state, line) = (&*self.state, &rank.line);
-        let behind = state.queue.ranks_of(pool, line.shape).skip_while(|next| *next <= rank);
+        let behind = || state.queue.ranks_of(pool, line.shape).skip_while(|next| *next <= rank);
         let may = |next: &Rank| self.is_higher(next, least) || self.may_recall(next.head);
+        let above;
+        let mut sooner = None;
         if why == Vain::Account {
-            heads.extend({ behind }.find(may));
-            return;
-        }
-        let ends = |rank: &Rank| state.job(rank.head).limit.unwrap_or(Span::MAX);
-        let mut sooner = (why == Vain::Stay).then(|| ends(&rank));
-        let mut class = Some(line.priority.class());
-        for next in behind.take(LINES_MAX) {
+            above = behind().find(may);
+        } else {
             // None of a higher class is behind those that go by no more than this.
-            class = class.filter(|class| next.class() > *class);
-            let above = class.is_some_and(|class| next.line.priority.class() > class);
-            let before = !above && sooner.is_some_and(|end| ends(&next) < end);
-            let home = next.line.account != line.account && self.owns(next.line.account);
-            if !(above || before || home) || !may(&next) {
-                continue;
+            let class = line.priority.class();
+            let mut ahead = behind().take_while(|next| next.class() > class);
+            above = ahead.find(|next| next.line.priority.class() > class && may(next));
+            let ends = |rank: &Rank| state.job(rank.head).limit.unwrap_or(Span::MAX);
+            for next in behind().filter(may).take(LINES_MAX) {
+                if sooner.is_none() && why == Vain::Stay && ends(&next) < ends(&rank) {
+                    sooner = Some(next);
+                } else if next.line.account != line.account
+                    && self.owns(next.line.account)
+                    && heads.insert(next)
+                {
+                    at_home.insert(next);
+                }
             }
-            class = class.filter(|_| !above);
-            sooner = sooner.filter(|_| !before);
-            if above || before {
-                at_home.remove(&next);
-                heads.insert(next);
-            } else if heads.insert(next) {
-                at_home.insert(next);
-            }
+        }
+        for next in above.into_iter().chain(sooner) {
+            at_home.remove(&next);
+            heads.insert(next);
         }
     }
 

@@ -205,7 +205,7 @@ fn return_capacity(work: &mut Work<'_>, id: LeaseId, node: NodeId) {
             let extra = work.state.lease(id).extra.cpu;
             let row = &mut work.state.nodes[node];
             row.give_back(id, (&needs, tags), member.devices);
-            closed |= row.spec.dedicated && member.devices & !row.open_devices() != 0;
+            closed |= row.spec.dedicated && row.gpus.iter().any(|gpu| !gpu.open);
             row.extra = row.extra.saturating_sub(extra);
             work.state.pools[pool].tags.leave(tags);
             let foreign = row.spec.owner != account;
@@ -220,7 +220,7 @@ fn return_capacity(work: &mut Work<'_>, id: LeaseId, node: NodeId) {
     if matches!(work.state.rules.scheduling.order, QueueOrder::Drf | QueueOrder::Karma) {
         work.rerank(account);
     }
-    // A device that was closed while it worked for a lease is no longer lent.
+    // A device that was closed while it worked for a lease is no longer lent, it or another.
     if closed || work.state.nodes[node].lending.withheld != 0 {
         work.check_at(node, work.state.now);
     }
