@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Builds gridsim twice: once to count which code the scenarios run, once laid out by these counts
-# (profile-guided optimisation). The results are the same bytes; it takes some ten minutes.
+# (profile-guided optimisation). The results are the same bytes; it takes some eight minutes.
 #   benches/pgo.sh [SCENARIO..]      trained on these instead of those below
-# Needs llvm-profdata of the compiler's own LLVM or a later one: `rustup component add llvm-tools`,
-# a package llvm-N, or LLVM_PROFDATA=FILE.
+# Needs llvm-profdata of the compiler's own LLVM: `rustup component add llvm-tools`, a package
+# llvm-N, or LLVM_PROFDATA=FILE.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TERM_COLOR=never

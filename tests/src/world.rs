@@ -322,6 +322,7 @@ impl World {
         let before = (self.checks == Checks::Every).then(|| self.grid.state().clone());
         let mut effects = Vec::new();
         let answer = self.grid.apply(&entry, &mut effects);
+        assert!(answer.is_ok() || entry.command != Command::Wake, "a wake is never denied");
         if let Some(before) = before {
             let state = self.grid.state();
             let mut breaches = check(state);
