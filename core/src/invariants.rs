@@ -11,16 +11,14 @@ mod market;
 use crate::bundle::Bundle;
 use crate::command::{Command, Entry, Report};
 use crate::confidence::{held, trusted};
-use crate::config::{Backfill, Policy, Rules};
+use crate::config::Backfill;
 use crate::effect::EvictionReason;
 use crate::ids::{JobId, LeaseId, NodeId};
 use crate::jobs::JobState;
 use crate::leases::{Lease, LeaseState};
-use crate::nodes::Node;
 use crate::state::State;
 use crate::tags::Tags;
-use crate::units::{PerMille, Span, Time};
-use alloc::borrow::Cow;
+use crate::units::{PerMille, Time};
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
@@ -154,18 +152,6 @@ fn check_counts(state: &State, id: NodeId, out: &mut Breaches) {
     }
 }
 
-/// Returns how far ahead the last look at a node's forecast saw, at least. The profile of a day
-/// asks for more as time goes by, and the last look, which reached as far as its horizon, may be a
-/// check interval old; a silent node is not looked at.
-fn seen_ahead(node: &Node, rules: &Rules) -> Option<Span> {
-    let (horizon, interval) = (rules.balance.horizon, rules.offering.check_interval);
-    match rules.balance.policy {
-        Policy::Predictive if node.silent => None,
-        Policy::Predictive => horizon.get().checked_sub(interval.get()).map(Span::new),
-        Policy::Conservative | Policy::Balanced | Policy::Aggressive => Some(horizon),
-    }
-}
-
 /// Invariants 17 to 19: what is lent stays inside what may be lent. That leases above it leave is
 /// the node's affair: see [`crate::station::check`].
 fn check_lent(state: &State, id: NodeId, out: &mut Breaches) {
@@ -177,25 +163,21 @@ fn check_lent(state: &State, id: NodeId, out: &mut Breaches) {
         out.need(21, gone && node.offer.is_none(), || format!("{id} is down and still lends"));
         return;
     }
-    out.need(18, node.lending.open || node.offer.is_none(), || {
-        format!("{id} is on offer and its owner lends nothing")
-    });
-    let Some(offer) = &node.offer else { return };
-    out.need(19, offer.total.fits_in(&node.spec.share_max), || {
-        format!("{id}: {:?} on offer is above its share", offer.total)
-    });
-    let Some(horizon) = seen_ahead(node, &state.rules) else { return };
-    let mut rules = Cow::Borrowed(&state.rules);
-    if horizon != rules.balance.horizon {
-        rules.to_mut().balance.horizon = horizon;
-    }
-    let lendable = node.lendable(state.now, &rules);
+    let lendable = node.lendable(state.now, &state.rules);
     let free = node.free();
     let spare = Bundle { gpu: free.gpu, ..lendable.bundle.saturating_sub(&node.leased) };
     let due = state.timers.first().is_some_and(|(at, _)| at <= state.now);
-    let growing = offer.total.fits_in(&lendable.bundle) || due;
-    out.need(17, free.fits_in(&spare) || growing, || {
-        format!("{id}: {free:?} free of an offer, {spare:?} could be")
+    if let Some(offer) = &node.offer {
+        let growing = offer.total.fits_in(&lendable.bundle) || due;
+        out.need(17, free.fits_in(&spare) || growing, || {
+            format!("{id}: {free:?} free of an offer, {spare:?} could be")
+        });
+        out.need(19, offer.total.fits_in(&node.spec.share_max), || {
+            format!("{id}: {:?} on offer is above its share", offer.total)
+        });
+    }
+    out.need(18, node.lending.open || node.offer.is_none(), || {
+        format!("{id} is on offer and its owner lends nothing")
     });
 }
 
@@ -326,7 +308,7 @@ fn check_order(before: &State, after: &State, out: &mut Breaches) {
 fn is_as_good(state: &State, lease: &Lease, id: JobId, reserved: bool) -> bool {
     let job = state.job(id);
     let shape = &state.shapes[job.shape];
-    let end = |limit: Option<Span>| limit.unwrap_or(Span::MAX);
+    let end = |limit: Option<crate::units::Span>| limit.unwrap_or(crate::units::Span::MAX);
     let shorter = end(job.limit) <= end(state.job(lease.job).limit);
     let alike = shape.needs.gpus == lease.needs.gpus;
     let smaller = alike && shape.needs.bundle().fits_in(&lease.needs.bundle());

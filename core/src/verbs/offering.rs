@@ -5,8 +5,10 @@ use super::release::{lose_on, told_to_leave};
 use crate::bundle::Bundle;
 use crate::canary::{Canary, planted};
 use crate::command::Sample;
+use crate::config::{Policy, Rules};
 use crate::due::Due;
 use crate::effect::{Effect, EvictionReason, OfferFate};
+use crate::forecast::SLOT;
 use crate::ids::{JobId, LeaseId, NodeId};
 use crate::leases::LeaseState;
 use crate::load::Load;
@@ -85,9 +87,12 @@ impl Work<'_> {
             let rules = &self.state.rules;
             let lendable = self.state.nodes[id].lendable(now, rules);
             self.shrink_offer(id, &lendable);
-            if self.state.nodes[id].spec.dedicated {
+            let (node, next) = (&self.state.nodes[id], next_look(now, &self.state.rules));
+            if node.spec.dedicated {
                 // Nothing else would look at it again: in this mode it may lend more.
                 self.check_at(id, now);
+            } else if node.next_check.is_some_and(|at| at > next) {
+                self.check_at(id, next);
             }
             self.order(id, Order::Watch(Box::new(watch.clone())));
         }
@@ -147,8 +152,15 @@ impl Work<'_> {
             return;
         }
         if node.silent {
-            // The offer of a node that is not heard ends by its own expiry.
+            // The offer of a node that is not heard ends by its own expiry, and only falls until
+            // then.
             node.next_check = None;
+            if rules.balance.policy == Policy::Predictive && node.offer.is_some() {
+                let lendable = node.lendable(now, rules);
+                let next = next_look(now, rules);
+                self.shrink_offer(id, &lendable);
+                self.check_at(id, next);
+            }
             self.watch_end(id);
             return;
         }
@@ -166,7 +178,7 @@ impl Work<'_> {
         let total = if dedicated { open_all(node, &lendable) } else { grow(node, &lendable) };
         let ends = if dedicated { Time::MAX } else { now.after(rules.offering.offer_expiry) };
         if !dedicated && node.load.is_some() {
-            let next = now.after(rules.offering.check_interval);
+            let next = next_look(now, rules);
             self.check_at(id, next);
         }
         if total.is_zero() || lendable.bundle.is_zero() {
@@ -301,6 +313,17 @@ impl Work<'_> {
         self.state.nodes[id].up = true;
         self.check_at(id, self.state.now);
     }
+}
+
+/// Returns when an offer is looked at again after now: after a check interval, or when the next ten
+/// minutes of the profile of the day come within the horizon, which may ask for more.
+fn next_look(now: Time, rules: &Rules) -> Time {
+    let (next, horizon) = (now.after(rules.offering.check_interval), rules.balance.horizon);
+    if rules.balance.policy != Policy::Predictive {
+        return next;
+    }
+    let (seen, slot) = (now.after(horizon).ms(), SLOT.get());
+    next.min(now.after(Span::new(slot - seen % slot)))
 }
 
 /// Lowers a node's offer to what it could lend now; returns whether anything changed.
