@@ -71,6 +71,8 @@ canaries! {
     SkipMinRuntime,
     /// A lower class goes first.
     LowClassFirst,
+    /// Nobody keeps a place for who starves.
+    ForgetStarving,
     /// Ties are broken by something outside the state.
     AmbientTie,
     /// An evicted job is not put back into the queue.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize, ser};
 use thiserror::Error;
 
 /// The version of the rules and of the encoding of the state; a journal names it.
-pub const RULES_VERSION: u32 = 23;
+pub const RULES_VERSION: u32 = 24;
 
 /// Why bytes are not a value.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -87,7 +87,7 @@ pub fn is_encoding<T: Serialize>(value: &T, bytes: &[u8]) -> bool {
 }
 
 /// A 128-bit fingerprint of a state.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Digest(pub u128);
 
 impl core::fmt::Display for Digest {

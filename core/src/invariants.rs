@@ -7,11 +7,10 @@
 
 mod ledger;
 mod market;
+mod order;
 
 use crate::bundle::Bundle;
 use crate::command::{Command, Entry, Report};
-use crate::confidence::{held, trusted};
-use crate::config::Backfill;
 use crate::effect::EvictionReason;
 use crate::ids::{JobId, LeaseId, NodeId};
 use crate::jobs::JobState;
@@ -23,7 +22,8 @@ use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use market::{can_pay, check_prices, check_steps};
+use market::{check_prices, check_steps};
+use order::{check_order, check_starving};
 
 /// One broken invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,6 +207,7 @@ pub fn check_step(before: &State, entry: &Entry<Command>, after: &State) -> Vec<
     }
     check_steps(before, after, &mut out);
     check_order(before, after, &mut out);
+    check_starving(before, after, &mut out);
     check_victims(before, after, &mut out);
     check_moves(before, after, &mut out);
     check_idle(before, after, &mut out);
@@ -268,76 +269,6 @@ fn check_company(before: &State, after: &State, at: (&Lease, NodeId), out: &mut 
         // What came and went within the entry is not seen: a gang that it belonged to ended.
         out.need(27, near || first, || format!("{} is not near {tag} on {node}", lease.id));
     }
-}
-
-/// Invariant 27: nobody is granted a place that a waiting job of a higher class could have had.
-fn check_order(before: &State, after: &State, out: &mut Breaches) {
-    let fresh: Vec<&Lease> =
-        after.leases.values().filter(|l| !before.leases.contains_key(&l.id)).collect();
-    for lease in fresh.iter().filter(|l| l.members.len() == 1) {
-        let pool = after.shapes[lease.shape].pool;
-        let from_claim = before.claims.contains_key(&lease.job);
-        // Its place was kept for it; others may not start where one is.
-        let reserved = before.reserved.values().any(|jobs| jobs.contains_key(&lease.job));
-        let keeps = [before, after].iter().any(|state| state.reserved.contains_key(&pool));
-        if from_claim || reserved || after.pools[pool].spec.quota.is_some() {
-            continue;
-        }
-        let job = after.job(lease.job);
-        let class = job.class_after(job.waited, &after.rules.scheduling);
-        for rank in after.queue.ranks(pool).filter(|r| r.class() > class) {
-            let fits = lease.members.iter().any(|m| would_fit(after, lease, m.node, rank.head));
-            out.need(27, !fits || !is_as_good(after, lease, rank.head, keeps), || {
-                format!("{} goes before {} of a higher class", lease.job, rank.head)
-            });
-        }
-        if after.rules.scheduling.backfill == Backfill::Strict {
-            let ahead = after.queue.ranks(pool).filter(|r| r.class() > class);
-            // Who has a place kept from a time on is delayed by nobody beside it.
-            let kept =
-                |id: &JobId| after.reserved.get(&pool).is_some_and(|jobs| jobs.contains_key(id));
-            let ahead: Vec<JobId> = ahead.map(|r| r.head).filter(|id| !kept(id)).collect();
-            let poor = |id: &JobId| !can_pay(after, *id);
-            out.need(27, ahead.iter().all(poor), || format!("{} passes {ahead:?}", lease.job));
-        }
-    }
-}
-
-/// Returns whether a job delays nobody where a lease does not: it needs no more and ends no later.
-/// Without reservations nobody can be delayed.
-fn is_as_good(state: &State, lease: &Lease, id: JobId, reserved: bool) -> bool {
-    let job = state.job(id);
-    let shape = &state.shapes[job.shape];
-    let end = |limit: Option<crate::units::Span>| limit.unwrap_or(crate::units::Span::MAX);
-    let shorter = end(job.limit) <= end(state.job(lease.job).limit);
-    let alike = shape.needs.gpus == lease.needs.gpus;
-    let smaller = alike && shape.needs.bundle().fits_in(&lease.needs.bundle());
-    // Nor is it more that somebody with a place avoids.
-    let tags = &state.shapes[lease.shape].tags;
-    let smaller = smaller && shape.tags.iter().all(|tag| tags.contains(tag));
-    let scheduling = &state.rules.scheduling;
-    let starves = scheduling.backfill == Backfill::Greedy && scheduling.starvation_after.is_some();
-    let keeps = reserved || scheduling.backfill.reservations() > 0 || starves;
-    !keeps || (shorter && smaller)
-}
-
-/// Returns whether a waiting job of one member would fit where a lease has just been granted.
-fn would_fit(state: &State, lease: &Lease, node: NodeId, id: JobId) -> bool {
-    let job = state.job(id);
-    let shape = &state.shapes[job.shape];
-    if shape.members != 1 || !crate::placement::suits(state, shape, node) || !can_pay(state, id) {
-        return false;
-    }
-    let mut without = state.nodes[node].clone();
-    for member in lease.members.iter().filter(|m| m.node == node) {
-        let tags = &state.shapes[lease.shape].tags;
-        without.give_back(lease.id, (&lease.needs, tags), member.devices);
-    }
-    // What it must be near may have begun only after the other.
-    let near = shape.affinity.is_empty() && shape.bears(&without.tags, 0);
-    let sure = trusted(state, node, (&held(&without), shape), 1, (state.now, job.limit)) > 0;
-    let fits = without.takes_work(state.now) && without.fits(&shape.needs, &shape.needs.bundle());
-    near && fits && sure
 }
 
 /// Invariants 30 and 31: who was told to leave for another job had run long enough, and every

@@ -394,14 +394,23 @@ impl Job {
         self.waited.saturating_add(self.waits_since.map_or(Span::ZERO, |since| now.since(since)))
     }
 
-    /// Returns the class by which it goes after waiting so long: urgent ones by theirs, those that
-    /// starve right after them, others by 25 more for each step of ageing, up to high.
+    /// Returns the class by which it goes after waiting so long: urgent ones by theirs, as long as
+    /// they count as urgent, others by what they have come to by then.
     #[must_use]
     pub fn class_after(&self, wait: Span, rules: &Scheduling) -> u8 {
         let declared = self.priority.class();
         if declared == Priority::URGENT.class() {
             return declared;
         }
+        self.aged_after(wait, rules)
+    }
+
+    /// Returns the class that it has come to by waiting so long: those that starve go right after
+    /// urgent ones, others count 25 more for each step of ageing, up to high. An urgent one that
+    /// starves goes so where the cap on urgent work lets it count as high only.
+    #[must_use]
+    pub fn aged_after(&self, wait: Span, rules: &Scheduling) -> u8 {
+        let declared = self.priority.class();
         if rules.starvation_after.is_some_and(|long| wait >= long) {
             return STARVING;
         }
@@ -414,8 +423,8 @@ impl Job {
     /// than after waiting so long, or at least as long as it may come to starve.
     #[must_use]
     pub fn next_ageing(&self, wait: Span, rules: &Scheduling) -> Option<Span> {
-        let class = self.class_after(wait, rules);
-        let starves = rules.starvation_after.filter(|_| class < STARVING);
+        let class = self.aged_after(wait, rules);
+        let starves = rules.starvation_after.filter(|_| class != STARVING);
         let ages = rules.ageing.is_some() && class < AGED_MAX;
         let step = self.ageing_step(wait, rules).get();
         let next = Span::new((wait.get() / step + 1) * step);
@@ -428,7 +437,7 @@ impl Job {
     #[must_use]
     pub fn ageing_step(&self, wait: Span, rules: &Scheduling) -> Span {
         let step = rules.ageing.unwrap_or(ASKED_AGAIN).max(Span::new(1));
-        if rules.ageing.is_some() && self.class_after(wait, rules) < AGED_MAX {
+        if rules.ageing.is_some() && self.aged_after(wait, rules) < AGED_MAX {
             return step;
         }
         rules.starvation_after.map_or(step, |long| step.max(Span::new(long.get() / STARVING_STEPS)))

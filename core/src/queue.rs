@@ -191,8 +191,9 @@ impl Queue {
     }
 
     /// Lets a job count as of another class than it declared; before it enters, or while it waits.
+    /// An urgent one counts so where its line is demoted.
     pub fn age(&mut self, job: JobId, class: u8, key: LineKey, usage: u128) {
-        if class > key.priority.class() {
+        if class > key.priority.class() || class == STARVING {
             self.aged.insert(job, class);
             self.rank(key, usage);
         }
@@ -380,7 +381,7 @@ fn ranked(
     usage: u128,
 ) -> Rank {
     let declared = if demoted { Priority::HIGH } else { line.priority };
-    let class = aged.get(&head).copied().unwrap_or(declared.class());
+    let class = aged.get(&head).map_or(declared.class(), |aged| declared.class().max(*aged));
     let usage = if class == STARVING { 0 } else { usage };
     Rank { below_top: 100 - class, usage, head, line }
 }

@@ -61,7 +61,7 @@ impl Work<'_> {
     /// first that does not fit.
     pub(super) fn reservations(&self, pool: PoolId) -> usize {
         let backfill = self.state.rules.scheduling.backfill;
-        let strict = backfill == Backfill::Strict;
+        let strict = backfill == Backfill::Strict || planted(Canary::ForgetStarving);
         backfill.reservations() + usize::from(!strict && self.state.queue.starves(pool))
     }
 

@@ -19,7 +19,7 @@ pub fn enqueue(state: &mut State, id: JobId) {
     let (now, job) = (state.now, state.job(id));
     let (key, pool) = (state.line_of(job), state.shapes[job.shape].pool);
     let usage = state.rank_usage(key);
-    let class = job.class_after(job.waited, &state.rules.scheduling);
+    let class = job.aged_after(job.waited, &state.rules.scheduling);
     state.queue.age(id, class, key, usage);
     state.queue.enter(id, key, pool, usage);
     let job = state.job_mut(id);
@@ -62,8 +62,8 @@ impl Work<'_> {
             let step = job.ageing_step(job.waited, rules);
             (wait.saturating_sub(step.min(since)), step)
         } else {
-            let class = job.class_after(wait, rules);
-            if class != job.class_after(job.waited, rules) {
+            let class = job.aged_after(wait, rules);
+            if class != job.aged_after(job.waited, rules) {
                 let key = state.line_of(job);
                 let usage = state.rank_usage(key);
                 state.queue.age(id, class, key, usage);
