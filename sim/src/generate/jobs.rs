@@ -196,7 +196,7 @@ pub fn stream_jobs(
 ) -> Result<(Vec<Box<str>>, Jobs), GenerateError> {
     let times = spec.arrivals.times(seed)?;
     let expected = spec.arrivals.expected(horizon);
-    let left = spec.jobs.unwrap_or(JOBS_MAX);
+    let (left, counted) = (spec.jobs.unwrap_or(JOBS_MAX), spec.jobs.is_some());
     if left > JOBS_MAX || (spec.jobs.is_none() && expected > JOBS_MAX) {
         let jobs = spec.jobs.unwrap_or(expected);
         let what = format!("{jobs} jobs, more than {JOBS_MAX}: lower the rate or the horizon");
@@ -211,7 +211,7 @@ pub fn stream_jobs(
     }
     let end = Time::ZERO.after(horizon);
     let drawn = stream(seed, "classes", 0);
-    Ok((accounts, Jobs { times, end, left, weights, drawn, classes }))
+    Ok((accounts, Jobs { times, end, left, counted, weights, drawn, classes }))
 }
 
 /// The jobs of a generator, one after the other.
@@ -220,6 +220,8 @@ pub struct Jobs {
     times: Times,
     end: Time,
     left: u64,
+    /// Whether somebody said how many there are.
+    counted: bool,
     weights: Weights,
     drawn: Stream,
     classes: Vec<ClassDraws>,
@@ -237,6 +239,10 @@ impl Iterator for Jobs {
         }
         let class = self.weights.draw(&mut self.drawn);
         self.classes.get_mut(class).map(|class| class.draw(submit))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, usize::try_from(self.left).ok().filter(|_| self.counted))
     }
 }
 

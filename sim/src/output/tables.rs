@@ -182,13 +182,9 @@ pub fn leases(run: &RunRecord, out: &mut dyn Write) -> io::Result<()> {
         line.word(&devices.join(" ")).time(lease.granted);
         line.some(lease.ended.map(Time::ms)).word(lease.why);
         line.atp(lease.held).atp(lease.settled).number(lease.unpaid_terms);
-        match &lease.metered {
-            Some(metered) => {
-                line.number(metered.totals.terms).number(metered.totals.expired);
-                line.word(&metered.head.to_string()).end(out)?;
-            }
-            None => line.number(0_u32).number(0_u32).word("").end(out)?,
-        }
+        line.number(lease.metered_terms).number(lease.expired_terms);
+        let metering = (lease.metered_terms > 0).then(|| lease.metering.to_string());
+        line.word(&metering.unwrap_or_default()).end(out)?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 pub mod transfers;
 
 use gridcore::bundle::{Bundle, Dimension};
-use gridcore::meter::Metered;
+use gridcore::encode::Digest;
 use gridcore::units::{Band, BasisPoints, Bytes, MicroAtp, MilliCores, MilliGpus, Span, Time};
 use transfers::Transfers;
 
@@ -271,10 +271,14 @@ pub struct LeaseRow {
     pub held: MicroAtp,
     /// Credit settled for it (of the whole lease).
     pub settled: MicroAtp,
-    /// What its meter told when it ended (of the whole lease); `None` where nothing was charged.
-    pub metered: Option<Box<Metered>>,
     /// How many of its terms were unpaid.
     pub unpaid_terms: u32,
+    /// How many were charged, as its meter told when it ended (of the whole lease).
+    pub metered_terms: u32,
+    /// How many of these expired.
+    pub expired_terms: u32,
+    /// The head of the chain over all that were charged.
+    pub metering: Digest,
 }
 
 /// The cluster at the end of one interval; amounts are means over the interval.

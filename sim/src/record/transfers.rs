@@ -11,7 +11,8 @@ use gridcore::units::{MicroAtp, Time};
 #[derive(Clone, Debug, Default)]
 pub struct Transfers {
     first: u64,
-    rows: Vec<Packed>,
+    /// In blocks of [`BLOCK`]: what grows in one piece is there twice while it does.
+    blocks: Vec<Vec<Packed>>,
     /// The names that [`Packed::kind`] counts.
     kinds: Vec<&'static str>,
 }
@@ -27,6 +28,8 @@ struct Packed {
     kind: u8,
 }
 
+/// How many transfers are kept in one piece.
+const BLOCK: usize = 1 << 16;
 /// The mark of a transfer that belongs to no lease.
 const NO_LEASE: u32 = u32::MAX;
 /// Parties below this are accounts, then come held credits, then those that are no account.
@@ -83,28 +86,32 @@ impl Transfers {
     /// # Panics
     /// When its number does not follow the last one.
     pub fn push(&mut self, row: &TransferRow) {
-        if self.rows.is_empty() {
+        if self.is_empty() {
             self.first = row.id;
         }
-        assert_eq!(row.id, self.first + self.rows.len() as u64, "transfers have no gap");
+        assert_eq!(row.id, self.first + self.len() as u64, "transfers have no gap");
         let known = self.kinds.iter().position(|kind| *kind == row.kind);
         let kind = known.unwrap_or_else(|| {
             self.kinds.push(row.kind);
             self.kinds.len() - 1
         });
-        self.rows.push(Packed {
+        let packed = Packed {
             at: row.at,
             amount: row.amount,
             lease: row.lease.map_or(NO_LEASE, |id| u32::try_from(id).unwrap_or(NO_LEASE)),
             from: pack(row.from),
             to: pack(row.to),
             kind: u8::try_from(kind).unwrap_or(u8::MAX),
-        });
+        };
+        match self.blocks.last_mut().filter(|block| block.len() < BLOCK) {
+            Some(block) => block.push(packed),
+            None => self.blocks.push(vec![packed]),
+        }
     }
 
     /// Walks the transfers in order.
     pub fn iter(&self) -> impl Iterator<Item = TransferRow> {
-        (self.first..).zip(&self.rows).map(|(id, row)| TransferRow {
+        (self.first..).zip(self.blocks.iter().flatten()).map(|(id, row)| TransferRow {
             id,
             at: row.at,
             from: unpack(row.from),
@@ -118,13 +125,14 @@ impl Transfers {
     /// Returns how many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.rows.len()
+        let full = self.blocks.len().saturating_sub(1) * BLOCK;
+        full + self.blocks.last().map_or(0, Vec::len)
     }
 
     /// Returns whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.blocks.is_empty()
     }
 }
 
@@ -147,7 +155,9 @@ mod tests {
         let parties =
             [Party::Mint, Party::Treasury, Party::Burn, Party::Account(7), Party::Held(1 << 29)];
         let mut rows = Vec::new();
-        for (from, to) in parties.into_iter().zip(parties.into_iter().rev()) {
+        // More than one block of them.
+        let parties = parties.into_iter().cycle().take(BLOCK + 3).collect::<Vec<_>>();
+        for (from, to) in parties.iter().copied().zip(parties.iter().rev().copied()) {
             let id = 5 + rows.len() as u64;
             let (at, amount) = (Time::from_ms(id * 10), MicroAtp::new(u64::MAX - id));
             let lease = (id.is_multiple_of(2)).then_some(id);
@@ -156,6 +166,7 @@ mod tests {
         }
         let packed = Transfers::from(rows.clone());
         assert_eq!(packed.iter().collect::<Vec<_>>(), rows);
+        assert_eq!(packed.len(), rows.len());
         assert_eq!(size_of::<Packed>(), 32);
     }
 }

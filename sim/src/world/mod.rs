@@ -69,6 +69,9 @@ const LOOK: u64 = 4_096;
 /// itself: longer than any of its timers, so that what still waits then waits for ever.
 const PATIENCE: Span = Span::seconds(30 * 86_400);
 
+/// For how many jobs room is made before there are any: what is not used is never touched.
+const ROOM_MAX: usize = 2_000_000;
+
 /// How many events of one instant are too many for a cluster in foul weather.
 const CROWD_MAX: u64 = 300_000;
 
@@ -198,7 +201,7 @@ impl World {
         let grid = Grid::new(config, Time::ZERO)?;
         let far = setup.weather.as_ref().map(|weather| blows::far(weather, seed, &grid));
         let capacity_gpu = rows.nodes.iter().map(|n| n.capacity.gpu.get()).sum();
-        let (known, _) = jobs.size_hint();
+        let (least, most) = jobs.size_hint();
         let mut world = Self {
             grid,
             events: EventQueue::new(),
@@ -243,7 +246,7 @@ impl World {
             capacity_gpu,
             says_use: false,
         };
-        world.make_room(known);
+        world.make_room(most.unwrap_or(least).min(ROOM_MAX));
         world.begin();
         Ok(world)
     }

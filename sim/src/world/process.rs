@@ -8,6 +8,7 @@ use crate::record::{Amounts, DecisionRow, JobState, LeaseRow};
 use crate::work::{JobExtra, JobRecord};
 use gridcore::command::Outcome;
 use gridcore::effect::{self, Confidence, Effect, FinalState, JobEnd, LeaseEnd};
+use gridcore::encode::Digest;
 use gridcore::ids::{Epoch, JobId, LeaseId, NodeId};
 use gridcore::state::mix;
 use gridcore::station::Event;
@@ -171,8 +172,10 @@ impl World {
                 why: "",
                 held: granted.held,
                 settled: granted.settled,
-                metered: None,
                 unpaid_terms: 0,
+                metered_terms: 0,
+                expired_terms: 0,
+                metering: Digest::default(),
             });
         }
         self.tally.lend(band, holds, true);
@@ -366,8 +369,13 @@ impl World {
             lease.ended = Some(now);
             lease.why = end.reason.map_or("Ended", effect::EvictionReason::name);
             (lease.held, lease.settled) = (end.held, end.settled);
-            lease.metered.clone_from(&end.metered);
             lease.unpaid_terms = end.unpaid_terms;
+            if let Some(metered) = &end.metered {
+                let count = |terms: u64| u32::try_from(terms).unwrap_or(u32::MAX);
+                lease.metered_terms = count(metered.totals.terms);
+                lease.expired_terms = count(metered.totals.expired);
+                lease.metering = metered.head;
+            }
         }
         self.tally.lend(row.band() as usize, progress.holds, false);
         self.tally.running -= 1;

@@ -1,6 +1,7 @@
 //! A made-up run that looks like a week in a laboratory: for tests of pictures and pages.
 
 use gridcore::bundle::Bundle;
+use gridcore::encode::Digest;
 use gridcore::units::{BasisPoints, Bytes, MicroAtp, MilliCores, MilliGpus, Span, Time};
 use gridsim::record::{
     Amounts, FillPoint, JobRow, JobState, LeaseRow, NodeRow, NodeSample, Nodes, Party, RunRecord,
@@ -160,8 +161,10 @@ fn leases(dice: &mut Dice, run: &RunRecord) -> Vec<LeaseRow> {
             why: if job.end.is_some() { why } else { "" },
             held: job.charged,
             settled: job.charged,
-            metered: None,
             unpaid_terms: 0,
+            metered_terms: 0,
+            expired_terms: 0,
+            metering: Digest::default(),
         });
     }
     out.sort_by_key(|lease| (lease.granted, lease.lease));
