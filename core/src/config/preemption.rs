@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct Preemption {
     /// Whether a job may preempt another at all.
     pub enabled: bool,
-    /// Least distance of declared classes.
+    /// Least distance of declared classes, 1 to 100: equals take nobody's place.
     pub gap_min: u8,
     /// A victim has run at least this long.
     pub runtime_min: Span,

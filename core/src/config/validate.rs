@@ -117,8 +117,12 @@ impl Rules {
         range("fair_share.half_life", half_life, half_life >= 60_000, "at least 60,000 ms")?;
         let p = &self.preemption;
         let hold = p.hold.get();
-        let least = p.grace.get().saturating_add(offering.kill.get());
-        range("preemption.hold_seconds", hold, hold >= least, "at least grace + kill, in ms")?;
+        let looks = self.balance.monitoring_interval.get().saturating_mul(2);
+        let least = p.grace.get().saturating_add(offering.kill.get()).saturating_add(looks);
+        let what = "at least grace + kill + 2 monitoring intervals, in ms";
+        range("preemption.hold_seconds", hold, hold >= least, what)?;
+        let gap = p.gap_min;
+        range("preemption.min_gap", gap.into(), (1..=100).contains(&gap), "between 1 and 100")?;
         self.validate_scheduling()?;
         let often = p.boost_after.unwrap_or(1);
         range("preemption.boost_after", often.into(), often >= 1, "at least 1, or null")?;
@@ -344,4 +348,44 @@ impl Config {
 pub fn is_name(name: &str) -> bool {
     let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     (1..=253).contains(&name.len()) && !name.starts_with('-') && name.chars().all(ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_rule_can_work_with_is_refused_by_its_key() {
+        assert_eq!(Rules::default().validate(), Ok(()));
+        let second = Span::seconds(1);
+        type Change = fn(&mut Rules, Span);
+        let wrong: [(&str, Change); 5] = [
+            // Equals could take each other's places for ever.
+            ("preemption.min_gap", |rules, _| rules.preemption.gap_min = 0),
+            ("preemption.boost_after", |rules, _| rules.preemption.boost_after = Some(0)),
+            // What victims free would be given to others before the node has told of it.
+            ("preemption.hold_seconds", |rules, second| {
+                let victims = rules.preemption.grace.saturating_add(rules.offering.kill);
+                let looks = Span::new(2 * rules.balance.monitoring_interval.get());
+                rules.preemption.hold = victims.saturating_add(looks);
+                assert_eq!(rules.validate(), Ok(()));
+                rules.preemption.hold = rules.preemption.hold.saturating_sub(second);
+            }),
+            ("resource_sharing.offer_expiry", |rules, second| {
+                rules.offering.offer_expiry = rules.offering.check_interval.saturating_add(second);
+            }),
+            ("scheduling.starvation_after", |rules, _| {
+                rules.scheduling.starvation_after = Some(Span::ZERO);
+            }),
+        ];
+        for (key, change) in wrong {
+            let mut rules = Rules::default();
+            change(&mut rules, second);
+            let refused = rules.validate();
+            assert!(
+                matches!(&refused, Err(ConfigError::Range { key: found, .. }) if found == key),
+                "{key}: {refused:?}"
+            );
+        }
+    }
 }

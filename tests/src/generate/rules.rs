@@ -145,7 +145,7 @@ pub fn rules(profile: Profile) -> impl Strategy<Value = Rules> {
         rules.preemption.per_hour_max = (leave.2 != 1).then_some(3);
         rules.preemption.grace = Span::seconds(leave.3);
         rules.offering.kill = Span::seconds(if leave.3.is_multiple_of(2) { 0 } else { 20 });
-        rules.preemption.hold = Span::seconds(120);
+        rules.preemption.hold = Span::seconds(leave.3 + 40).max(Span::seconds(120));
         lend(&mut rules, lending);
         rules
     })
