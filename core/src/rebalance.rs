@@ -189,24 +189,22 @@ pub fn moves(state: &State, pool: PoolId) -> Vec<Move> {
     let rules = &state.rules.rebalance;
     let rested = |node: &Node| node.moved_at.is_none_or(|at| now.since(at) >= rules.node_cooldown);
     let nodes = || state.pools[pool].nodes.iter().map(|id| (*id, &state.nodes[*id]));
-    let (mut donors, mut receivers): (Vec<Side<'_>>, Vec<Side<'_>>) = (Vec::new(), Vec::new());
-    let margin = u64::from(rules.margin.get()) * 100;
-    for (id, node) in nodes().filter(|(_, node)| is_known(node) && rested(node)) {
-        let donates = is_donor(node, now, balance);
-        if donates || node.takes_work(now) {
-            let side = Side::new(state, id, node);
-            if donates {
-                // One whose work may not move is no help.
-                let helps = candidates(state, &side).next().is_some();
-                donors.extend(helps.then_some(side));
-            } else if side.load.saturating_add(margin) < high(balance) {
-                receivers.push(side);
-            }
-        }
+    let ready = || nodes().filter(|(_, node)| is_known(node) && rested(node));
+    let side = |(id, node)| Side::new(state, id, node);
+    let donates = |(_, node): &(NodeId, &Node)| is_donor(node, now, balance);
+    // One whose work may not move is no help.
+    let helps = |from: &Side<'_>| candidates(state, from).next().is_some();
+    let mut donors: Vec<Side<'_>> = ready().filter(donates).map(side).filter(helps).collect();
+    if donors.is_empty() {
+        return Vec::new();
     }
     // The fullest first; of equal ones the first in the order of nodes.
     donors.sort_unstable_by_key(|f| (core::cmp::Reverse(f.load), state.tie(f.id), f.id));
     donors.truncate(DONORS_MAX);
+    let margin = u64::from(rules.margin.get()) * 100;
+    let empty = |to: &Side<'_>| to.load.saturating_add(margin) < high(balance);
+    let takes = |of: &(NodeId, &Node)| !donates(of) && of.1.takes_work(now);
+    let mut receivers: Vec<Side<'_>> = ready().filter(takes).map(side).filter(empty).collect();
     receivers.sort_unstable_by_key(|to| (to.load, state.tie(to.id), to.id));
     let leases = nodes().map(|(_, node)| node.leases.len() as u64).sum();
     let most = rules.moves_max.of_floor(leases).max(1);

@@ -7,7 +7,8 @@ use super::waiting::dequeue;
 use crate::canary::{Canary, planted};
 use crate::caps::{is_capped, is_refused};
 use crate::charges::{
-    foreign, is_barred, over_quota_without, priced_loss, prices, standing, term, term_cost,
+    foreign, is_barred, is_urgent, over_quota_without, priced_loss, prices, standing, term,
+    term_cost,
 };
 use crate::config::Backfill;
 use crate::effect::EvictionReason;
@@ -187,8 +188,10 @@ impl Work<'_> {
 
     /// Returns whether the first job of a line is of at least a class, as it would start now.
     fn is_higher(&self, rank: &Rank, least: u8) -> bool {
+        // Only what is urgent may start as less than it is.
         let class = || standing(self.state, self.state.job(rank.head)).class();
-        rank.line.priority.class() >= least && class() >= least
+        let declared = rank.line.priority;
+        declared.class() >= least && (!is_urgent(declared) || class() >= least)
     }
 
     /// Makes a plan for the first job of a line and carries it out, if there is one: anywhere, or
