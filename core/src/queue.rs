@@ -309,6 +309,17 @@ impl Queue {
         self.pools[pool].shapes.get(&shape).into_iter().flat_map(Few::iter).copied()
     }
 
+    /// Walks the ranks of a shape, of its pool, that come after one, first first.
+    pub fn ranks_behind(
+        &self,
+        pool: PoolId,
+        shape: ShapeId,
+        rank: Rank,
+    ) -> impl Iterator<Item = Rank> {
+        let ranks = self.pools[pool].shapes.get(&shape);
+        ranks.into_iter().flat_map(move |ranks| ranks.after(rank))
+    }
+
     /// Returns where a job of a line would stand if it were the first there.
     #[must_use]
     pub fn rank_of(&self, line: LineKey, job: JobId, usage: u128) -> Rank {

@@ -12,7 +12,7 @@ use crate::charges::{first_hold, over_price};
 use crate::confidence::suffices;
 use crate::config::{Balance, Policy};
 use crate::endings::end_behind;
-use crate::ids::{LeaseId, NodeId, PoolId};
+use crate::ids::{LeaseId, NodeId, PoolId, ShapeId};
 use crate::jobs::Job;
 use crate::leases::{Lease, LeaseState, Member};
 use crate::nodes::Node;
@@ -22,7 +22,7 @@ use crate::pressure::{Level, weights};
 use crate::shadow::Shadow;
 use crate::state::State;
 use crate::units::{BasisPoints, MicroAtp, Span, Time};
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 /// Millionths in a whole.
@@ -210,11 +210,12 @@ pub fn moves(state: &State, pool: PoolId) -> Vec<Move> {
     let most = rules.moves_max.of_floor(leases).max(1);
     let kept = Shadow::of_reservations(state, pool, None);
     let (mut out, mut taken) = (Vec::new(), BTreeSet::new());
+    let mut fitting = Fitting::new();
     for from in &donors {
         if out.len() as u64 >= most {
             break;
         }
-        let best = best_move(state, from, &receivers, (&taken, &kept));
+        let best = best_move(state, from, (&receivers, &mut fitting), (&taken, &kept));
         taken.extend(best.map(|step| step.to.node));
         out.extend(best);
     }
@@ -229,11 +230,14 @@ fn candidates<'a>(state: &'a State, from: &Side<'a>) -> impl Iterator<Item = &'a
     leases.filter(move |lease| is_worth(state, lease, load, lasts) && may_move(state, lease))
 }
 
+/// The receivers that each shape fits on, as far as somebody has asked.
+type Fitting<'r, 'a> = BTreeMap<ShapeId, Vec<&'r Side<'a>>>;
+
 /// Returns the move from one node that levels most.
-fn best_move(
+fn best_move<'r, 'a>(
     state: &State,
     from: &Side<'_>,
-    receivers: &[Side<'_>],
+    (receivers, fitting): (&'r [Side<'a>], &mut Fitting<'r, 'a>),
     (taken, kept): (&BTreeSet<NodeId>, &Shadow),
 ) -> Option<Move> {
     let mut best: Option<((u128, _, _), Move)> = None;
@@ -244,7 +248,10 @@ fn best_move(
         let kept = kept.closed_to_claims(state, &state.shapes[lease.shape], end);
         let open = |to: &&Side<'_>| !taken.contains(&to.id) && !kept.contains(&to.id);
         let gains = |to| Some((to, gain(state, lease, (from, left), to)?));
-        let places = receivers.iter().filter(open).filter_map(gains);
+        let fits = |to: &&Side<'_>| fits(state, lease.shape, to.id);
+        let all = || receivers.iter().filter(fits).collect();
+        let fitting = fitting.entry(lease.shape).or_insert_with(all);
+        let places = fitting.iter().copied().filter(open).filter_map(gains);
         for (to, levels) in places.take(RECEIVERS_MAX) {
             let rank = (levels, core::cmp::Reverse(lease.id), core::cmp::Reverse(state.tie(to.id)));
             if best.as_ref().is_some_and(|(known, _)| *known >= rank) {
@@ -285,8 +292,8 @@ fn pays_on(state: &State, lease: &Lease, job: &Job) -> bool {
     state.ledger.available(job.account) >= needed && within && cheap
 }
 
-/// Returns by how much a move lowers the sum of the squares of all loads, if it is worth it and
-/// allowed; `left` is the load that it leaves behind.
+/// Returns by how much a move to a node that it fits on lowers the sum of the squares of all loads,
+/// if it is worth it, allowed, and sure enough to stay; `left` is the load that it leaves behind.
 fn gain(
     state: &State,
     lease: &Lease,
@@ -309,7 +316,8 @@ fn gain(
     let least = 2 * u128::from(margin) * u128::from(share_from.max(share_to));
     let lower = from.load.checked_sub(filled)?;
     let enough = levels >= least.max(1) && is_worth(state, lease, lower, lasts(from.node, balance));
-    (enough && fits(state, lease, to.id)).then_some(levels)
+    let of = (&state.shapes[lease.shape], state.job(lease.job));
+    (enough && suffices(state, to.id, of, 1)).then_some(levels)
 }
 
 /// Returns whether what a move brings outweighs what it costs: `lower` is how much less loaded its
@@ -323,14 +331,11 @@ fn is_worth(state: &State, lease: &Lease, lower: u64, lasts: Span) -> bool {
     gain >= u128::from(cost) && left >= cost.saturating_mul(WORTH)
 }
 
-/// Returns whether a lease fits on a node now, by hardware, labels and what is free, and is sure
-/// enough to stay.
-fn fits(state: &State, lease: &Lease, id: NodeId) -> bool {
-    let (node, needs, shape) = (&state.nodes[id], &lease.needs, &state.shapes[lease.shape]);
-    let sure = || suffices(state, id, (shape, state.job(lease.job)), 1);
-    suits(state, shape, id)
-        && bears(state, shape, id)
-        && !comes_apart(state, shape, id)
-        && node.fits(needs, &needs.bundle())
-        && sure()
+/// Returns whether a shape fits on a node now, by hardware, labels and what is free.
+fn fits(state: &State, id: ShapeId, node: NodeId) -> bool {
+    let (row, shape) = (&state.nodes[node], &state.shapes[id]);
+    suits(state, shape, node)
+        && bears(state, shape, node)
+        && !comes_apart(state, shape, node)
+        && row.fits(&shape.needs, &shape.needs.bundle())
 }

@@ -70,7 +70,9 @@ impl Work<'_> {
         let higher = |work: &Self, rank: &Rank| work.is_higher(rank, least);
         let mut heads: BTreeSet<Rank> = BTreeSet::new();
         for shape in shapes {
-            heads.extend(self.state.queue.ranks_of(pool, shape).find(|rank| higher(self, rank)));
+            let mut ranks =
+                self.state.queue.ranks_of(pool, shape).take_while(|rank| rank.class() >= least);
+            heads.extend(ranks.find(|rank| higher(self, rank)));
             if self.state.ledger.guarantees {
                 let mut ranks = self.state.queue.ranks_of(pool, shape);
                 heads.extend(ranks.find(|rank| self.may_recall(rank.head)));
@@ -142,7 +144,9 @@ impl Work<'_> {
         at_home: &mut BTreeSet<Rank>,
     ) {
         let (state, line) = (&*self.state, &rank.line);
-        let behind = || state.queue.ranks_of(pool, line.shape).skip_while(|next| *next <= rank);
+        // Nobody counts as more than its rank says.
+        let reaches = |next: &Rank| state.ledger.guarantees || next.class() >= least;
+        let behind = || state.queue.ranks_behind(pool, line.shape, rank).take_while(reaches);
         let may = |next: &Rank| self.is_higher(next, least) || self.may_recall(next.head);
         let above;
         let mut sooner = None;
