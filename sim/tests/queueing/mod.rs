@@ -67,7 +67,7 @@ const EXPONENTIAL: &str = "{ exponential: { mean: 100s } }";
 const CONSTANT: &str = "{ constant: { span: 100s } }";
 const NO_PREEMPTION: &str = "{ enabled: false }";
 /// Preemption at once, without notice, claim or limit.
-const RESUME: &str = "{ enabled: true, min_runtime: 0, grace_seconds: 0, hold_seconds: 0, \
+const RESUME: &str = "{ enabled: true, min_runtime: 0, grace_seconds: 0, hold_seconds: 20, \
                       max_per_hour: null, boost_after: null, requeue: true }";
 
 /// All queues of TRUTHS.md section 3.
