@@ -382,6 +382,10 @@ impl Shadow {
         let alike = node.spec.gpus.iter().all(|size| Some(size) == node.spec.gpus.first());
         let mut room = node.offered().saturating_sub(&used.leased);
         room.lessen(&used.claimed);
+        if is_asked(state) && !node.spec.dedicated {
+            // Whoever is there beside it leaves it less sure to stay.
+            room = Bundle::ZERO;
+        }
         if let Some(kept) = self.kept.last_mut() {
             (kept.room, kept.whole) = (room, alike && !used.gpus.iter().any(halved));
         }
