@@ -5,6 +5,7 @@
 //! is not here but with the node; [`GpuNeed`] says what a job asks of each device.
 
 use crate::units::{Bytes, MilliCores, MilliGpus, PerMille};
+use core::hint::cold_path;
 use serde::{Deserialize, Serialize};
 
 /// How many custom resources a cluster may name.
@@ -106,6 +107,9 @@ impl Bundle {
     /// Returns so many times each amount, or the most there is.
     #[must_use]
     pub fn times(&self, count: u64) -> Self {
+        if count == 1 {
+            return *self;
+        }
         self.zip(&Self::ZERO, |amount, _| amount.saturating_mul(count))
     }
 
@@ -127,6 +131,7 @@ impl Bundle {
         self.storage = Bytes::new(f(self.storage.get(), other.storage.get()));
         self.gpu = MilliGpus::new(f(self.gpu.get(), other.gpu.get()));
         if other.is_custom() {
+            cold_path();
             for (mine, theirs) in self.custom.iter_mut().zip(other.custom) {
                 *mine = f(*mine, theirs);
             }
@@ -148,12 +153,14 @@ impl Bundle {
             && (!self.is_custom() || self.custom_fits_in(room))
     }
 
+    #[cold]
     fn custom_fits_in(&self, room: &Self) -> bool {
         self.custom.iter().zip(room.custom).all(|(mine, theirs)| *mine <= theirs)
     }
 
     /// Returns whether every amount is at most what two others leave of a whole.
     #[must_use]
+    #[inline]
     pub fn fits_beside(&self, whole: &Self, [one, other]: [&Self; 2]) -> bool {
         let fits = |of: fn(&Self) -> u64| {
             let need = of(self);

@@ -144,7 +144,7 @@ pub fn foreign(state: &State, account: AccountId, members: &[Member]) -> u64 {
 /// left over there.
 #[must_use]
 pub fn spare(state: &State, job: &Job, members: &[Member]) -> MilliCores {
-    let [member] = members else { return MilliCores::ZERO };
+    let ([member], false) = (members, job.extra.is_zero()) else { return MilliCores::ZERO };
     let needs = &state.shapes[job.shape].needs;
     state.nodes[member.node].spare().saturating_sub(needs.cpu).min(job.extra)
 }

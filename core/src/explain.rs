@@ -58,7 +58,7 @@ pub fn explain(state: &State, id: JobId) -> Option<Explanation> {
         JobState::Pending | JobState::Dependent => {}
     }
     blockers.extend(job.begin.map(|at| Blocker::BeginTime { at }));
-    if let Some(on) = job.after.first().copied() {
+    if let Some(on) = job.after.first() {
         blockers.push(Blocker::Dependency { on, jobs: count(job.after.len()) });
     }
     blockers.extend(job.hopeless.map(|on| Blocker::DependencyNeverSatisfied { on }));

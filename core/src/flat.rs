@@ -36,6 +36,18 @@ impl<T: Ord + Copy> FlatSet<T> {
         self.0.remove(member).is_some()
     }
 
+    /// Takes the first member out.
+    pub fn pop_first(&mut self) -> Option<T> {
+        let first = self.first();
+        first.filter(|first| self.remove(first))
+    }
+
+    /// Returns the first member.
+    #[must_use]
+    pub fn first(&self) -> Option<T> {
+        self.iter().next().copied()
+    }
+
     /// Takes all members out.
     pub fn clear(&mut self) {
         self.0.0.clear();
@@ -62,6 +74,38 @@ impl<T: Ord + Copy> FlatSet<T> {
     /// Walks the members in order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
         self.0.keys()
+    }
+}
+
+impl<T: Ord + Copy> FromIterator<T> for FlatSet<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(members: I) -> Self {
+        let mut all = Self::default();
+        members.into_iter().for_each(|member| {
+            all.insert(member);
+        });
+        all
+    }
+}
+
+impl<K: Ord + Copy> FlatMap<K, u64> {
+    /// Adds one to the count of a key.
+    pub fn count(&mut self, key: K) {
+        match self.get_mut(&key) {
+            Some(count) => *count += 1,
+            None => {
+                self.insert(key, 1);
+            }
+        }
+    }
+
+    /// Takes one from the count of a key, which goes with its last; returns whether there was one.
+    pub fn uncount(&mut self, key: &K) -> bool {
+        let Some(count) = self.get_mut(key) else { return false };
+        *count -= 1;
+        if *count == 0 {
+            self.remove(key);
+        }
+        true
     }
 }
 

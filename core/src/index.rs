@@ -31,9 +31,12 @@ pub struct Index {
     scorer: Scorer,
     /// The candidates of each shape, by its place, once somebody has asked.
     shapes: Vec<Option<Candidates>>,
-    log: Vec<NodeId>,
-    /// How many changes were dropped from the front of the log.
-    dropped: usize,
+    /// Which nodes changed: each with the number of its change, or of the last of several in a row.
+    log: Vec<(NodeId, u64)>,
+    /// The number of the last change.
+    noted: u64,
+    /// The number of the last change that was dropped from the front of the log.
+    dropped: u64,
     /// Nodes in the order of equals: priority, permutation, id.
     by_rank: Vec<NodeId>,
     /// The place of each node in it.
@@ -78,8 +81,8 @@ struct Candidates {
     bundle: Bundle,
     /// Nodes whose hardware, labels and pool suit the shape.
     suitable: Vec<bool>,
-    /// How far the log has been read.
-    read: usize,
+    /// The change up to which the log has been read.
+    read: u64,
     /// Whether it matters to it what runs on its node.
     choosy: bool,
     /// Which tags that it must be near the shape may begin: see [`Shape::begins`].
@@ -89,6 +92,8 @@ struct Candidates {
     order: BTreeSet<Place>,
     /// Under the strategy `random`: the candidates by rank, one bit each.
     bits: Vec<u64>,
+    /// How many nodes it fits.
+    count: usize,
     /// When the shape fits on each node, once somebody has asked.
     soonest: Option<Starts>,
 }
@@ -97,8 +102,8 @@ struct Candidates {
 /// known end are in the way.
 #[derive(Clone, Debug)]
 struct Starts {
-    /// How far the log has been read.
-    read: usize,
+    /// The change up to which the log has been read.
+    read: u64,
     /// As of [`Candidates`].
     begins: u64,
     times: Table<NodeId, Option<(Time, u32)>>,
@@ -127,6 +132,7 @@ impl Index {
             scorer: Scorer::new(state),
             shapes: Vec::new(),
             log: Vec::new(),
+            noted: 0,
             dropped: 0,
             by_rank,
             ranks,
@@ -161,52 +167,67 @@ impl Index {
         if !state.changed.is_noted() {
             return;
         }
-        self.log.extend(state.changed.drain());
+        for node in state.changed.drain() {
+            self.noted += 1;
+            match self.log.last_mut() {
+                // Only what a node is now matters: on one machine there is one entry.
+                Some((last, change)) if *last == node => *change = self.noted,
+                Some(_) | None => self.log.push((node, self.noted)),
+            }
+        }
         let room = 4 * state.nodes.len() + 1_024;
         if self.log.len() > room {
             let half = self.log.len() / 2;
-            self.log.drain(..half);
-            self.dropped += half;
+            self.dropped = self.log.drain(..half).next_back().map_or(0, |(_, change)| change);
         }
     }
 
     /// Brings one shape up to date and returns how many nodes it fits.
     #[inline]
     pub fn refresh(&mut self, state: &State, id: ShapeId) -> usize {
-        let end = self.dropped + self.log.len();
         match self.of(id) {
-            Some(candidates) if candidates.read == end && !candidates.choosy => candidates.len(),
-            Some(_) | None => self.read_on(state, id, end),
+            Some(known) if known.read == self.noted && !known.choosy => known.len(),
+            Some(_) | None => self.read_on(state, id),
         }
     }
 
     /// Reads the log to its end for one shape; returns how many nodes that fits.
-    fn read_on(&mut self, state: &State, id: ShapeId, end: usize) -> usize {
+    fn read_on(&mut self, state: &State, id: ShapeId) -> usize {
         let shape = &state.shapes[id];
-        let Self { scorer, shapes, log, dropped, ranks, .. } = self;
-        let begins = shape.begins(&state.pools[shape.pool].tags);
-        if shapes.len() <= id.index() {
-            shapes.resize_with(id.index() + 1, || None);
-        }
-        let Some(candidates) = shapes.get_mut(id.index()) else { return 0 };
-        let candidates = candidates.get_or_insert_with(|| {
-            let mut new = Candidates::new(state, shape, scorer.is_random());
-            new.begins = begins;
-            new.score_all(state, scorer, shape, ranks);
-            new.read = end;
-            new
-        });
+        let Self { scorer, shapes, log, noted, dropped, ranks, .. } = self;
+        let Some(Some(candidates)) = shapes.get_mut(id.index()) else {
+            return self.enter(state, id);
+        };
         // The first of its kind in the pool, or the last that left it, matters on every node.
+        let begins = shape.begins(&state.pools[shape.pool].tags);
         let other = core::mem::replace(&mut candidates.begins, begins) != begins;
         if other || candidates.read < *dropped {
             candidates.score_all(state, scorer, shape, ranks);
-        } else if candidates.read < end {
-            for node in unread(log, candidates.read - *dropped) {
+        } else {
+            for node in unread(log, candidates.read) {
                 candidates.score(state, scorer, shape, node, ranks[node]);
             }
         }
-        candidates.read = end;
+        candidates.read = *noted;
         candidates.len()
+    }
+
+    /// Scores every node for a shape that nobody has asked for; returns how many it fits.
+    #[cold]
+    fn enter(&mut self, state: &State, id: ShapeId) -> usize {
+        let shape = &state.shapes[id];
+        let mut new = Candidates::new(state, shape, self.scorer.is_random());
+        new.begins = shape.begins(&state.pools[shape.pool].tags);
+        new.score_all(state, &self.scorer, shape, &self.ranks);
+        new.read = self.noted;
+        let fits = new.len();
+        if self.shapes.len() <= id.index() {
+            self.shapes.resize_with(id.index() + 1, || None);
+        }
+        if let Some(place) = self.shapes.get_mut(id.index()) {
+            *place = Some(new);
+        }
+        fits
     }
 
     /// Returns whether it is known in this pass that there is too little confidence for a job.
@@ -220,8 +241,7 @@ impl Index {
     /// before; `None` when it never can as things are.
     pub fn soonest(&mut self, state: &State, id: ShapeId) -> Option<Soonest> {
         self.refresh(state, id);
-        let end = self.dropped + self.log.len();
-        let Self { shapes, log, dropped, ranks, by_rank, ends, .. } = self;
+        let Self { shapes, log, noted, dropped, ranks, by_rank, ends, .. } = self;
         let Candidates { suitable, soonest, begins, .. } = shapes.get_mut(id.index())?.as_mut()?;
         let shape = &state.shapes[id];
         let mut found = |node: NodeId| {
@@ -234,11 +254,11 @@ impl Index {
         if all {
             ranks.iter().for_each(|(node, rank)| soonest.set(node, *rank, found(node)));
         } else {
-            for node in unread(log, soonest.read - *dropped) {
+            for node in unread(log, soonest.read) {
                 soonest.set(node, ranks[node], found(node));
             }
         }
-        (soonest.read, soonest.begins) = (end, *begins);
+        (soonest.read, soonest.begins) = (*noted, *begins);
         let (at, _, rank) = soonest.order.first()?;
         let node = *by_rank.get(*rank as usize)?;
         let leased = soonest.last.filter(|(last, _)| *last == node).map(|(_, leased)| leased);
@@ -260,16 +280,23 @@ impl Index {
     /// Returns the best node for one more member of a shape; the shape must be up to date.
     #[must_use]
     pub fn best(&self, id: ShapeId, choice: Choice<'_>) -> Option<NodeId> {
-        let (candidates, draw) = (self.of(id)?, choice.draw);
-        let takes = |node: &NodeId| choice.takes(*node);
-        if !self.scorer.is_random() {
-            let node = |place: &Place| self.by_rank.get(place.1 as usize).copied();
-            let mut free = candidates.order.iter().filter_map(node).filter(takes);
-            if planted(Canary::AmbientTie) && ambient().is_multiple_of(2) {
-                return free.next_back();
-            }
-            return free.next();
+        let candidates = self.of(id)?;
+        if self.scorer.is_random() {
+            return self.drawn(candidates, choice);
         }
+        let node = |place: &Place| self.by_rank.get(place.1 as usize).copied();
+        let takes = |node: &NodeId| choice.takes(*node);
+        let mut free = candidates.order.iter().filter_map(node).filter(takes);
+        if planted(Canary::AmbientTie) && ambient().is_multiple_of(2) {
+            return free.next_back();
+        }
+        free.next()
+    }
+
+    /// Returns one of the nodes that may be taken, as the draw says.
+    fn drawn(&self, candidates: &Candidates, choice: Choice<'_>) -> Option<NodeId> {
+        let draw = choice.draw;
+        let takes = |node: &NodeId| choice.takes(*node);
         let free = candidates.ranks().map(|rank| self.by_rank.get(rank).copied());
         if choice.outside.is_empty() && choice.trusts.is_none() {
             let count = candidates.len() as u64;
@@ -303,11 +330,10 @@ impl Index {
     }
 }
 
-/// Walks the changes from a place in the log on. Only what a node is now matters, so it stands for
-/// all changes of it in a row; on one machine those are all.
-fn unread(log: &[NodeId], from: usize) -> impl Iterator<Item = NodeId> {
-    let rest = log.get(from..).unwrap_or_default();
-    rest.chunk_by(NodeId::eq).filter_map(|same| same.first().copied())
+/// Walks the nodes that changed after a change.
+fn unread(log: &[(NodeId, u64)], read: u64) -> impl Iterator<Item = NodeId> {
+    let unread = log.iter().rev().take_while(|(_, change)| *change > read).count();
+    log.iter().skip(log.len() - unread).map(|(node, _)| *node)
 }
 
 impl Starts {
@@ -353,6 +379,7 @@ impl Candidates {
             scores,
             order: BTreeSet::new(),
             bits: alloc::vec![0; words],
+            count: 0,
             soonest: None,
         }
     }
@@ -370,6 +397,7 @@ impl Candidates {
     }
 
     /// Scores one node anew.
+    #[inline]
     fn score(&mut self, state: &State, scorer: &Scorer, shape: &Shape, id: NodeId, rank: u32) {
         if !self.suitable.get(id.index()).copied().unwrap_or(false) {
             return;
@@ -385,6 +413,7 @@ impl Candidates {
             return;
         }
         self.scores[id] = new;
+        self.count = self.count + usize::from(new != NONE) - usize::from(old != NONE);
         if scorer.is_random() {
             let bit = 1_u64 << (rank % 64);
             if let Some(word) = self.bits.get_mut(rank as usize / 64) {
@@ -401,11 +430,7 @@ impl Candidates {
     }
 
     fn len(&self) -> usize {
-        if self.bits.is_empty() {
-            return self.order.len();
-        }
-        let bits: u32 = self.bits.iter().map(|word| word.count_ones()).sum();
-        bits as usize
+        self.count
     }
 
     /// Walks the ranks of the candidates.

@@ -7,11 +7,12 @@
 use crate::bundle::{Bundle, Needs};
 use crate::command::{JobSpec, LabelNeed, Near};
 use crate::config::{Preemption, Scheduling};
+use crate::flat::FlatSet;
 use crate::ids::{AccountId, Epoch, JobId, LeaseId, NodeId, PoolId, ShapeId, Table};
 use crate::tags::Tags;
 use crate::units::{MicroAtp, MilliCores, Ppm, Priority, Span, Time};
 use crate::wire::Task;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -76,6 +77,7 @@ impl Shape {
     /// Returns which of the tags that it must be near it may begin, one bit each: it carries them,
     /// and nothing with them runs in its pool.
     #[must_use]
+    #[inline]
     pub fn begins(&self, pool: &Tags) -> u64 {
         let first = |tag: &String| self.tags.contains(tag) && !pool.has(tag);
         let firsts = self.affinity.iter().enumerate().filter(|(_, tag)| first(tag));
@@ -85,6 +87,7 @@ impl Shape {
     /// Returns whether a member may start beside what runs on a node; `begins` as
     /// [`Shape::begins`].
     #[must_use]
+    #[inline]
     pub fn bears(&self, here: &Tags, begins: u64) -> bool {
         let near = |(i, tag): (usize, &String)| here.has(tag) || begins & 1 << i != 0;
         self.affinity.iter().enumerate().all(near)
@@ -111,7 +114,7 @@ pub struct Shapes {
     users: Table<ShapeId, u64>,
     by_shape: BTreeMap<Shape, ShapeId>,
     /// Shapes without a job, oldest first by when they fell idle.
-    idle: BTreeSet<(u64, ShapeId)>,
+    idle: FlatSet<(u64, ShapeId)>,
     idle_since: Table<ShapeId, u64>,
     clock: u64,
 }
@@ -308,7 +311,7 @@ pub struct Job {
     /// Whether a place is kept for it from its beginning on, until it has started.
     pub reserved: bool,
     /// Jobs that it waits for.
-    pub after: BTreeSet<JobId>,
+    pub after: FlatSet<JobId>,
     /// One of those that it was to wait for, and that has ended without completing.
     pub hopeless: Option<JobId>,
     /// Where it stands.
@@ -334,7 +337,7 @@ pub struct Job {
     /// How often it made way for a higher class.
     pub preempted: u32,
     /// Nodes that were lost one after another soon after it had started there.
-    pub lost_with: BTreeSet<NodeId>,
+    pub lost_with: FlatSet<NodeId>,
     /// Whether it is held because there were too many of them.
     pub suspect: bool,
     /// Whether its account took it back while it was running: it does not wait again.
@@ -376,7 +379,7 @@ impl Job {
             waits_since: None,
             ages_at: None,
             preempted: 0,
-            lost_with: BTreeSet::new(),
+            lost_with: FlatSet::default(),
             suspect: false,
             cancelled: false,
         }

@@ -6,14 +6,14 @@
 use crate::bundle::{DIMENSIONS, Needs};
 use crate::command::Outcome;
 use crate::effect::EvictionReason;
-use crate::flat::Few;
+use crate::flat::{Few, FlatMap};
 use crate::ids::{AccountId, Epoch, HoldId, JobId, LeaseId, NodeId, ShapeId};
 use crate::meter::Meter;
 use crate::price::Prices;
 use crate::tariff::Tariff;
 use crate::units::{Band, MicroAtp, MilliCores, Priority, Span, Time};
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 use alloc::vec::{self, Vec};
 use core::iter::Chain;
 use core::option;
@@ -398,13 +398,13 @@ pub struct Promise {
 /// How many leases of each class hold capacity: no plan is tried where no victim can be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
-    by_class: BTreeMap<u8, u64>,
+    by_class: FlatMap<u8, u64>,
 }
 
 impl Running {
     /// Counts a lease in.
     pub fn enter(&mut self, priority: Priority) {
-        *self.by_class.entry(priority.class()).or_insert(0) += 1;
+        self.by_class.count(priority.class());
     }
 
     /// Counts a lease out.
@@ -412,14 +412,8 @@ impl Running {
     /// # Panics
     /// When it was not counted in: our bug.
     pub fn leave(&mut self, priority: Priority) {
-        let left = self.by_class.get_mut(&priority.class());
-        assert!(left.as_ref().is_some_and(|n| **n > 0), "a lease is counted out once");
-        if let Some(count) = left {
-            *count -= 1;
-            if *count == 0 {
-                self.by_class.remove(&priority.class());
-            }
-        }
+        let counted = self.by_class.uncount(&priority.class());
+        assert!(counted, "a lease is counted out once");
     }
 
     /// Returns the lowest class that runs.

@@ -241,6 +241,7 @@ impl Node {
 
     /// Returns whether the needs of one member fit into what is free.
     #[must_use]
+    #[inline]
     pub fn fits(&self, needs: &Needs, bundle: &Bundle) -> bool {
         if !bundle.fits_beside(self.offered(), [&self.leased, &self.claimed]) {
             return false;

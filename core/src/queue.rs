@@ -365,6 +365,13 @@ impl Queue {
         })
     }
 
+    /// Returns the first job of a line and how many wait there.
+    #[must_use]
+    pub fn first(&self, key: LineKey) -> (Option<JobId>, u64) {
+        let line = self.lines.get(&key);
+        line.map_or((None, 0), |line| (Some(line.jobs.first()), line.jobs.count() as u64))
+    }
+
     /// Returns how many jobs wait in a line.
     #[must_use]
     pub fn count(&self, key: LineKey) -> u64 {

@@ -21,7 +21,7 @@ const PAGE: u64 = ROWS as u64;
 /// Most pages between the lowest live number and the highest: more is no state that we wrote.
 const PAGES_MAX: u64 = 1 << 26;
 
-type Page<S> = Option<Box<[Option<S>]>>;
+type Page<S> = Option<Box<[Option<S>; ROWS]>>;
 
 /// Live rows by their number, each kept as an `S`.
 #[derive(Clone)]
@@ -97,8 +97,12 @@ impl<K: Numbered, T, S: BorrowMut<T> + From<T>> Rows<K, T, S> {
         }
         let place = self.page(number)?;
         // Made where it stays: rows are large, and a page of them on the stack would be copied.
-        let page = || (0..ROWS).map(|_| None).collect();
-        let page = self.pages.get_mut(place)?.get_or_insert_with(page);
+        let rows = || (0..ROWS).map(|_| None).collect::<Box<[Option<S>]>>();
+        let page = self.pages.get_mut(place)?;
+        if page.is_none() {
+            *page = rows().try_into().ok();
+        }
+        let page = page.as_mut()?;
         let old = page.get_mut(slot(number))?.replace(row);
         self.len += usize::from(old.is_none());
         old

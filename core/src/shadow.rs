@@ -394,8 +394,12 @@ impl Shadow {
     /// Returns the nodes on which a job of a shape, there until `end`, would delay somebody.
     #[must_use]
     pub fn forbidden(&self, shape: &Shape, end: Time) -> BTreeSet<NodeId> {
-        let delayed = self.kept.iter().filter(|kept| kept.is_delayed(shape, end));
-        delayed.map(|kept| kept.node).collect()
+        // Mostly there is none: collecting them would sort a list first.
+        let mut delayed = BTreeSet::new();
+        for kept in self.kept.iter().filter(|kept| kept.is_delayed(shape, end)) {
+            delayed.insert(kept.node);
+        }
+        delayed
     }
 
     /// As [`Shadow::forbidden`], for one that has its place only by the end of a claim: nor where

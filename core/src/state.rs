@@ -258,7 +258,7 @@ impl State {
     pub fn job(&self, id: JobId) -> &Job {
         match self.jobs.get(&id) {
             Some(job) => job,
-            None => panic!("job {id} is live"),
+            None => missing_job(id),
         }
     }
 
@@ -269,7 +269,7 @@ impl State {
     pub fn job_mut(&mut self, id: JobId) -> &mut Job {
         match self.jobs.get_mut(&id) {
             Some(job) => job,
-            None => panic!("job {id} is live"),
+            None => missing_job(id),
         }
     }
 
@@ -281,7 +281,7 @@ impl State {
     pub fn lease(&self, id: LeaseId) -> &Lease {
         match self.leases.get(&id) {
             Some(lease) => lease,
-            None => panic!("lease {id} is open"),
+            None => missing_lease(id),
         }
     }
 
@@ -292,7 +292,7 @@ impl State {
     pub fn lease_mut(&mut self, id: LeaseId) -> &mut Lease {
         match self.leases.get_mut(&id) {
             Some(lease) => lease,
-            None => panic!("lease {id} is open"),
+            None => missing_lease(id),
         }
     }
 
@@ -333,7 +333,12 @@ impl State {
 
     /// Returns the use that ranks an account's lines; nothing where the order does not follow it.
     #[must_use]
+    #[inline]
     pub fn usage_of(&self, account: AccountId) -> u128 {
+        if self.rules.scheduling.order.follows_use() { self.use_of(account) } else { 0 }
+    }
+
+    fn use_of(&self, account: AccountId) -> u128 {
         match self.rules.scheduling.order {
             Order::Fair => self.account(account).usage.get(),
             Order::Drf => {
@@ -391,10 +396,10 @@ impl State {
     /// Keeps no place for a job any more.
     pub fn release_place(&mut self, id: JobId) {
         let job = self.job(id);
-        let (reserved, pool) = (job.reserved, self.shapes[job.shape].pool);
-        if !reserved {
+        if !job.reserved {
             return;
         }
+        let pool = self.shapes[job.shape].pool;
         self.job_mut(id).reserved = false;
         if let Some(jobs) = self.reserved.get_mut(&pool) {
             jobs.remove(&id);
@@ -410,6 +415,18 @@ impl State {
     pub fn is_waiting(&self, pool: PoolId) -> bool {
         self.queue.waiting(pool).iter().any(|count| *count > 0)
     }
+}
+
+/// Stops: our bug. Said in one place, as whoever looks a job up would carry the message.
+#[cold]
+fn missing_job(id: JobId) -> ! {
+    panic!("job {id} is live")
+}
+
+/// As [`missing_job`], for a lease.
+#[cold]
+fn missing_lease(id: LeaseId) -> ! {
+    panic!("lease {id} is open")
 }
 
 /// Returns a permutation of `0..len` seeded by `seed`, by sorting mixed keys.

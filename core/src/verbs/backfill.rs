@@ -69,7 +69,7 @@ impl Work<'_> {
 
     /// Asks who waits in a pool; returns whether all must be asked again.
     fn serve(&mut self, pool: PoolId, reservations: usize, shadow: &mut Shadow) -> bool {
-        if self.serve_reserved(pool, shadow) {
+        if self.state.reserved.contains_key(&pool) && self.serve_reserved(pool, shadow) {
             // What has started is no promise any more.
             return true;
         }
@@ -83,10 +83,8 @@ impl Work<'_> {
 
     /// Starts jobs whose reservation has begun, and keeps the places of the others: nobody goes
     /// before them. Returns whether one has started, or is not promised anything any more.
+    #[inline(never)]
     fn serve_reserved(&mut self, pool: PoolId, shadow: &mut Shadow) -> bool {
-        if !self.state.reserved.contains_key(&pool) {
-            return false;
-        }
         let promised: Vec<(JobId, Ahead)> =
             self.state.reserved(pool).map(|(id, ahead)| (id, ahead.clone())).collect();
         let (now, mut due): (Time, Vec<(JobId, Places)>) = (self.state.now, Vec::new());
@@ -279,7 +277,7 @@ impl Work<'_> {
         shadow: &mut Shadow,
         poor: &mut BTreeSet<LineKey>,
     ) -> bool {
-        let mut fronts = Fronts::new();
+        let mut fronts = Fronts::with_capacity(8);
         let Self { state, index, .. } = self;
         for (shape, ranks) in state.queue.ranks_by_shape(pool) {
             if index.refresh(state, shape) > 0 {

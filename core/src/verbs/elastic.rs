@@ -24,6 +24,9 @@ impl Work<'_> {
     /// lowest class first, and there from the youngest.
     pub fn squeeze(&mut self, node: NodeId) {
         let row = &self.state.nodes[node];
+        if row.extra.is_zero() {
+            return;
+        }
         let mut over = row.extra.saturating_sub(row.free().cpu);
         if over.is_zero() || planted(Canary::KeepExtra) {
             return;

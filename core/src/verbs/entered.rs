@@ -88,7 +88,8 @@ impl Work<'_> {
         let (pool, itself) = (self.state.shapes[shape].pool, u64::from(job.waits_since.is_some()));
         // Before others of its line it takes the rank that one of them had by its age.
         let (queue, rules) = (&self.state.queue, &self.state.rules);
-        let (first, alone) = (queue.jobs(line).next(), queue.count(line) == itself);
+        let (first, waiting) = queue.first(line);
+        let alone = waiting == itself;
         // Who waits says whom the cap on a part of a pool keeps waiting.
         if (!alone && first.is_none_or(|first| first >= id)) || rules.caps_shares() {
             return Entered::Matters;

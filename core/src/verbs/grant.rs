@@ -453,10 +453,13 @@ pub fn clear_timers(state: &mut State, id: LeaseId) {
     if let Some(lost) = state.lease(id).lost_at {
         state.timers.clear(lost, Due::Lost(id));
     }
-    if now <= half {
-        state.timers.clear(half, Due::Renew(id));
-    }
-    if half <= now && now <= ends {
-        state.timers.clear(ends, Due::TermEnd(id));
+    // In its last term it only waits for the limit.
+    if limit.is_none_or(|limit| ends < limit) {
+        if now <= half {
+            state.timers.clear(half, Due::Renew(id));
+        }
+        if half <= now && now <= ends {
+            state.timers.clear(ends, Due::TermEnd(id));
+        }
     }
 }

@@ -114,8 +114,10 @@ impl Work<'_> {
         let job = self.state.job_mut(lease.job);
         if !soon {
             job.lost_with.clear();
-        } else if most.is_some() {
-            job.lost_with.extend(lease.blame.or_else(|| alone(lease)));
+        } else if most.is_some()
+            && let Some(node) = lease.blame.or_else(|| alone(lease))
+        {
+            job.lost_with.insert(node);
         }
         most.is_some_and(|most| job.lost_with.len() >= usize::try_from(most).unwrap_or(usize::MAX))
     }

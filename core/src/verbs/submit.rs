@@ -20,7 +20,6 @@ use crate::shadow::Shadow;
 use crate::state::{State, permutation};
 use crate::units::MilliCores;
 use crate::wire::{Item, Status};
-use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 /// Most characters kept of an administrator's reason.
@@ -57,7 +56,7 @@ impl Work<'_> {
         let mut job = Job::new(id, account, shape, spec, self.state.now);
         let vain = |on: &&JobId| self.state.job(**on).hopeless.is_some();
         job.hopeless = job.after.iter().find(vain).copied();
-        for on in &job.after {
+        for on in job.after.iter() {
             self.state.dependents.entry(*on).or_default().insert(id);
         }
         if let Some(begin) = job.begin {
@@ -242,7 +241,8 @@ impl Work<'_> {
         }
         // Nothing below can be refused.
         let job = self.state.job_mut(id);
-        (job.lost_with, job.suspect) = (BTreeSet::new(), false);
+        job.lost_with.clear();
+        job.suspect = false;
         enqueue(self.state, id);
         Ok(Reply::Done)
     }
@@ -346,7 +346,7 @@ pub fn finish(work: &mut Work<'_>, id: JobId, end: FinalState) {
 
 /// Lets a job that is gone wait for nobody.
 fn leave_dependencies(state: &mut State, job: &Job) {
-    for on in &job.after {
+    for on in job.after.iter() {
         if let Some(others) = state.dependents.get_mut(on) {
             others.remove(&job.id);
             if others.is_empty() {

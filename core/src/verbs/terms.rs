@@ -333,10 +333,10 @@ impl Work<'_> {
         self.renormalise();
         let lease = self.state.lease_mut(id);
         let booked = core::mem::take(&mut lease.booked);
-        let term = u128::from(lease.term_ends.since(lease.term_began).get());
-        let unused = term.saturating_sub(u128::from(lease.ran_in_term(until).get()));
         let account = lease.account;
         if booked > 0 {
+            let term = u128::from(lease.term_ends.since(lease.term_began).get());
+            let unused = term.saturating_sub(u128::from(lease.ran_in_term(until).get()));
             // Whole and rest of the division apart: a long term times a large booking fits no
             // number.
             let (whole, rest) = (booked.checked_div(term), booked.checked_rem(term));

@@ -34,6 +34,7 @@ use gridcore::effect::Effect;
 use gridcore::grid::Grid;
 use gridcore::ids::{AccountId, NodeId, PoolId, Seq};
 use gridcore::rate::Pace;
+use gridcore::state::State;
 use gridcore::station::link::Identity;
 use gridcore::station::{Action, Station, machine};
 use gridcore::units::{Span, Time};
@@ -416,12 +417,7 @@ impl World {
         let before = self.check.then(|| self.grid.state().clone());
         let answer = self.grid.apply(entry, &mut effects);
         if let Some(before) = before {
-            let state = self.grid.state();
-            let mut breaches = gridcore::invariants::check(state);
-            breaches.extend(gridcore::invariants::check_step(&before, entry, state));
-            if !breaches.is_empty() {
-                self.broken.push(format!("after {:?}: {breaches:?}", entry.command));
-            }
+            self.check_entry(&before, entry);
         }
         let grid = &self.grid;
         let far = self.far.as_deref_mut();
@@ -453,6 +449,17 @@ impl World {
         }
         self.schedule_wake();
         Some(answer)
+    }
+
+    /// Checks every invariant after an entry.
+    #[cold]
+    fn check_entry(&mut self, before: &State, entry: &Entry<Command>) {
+        let state = self.grid.state();
+        let mut breaches = gridcore::invariants::check(state);
+        breaches.extend(gridcore::invariants::check_step(before, entry, state));
+        if !breaches.is_empty() {
+            self.broken.push(format!("after {:?}: {breaches:?}", entry.command));
+        }
     }
 
     /// Makes sure that an event wakes the core when it asked for it.

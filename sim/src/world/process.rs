@@ -194,9 +194,13 @@ impl World {
 
     /// Keeps a row of a decision, where the run was asked to.
     pub(super) fn decide(&mut self, kind: &'static str, id: LeaseId, sure: Option<Confidence>) {
-        if !self.decisions {
-            return;
+        if self.decisions {
+            self.keep_decision(kind, id, sure);
         }
+    }
+
+    #[cold]
+    fn keep_decision(&mut self, kind: &'static str, id: LeaseId, sure: Option<Confidence>) {
         let Some(lease) = self.grid.state().leases.get(&id) else { return };
         // Where what moves goes to stands behind where it was.
         let claim = self.grid.state().claims.get(&lease.job).filter(|_| kind == "move");
