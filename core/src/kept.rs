@@ -58,6 +58,11 @@ pub(crate) struct Kept {
     pub(crate) tags: Vec<String>,
     /// Tags that it must be near.
     pub(crate) wants: Vec<String>,
+    /// Those of them that it is to begin: it carries them, and nothing with them runs in its pool.
+    pub(crate) begins: Vec<String>,
+    /// Nobody else begins them who is still there then: nobody at all, unless it is promised for
+    /// later, or nobody knows when.
+    pub(crate) begins_at: Time,
     /// Tags that must not run there then.
     pub(crate) avoids: Vec<String>,
     /// What is free then beside all that is kept.
@@ -78,8 +83,29 @@ impl Kept {
         let (shape, until) = (&state.shapes[job.shape], end_of(state, from.at, job.limit));
         let (tags, avoids) = (shape.tags.clone(), shape.anti_affinity.clone());
         let wants = shape.affinity.clone();
-        let (job, needs, room, whole) = (job.id, shape.needs, Bundle::ZERO, false);
-        Self { job, node, from, rest: from, until, needs, count, tags, wants, avoids, room, whole }
+        let bits = shape.begins(&state.pools[shape.pool].tags);
+        let first = wants.iter().enumerate().filter(|(i, _)| bits & 1 << i != 0);
+        let begins = first.map(|(_, tag)| tag.clone()).collect();
+        let (needs, room, whole) = (shape.needs, Bundle::ZERO, false);
+        let later = job.reserved || from.at == Time::MAX;
+        let begins_at = if later { from.at } else { Time::ZERO };
+        let (rest, job) = (from, job.id);
+        Self {
+            job,
+            node,
+            from,
+            rest,
+            until,
+            needs,
+            count,
+            tags,
+            wants,
+            begins,
+            begins_at,
+            avoids,
+            room,
+            whole,
+        }
     }
 
     /// Returns whether a job of a shape that is there until `end` delays it.

@@ -402,6 +402,14 @@ impl Shadow {
         delayed
     }
 
+    /// Returns who is to begin what a job of a shape, there until `end`, would begin before: it
+    /// would have to be near that, wherever its place is kept.
+    #[must_use]
+    pub fn forestalled(&self, shape: &Shape, end: Time) -> Option<JobId> {
+        let begins = |kept: &&Kept| kept.begins_at < end && meet(&kept.begins, &shape.tags);
+        self.kept.iter().find(begins).map(|kept| kept.job)
+    }
+
     /// As [`Shadow::forbidden`], for one that has its place only by the end of a claim: nor where
     /// it avoids somebody who is to begin before.
     #[must_use]
@@ -442,7 +450,7 @@ impl Shadow {
             here.find(|kept| kept.is_delayed(shape, end)).map(|kept| kept.job)
         };
         let found: Option<Vec<JobId>> = nodes.iter().map(on).collect();
-        found.and_then(|jobs| jobs.into_iter().min())
+        self.forestalled(shape, end).or_else(|| found.and_then(|jobs| jobs.into_iter().min()))
     }
 
     /// Returns the last end with which a job of a shape may start on a node: [`Time::MAX`] where it

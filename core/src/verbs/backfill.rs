@@ -222,6 +222,9 @@ impl Work<'_> {
         }
         let (shape, end) =
             (&self.state.shapes[job.shape], end_of(self.state, self.state.now, job.limit));
+        if shadow.forestalled(shape, end).is_some() {
+            return Err(Refusal::Room);
+        }
         let forbidden = shadow.forbidden(shape, end);
         let (pool, need) = (shape.pool, shape.needs.bundle());
         match self.try_grant(id, &forbidden) {
