@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds gridsim twice: once to count which code the scenarios run, once laid out by these counts
-# (profile-guided optimisation). The results are the same bytes; it takes some eight minutes.
+# (profile-guided optimisation). The results are the same bytes; it takes some fifteen minutes.
 #   benches/pgo.sh [SCENARIO..]      trained on these instead of those below
 # Needs llvm-profdata of the compiler's own LLVM: `rustup component add llvm-tools`, a package
 # llvm-N, or LLVM_PROFDATA=FILE.
