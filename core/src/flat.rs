@@ -337,6 +337,24 @@ mod tests {
     use alloc::collections::{BTreeMap, BTreeSet};
 
     #[test]
+    fn a_flat_set_is_collected_in_order_and_taken_from_the_front() {
+        let mut flat: FlatSet<u64> = [3, 1, 2, 3].into_iter().collect();
+        assert_eq!(flat.first(), Some(1));
+        let taken: [Option<u64>; 4] = core::array::from_fn(|_| flat.pop_first());
+        assert_eq!((taken, flat.first()), ([Some(1), Some(2), Some(3), None], None));
+    }
+
+    #[test]
+    fn a_key_goes_with_the_last_of_its_count() {
+        let mut counts = FlatMap::default();
+        [7_u8, 5, 7].into_iter().for_each(|key| counts.count(key));
+        assert_eq!(counts.iter().collect::<Vec<_>>(), [(&5, &1), (&7, &2)]);
+        assert!(counts.uncount(&7) && counts.uncount(&5));
+        assert_eq!(counts.iter().collect::<Vec<_>>(), [(&7, &1)]);
+        assert!(!counts.uncount(&5) && counts.uncount(&7) && counts.is_empty());
+    }
+
+    #[test]
     fn a_flat_map_is_an_ordered_map() {
         let (mut flat, mut map) = (FlatMap::default(), BTreeMap::new());
         let mut seed = 11_u64;
