@@ -106,6 +106,7 @@ impl Bundle {
 
     /// Returns so many times each amount, or the most there is.
     #[must_use]
+    #[inline(never)]
     pub fn times(&self, count: u64) -> Self {
         if count == 1 {
             return *self;
@@ -201,6 +202,7 @@ impl Bundle {
 
     /// Subtracts and stops at nothing in every dimension.
     #[must_use]
+    #[inline(never)]
     pub fn saturating_sub(&self, other: &Self) -> Self {
         let mut rest = *self;
         rest.lessen(other);
@@ -208,12 +210,14 @@ impl Bundle {
     }
 
     /// Subtracts in place and stops at nothing in every dimension.
+    #[inline(never)]
     pub fn lessen(&mut self, other: &Self) {
         self.change(other, u64::saturating_sub);
     }
 
     /// Adds, and stops at the most there is in every dimension.
     #[must_use]
+    #[inline(never)]
     pub fn saturating_add(&self, other: &Self) -> Self {
         let mut sum = *self;
         sum.add_capped(other);
@@ -221,6 +225,7 @@ impl Bundle {
     }
 
     /// Adds in place, and stops at the most there is in every dimension.
+    #[inline]
     pub fn add_capped(&mut self, other: &Self) {
         self.change(other, u64::saturating_add);
     }
@@ -316,6 +321,7 @@ pub struct Needs {
 impl Needs {
     /// Returns the amounts without the shape of the GPU request.
     #[must_use]
+    #[inline(never)]
     pub fn bundle(&self) -> Bundle {
         Bundle {
             cpu: self.cpu,

@@ -3,11 +3,12 @@
 use crate::bundle::{Bundle, Dimension};
 use crate::deny::first_short;
 use crate::ids::{AccountId, LeaseId, NodeId, PoolId, ShapeId};
-use crate::jobs::{Job, Shape};
+use crate::jobs::Job;
 use crate::leases::{Claim, Lease, Member};
 use crate::ledger::Payment;
 use crate::meter::{Record, Resolution};
 use crate::price::Prices;
+use crate::shapes::Shape;
 use crate::state::State;
 use crate::tariff::{Tariff, cost, cost_beside};
 use crate::units::{Band, MicroAtp, MilliCores, Ppm, Priority, Span, Time};

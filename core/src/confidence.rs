@@ -11,9 +11,10 @@ use crate::config::Rules;
 use crate::effect::Confidence;
 use crate::forecast::{DAY_SLOTS, SLOT};
 use crate::ids::NodeId;
-use crate::jobs::{Job, Shape};
+use crate::jobs::Job;
 use crate::leases::Member;
 use crate::nodes::{Node, buffer};
+use crate::shapes::Shape;
 use crate::state::State;
 use crate::units::{BasisPoints, PerMille, Ppm, Span, Time, scale_floor};
 use alloc::vec::Vec;
@@ -50,7 +51,12 @@ pub fn confidence(state: &State, id: NodeId, held: &Bundle, stay: Stay) -> Confi
 /// Returns the confidence in places that leases and claims hold already: that of the worst.
 #[must_use]
 pub fn of_places(state: &State, members: &[Member], stay: Stay) -> Confidence {
-    let of = |m: &Member| confidence(state, m.node, &held(&state.nodes[m.node]), stay);
+    let of = |m: &Member| {
+        let node = &state.nodes[m.node];
+        // Where nobody owns it, what is held keeps nobody from it.
+        let held = if node.spec.dedicated { Bundle::ZERO } else { held(node) };
+        confidence(state, m.node, &held, stay)
+    };
     members.iter().map(of).min_by_key(Confidence::total).unwrap_or_default()
 }
 

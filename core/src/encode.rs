@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize, ser};
 use thiserror::Error;
 
 /// The version of the rules and of the encoding of the state; a journal names it.
-pub const RULES_VERSION: u32 = 25;
+pub const RULES_VERSION: u32 = 26;
 
 /// Why bytes are not a value.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

@@ -3,10 +3,10 @@
 
 use crate::bundle::{Bundle, Needs};
 use crate::ids::{JobId, LeaseId, NodeId};
-use crate::jobs::Shape;
 use crate::leases::{Claim, Lease, LeaseState};
 use crate::nodes::{Gpu, Node};
 use crate::placement::tightest_of;
+use crate::shapes::Shape;
 use crate::state::State;
 use crate::tags::Tags;
 use crate::units::{Span, Time};

@@ -11,11 +11,12 @@ use crate::confidence::{is_asked, of_each, suffices};
 use crate::config::Backfill;
 use crate::endings::end_of;
 use crate::ids::{JobId, NodeId, PoolId};
-use crate::jobs::{Job, JobState, STARVING, Shape};
+use crate::jobs::{Job, JobState, STARVING};
 use crate::placement::{bears, bears_what_runs, members_on, suits};
 use crate::preempt::{Loans, Right, is_within_quota, least_class};
 use crate::queue::Rank;
 use crate::shadow::Shadow;
+use crate::shapes::Shape;
 use crate::state::State;
 use crate::units::PerMille;
 use alloc::collections::BTreeMap;
@@ -306,7 +307,7 @@ fn delayed(state: &State, job: &Job, pool: PoolId, most: usize) -> Option<JobId>
     let greedy = state.rules.scheduling.backfill == Backfill::Greedy;
     let of_line = |rank: Rank| {
         let jobs = state.queue.jobs(rank.line);
-        let usage = state.rank_usage(rank.line);
+        let usage = state.rank_usage(&rank.line);
         jobs.map(move |job| state.queue.rank_of(rank.line, job, usage))
     };
     let mut order: Vec<Rank> = state.queue.ranks(pool).flat_map(of_line).collect();

@@ -10,11 +10,13 @@ use crate::canary::{Canary, ambient, planted};
 use crate::confidence::UNLIMITED;
 use crate::endings::{End, First, Soonest, earliest};
 use crate::ids::{AccountId, Dense, NodeId, ShapeId, Table};
-use crate::jobs::{Job, Shape};
+use crate::jobs::Job;
 use crate::placement::{Scorer, suits};
 use crate::shadow::Shadow;
+use crate::shapes::Shape;
 use crate::state::State;
 use crate::units::{Span, Time};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
@@ -44,8 +46,8 @@ pub struct Index {
     /// The nodes of each account that owns any.
     owned: BTreeMap<AccountId, Vec<NodeId>>,
     /// The places that are kept in the pass under way; between passes it means something only where
-    /// [`Changed::stands`](crate::changed::Changed::stands) says so.
-    pub shadow: Shadow,
+    /// [`Changed::stands`](crate::changed::Changed::stands) says so. `None` while it is in hands.
+    pub shadow: Option<Box<Shadow>>,
     /// Whether a cap kept somebody waiting in the pool that is being passed, because of others who
     /// may have started since.
     pub capped: bool,
@@ -137,7 +139,7 @@ impl Index {
             by_rank,
             ranks,
             owned,
-            shadow: Shadow::default(),
+            shadow: None,
             capped: false,
             doubted: BTreeMap::new(),
             ends: Vec::new(),
@@ -199,7 +201,8 @@ impl Index {
             return self.enter(state, id);
         };
         // The first of its kind in the pool, or the last that left it, matters on every node.
-        let begins = shape.begins(&state.pools[shape.pool].tags);
+        let tags = &state.pools[shape.pool].tags;
+        let begins = if candidates.choosy { shape.begins(tags) } else { 0 };
         let other = core::mem::replace(&mut candidates.begins, begins) != begins;
         if other || candidates.read < *dropped {
             candidates.score_all(state, scorer, shape, ranks);
@@ -332,8 +335,13 @@ impl Index {
 
 /// Walks the nodes that changed after a change.
 fn unread(log: &[(NodeId, u64)], read: u64) -> impl Iterator<Item = NodeId> {
-    let unread = log.iter().rev().take_while(|(_, change)| *change > read).count();
-    log.iter().skip(log.len() - unread).map(|(node, _)| *node)
+    let mut first = log.len();
+    while let Some((_, change)) = log.get(first.wrapping_sub(1))
+        && *change > read
+    {
+        first -= 1;
+    }
+    log.get(first..).unwrap_or_default().iter().map(|(node, _)| *node)
 }
 
 impl Starts {

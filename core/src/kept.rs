@@ -4,7 +4,8 @@
 use crate::bundle::{Bundle, Needs};
 use crate::endings::{end_of, ends_at};
 use crate::ids::{JobId, LeaseId, NodeId};
-use crate::jobs::{Job, Shape};
+use crate::jobs::Job;
+use crate::shapes::Shape;
 use crate::state::State;
 use crate::tags::meet;
 use crate::units::{PerMille, Span, Time};

@@ -11,7 +11,7 @@
 //! | 7 | [`verbs`] every way in which the state changes |
 //! | 6 | [`placement`] [`index`] where a job goes; [`endings`] when what runs ends; [`shadow`] [`kept`] where it could go later; [`preempt`] who makes way; [`rebalance`] what moves; [`idle`] who leaves GPUs idle; [`confidence`] how sure it is to stay; [`charges`] what it costs; [`caps`] what nobody may have more of; [`explain`] why it waits; [`invariants`] what must always hold; [`snapshot`] the state as bytes |
 //! | 5 | [`state`] the tables together |
-//! | 4 | [`nodes`] [`reputation`] [`load`] [`offers`] [`jobs`] [`queue`] [`leases`] [`ledger`] [`epoch`] [`karma`] [`price`] [`tariff`] [`due`] [`changed`] [`links`] [`clients`] [`rate`] [`urgent`] |
+//! | 4 | [`nodes`] [`reputation`] [`load`] [`offers`] [`shapes`] [`jobs`] [`queue`] [`leases`] [`ledger`] [`epoch`] [`karma`] [`price`] [`tariff`] [`due`] [`changed`] [`links`] [`clients`] [`rate`] [`urgent`] |
 //! | 3 | [`config`] [`command`] [`effect`] [`deny`] [`blocker`] [`forecast`] [`pressure`] [`trend`] [`usage`] [`meter`] [`wire`] [`encode`] [`decode`] |
 //! | 2 | [`bundle`] [`flat`] [`rows`] [`tags`] |
 //! | 1 | [`units`] [`ids`] [`share`] [`canary`]; [`legacy`] the first allocator's arithmetic, which nothing uses |
@@ -70,6 +70,7 @@ pub mod rebalance;
 pub mod reputation;
 pub mod rows;
 pub mod shadow;
+pub mod shapes;
 pub mod share;
 pub mod snapshot;
 pub mod state;

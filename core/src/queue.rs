@@ -14,6 +14,7 @@ use crate::units::{Ppm, Priority};
 use alloc::collections::btree_map::Entry;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 use core::iter::successors;
 use core::ops::Bound::{Excluded, Unbounded};
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,12 @@ pub struct LineKey {
 }
 
 impl LineKey {
+    /// Compares in one place: ranks are compared in many, and hardly ever by their lines.
+    #[inline(never)]
+    fn cmp_all(&self, other: &Self) -> Ordering {
+        self.cmp(other)
+    }
+
     /// Returns the key that no other of an account comes before.
     fn least(account: AccountId) -> Self {
         let (shape, priority) = (ShapeId::new(0), Priority::NONE);
@@ -46,7 +53,7 @@ impl LineKey {
 }
 
 /// Where a line stands among all: lower goes first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rank {
     /// 100 less the class.
     below_top: u8,
@@ -57,6 +64,20 @@ pub struct Rank {
     pub head: JobId,
     /// The line.
     pub line: LineKey,
+}
+
+impl Ord for Rank {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let place = |rank: &Self| (rank.below_top, rank.usage, rank.head);
+        // A job is the first of one line only.
+        place(self).cmp(&place(other)).then_with(|| self.line.cmp_all(&other.line))
+    }
+}
+
+impl PartialOrd for Rank {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl Rank {

@@ -1,34 +1,38 @@
 //! Rows that come and go, found by their number at once.
 //!
 //! Jobs, leases and holds get their numbers in order and most live briefly, so the live ones lie
-//! close together: they are kept in pages of consecutive numbers, and a page goes when its last row
-//! does. A look-up is two steps wherever the row is. Rows are walked in the order of their numbers
-//! and encoded as an ordered map of them. Large rows are boxed: they come and go without a copy.
+//! close together: the youngest are kept in one piece of memory, each at its number, and the few
+//! that stay far longer than most in an ordered map. A look-up is one step for nearly all. Rows are
+//! walked in the order of their numbers and encoded as an ordered map of them. Large rows are
+//! boxed: they come and go without a copy.
 
 use crate::ids::Numbered;
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use core::borrow::BorrowMut;
 use core::fmt;
+use core::iter::repeat_with;
 use core::marker::PhantomData;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-/// Rows of one page.
-const ROWS: usize = 16;
-/// The same, as a number among numbers.
-const PAGE: u64 = ROWS as u64;
-/// Most pages between the lowest live number and the highest: more is no state that we wrote.
-const PAGES_MAX: u64 = 1 << 26;
-
-type Page<S> = Option<Box<[Option<S>; ROWS]>>;
+/// Places in one piece up to which nobody asks how many of them are empty.
+const PLACES_MIN: usize = 1_024;
+/// Most places there for each row in them.
+const PLACES_PER_ROW: usize = 16;
 
 /// Live rows by their number, each kept as an `S`.
 #[derive(Clone)]
 pub struct Rows<K, T, S = T> {
-    pages: VecDeque<Page<S>>,
-    /// The number of the first page.
+    /// The rows from a number on, each at its place.
+    near: Vec<Option<S>>,
+    /// The number of the first place.
     first: u64,
+    /// How many places at the front are empty: at most half.
+    gone: usize,
+    /// The rows of lower numbers.
+    far: BTreeMap<u64, S>,
     len: usize,
     key: PhantomData<(K, T)>,
 }
@@ -38,13 +42,9 @@ pub type BoxedRows<K, T> = Rows<K, T, Box<T>>;
 
 impl<K, T, S> Default for Rows<K, T, S> {
     fn default() -> Self {
-        Self { pages: VecDeque::new(), first: 0, len: 0, key: PhantomData }
+        let (near, far) = (Vec::new(), BTreeMap::new());
+        Self { near, first: 0, gone: 0, far, len: 0, key: PhantomData }
     }
-}
-
-/// Returns the place of a number in its page.
-fn slot(number: u64) -> usize {
-    usize::try_from(number % PAGE).unwrap_or(0)
 }
 
 impl<K: Numbered, T, S: BorrowMut<T> + From<T>> Rows<K, T, S> {
@@ -54,25 +54,36 @@ impl<K: Numbered, T, S: BorrowMut<T> + From<T>> Rows<K, T, S> {
         Self::default()
     }
 
-    /// Returns the place of a number's page.
-    fn page(&self, number: u64) -> Option<usize> {
-        usize::try_from((number / PAGE).checked_sub(self.first)?).ok()
+    /// Returns where a number stands among those that are near: past them if it is none of these.
+    fn place(&self, number: u64) -> usize {
+        usize::try_from(number.wrapping_sub(self.first)).unwrap_or(usize::MAX)
     }
 
     /// Returns a row.
     #[must_use]
+    #[inline]
     pub fn get(&self, id: &K) -> Option<&T> {
         let number = id.number();
-        let page = self.pages.get(self.page(number)?)?.as_ref()?;
-        page.get(slot(number))?.as_ref().map(S::borrow)
+        match self.near.get(self.place(number)) {
+            Some(Some(row)) => Some(row.borrow()),
+            Some(None) | None => self.get_far(number),
+        }
+    }
+
+    #[cold]
+    fn get_far(&self, number: u64) -> Option<&T> {
+        self.far.get(&number).map(S::borrow)
     }
 
     /// Returns a row to change it.
+    #[inline]
     pub fn get_mut(&mut self, id: &K) -> Option<&mut T> {
         let number = id.number();
-        let place = self.page(number)?;
-        let page = self.pages.get_mut(place)?.as_mut()?;
-        page.get_mut(slot(number))?.as_mut().map(S::borrow_mut)
+        let place = self.place(number);
+        match self.near.get_mut(place) {
+            Some(Some(row)) => Some(row.borrow_mut()),
+            Some(None) | None => self.far.get_mut(&number).map(S::borrow_mut),
+        }
     }
 
     /// Returns whether there is such a row.
@@ -82,46 +93,62 @@ impl<K: Numbered, T, S: BorrowMut<T> + From<T>> Rows<K, T, S> {
     }
 
     /// Puts a row in; returns the one that was there.
-    pub fn insert(&mut self, id: K, row: T) -> Option<S> {
-        let (number, row) = (id.number(), S::from(row));
-        let wanted = number / PAGE;
-        if self.pages.is_empty() {
-            self.first = wanted;
+    pub fn insert(&mut self, id: K, row: impl Into<S>) -> Option<S> {
+        let (number, row) = (id.number(), row.into());
+        let after = self.first.saturating_add(self.near.len() as u64);
+        if number < self.first || number - after.min(number) > PLACES_MIN as u64 {
+            self.make_far(number);
         }
-        while wanted < self.first {
-            self.pages.push_front(None);
-            self.first -= 1;
-        }
-        while wanted >= self.first + self.pages.len() as u64 {
-            self.pages.push_back(None);
-        }
-        let place = self.page(number)?;
-        // Made where it stays: rows are large, and a page of them on the stack would be copied.
-        let rows = || (0..ROWS).map(|_| None).collect::<Box<[Option<S>]>>();
-        let page = self.pages.get_mut(place)?;
-        if page.is_none() {
-            *page = rows().try_into().ok();
-        }
-        let page = page.as_mut()?;
-        let old = page.get_mut(slot(number))?.replace(row);
+        let old = if number < self.first {
+            self.far.insert(number, row)
+        } else {
+            let place = self.place(number);
+            if place >= self.near.len() {
+                self.near.extend(repeat_with(|| None).take(place + 1 - self.near.len()));
+            }
+            self.gone = self.gone.min(place);
+            self.near.get_mut(place)?.replace(row)
+        };
         self.len += usize::from(old.is_none());
+        let rows = self.len - self.far.len();
+        if self.near.len() > PLACES_MIN && self.near.len() > PLACES_PER_ROW * rows {
+            self.part(self.near.len() / 2);
+        }
         old
+    }
+
+    /// Makes room for a number that lies far above all others, or is the first.
+    #[cold]
+    fn make_far(&mut self, number: u64) {
+        if number >= self.first || self.len == 0 {
+            self.part(self.near.len());
+            self.first = number;
+        }
+    }
+
+    /// Lets the rows of so many places be far.
+    #[cold]
+    fn part(&mut self, places: usize) {
+        let numbered = self.near.drain(..places).zip(self.first..=u64::MAX);
+        self.far.extend(numbered.filter_map(|(row, number)| Some((number, row?))));
+        self.first = self.first.saturating_add(places as u64);
+        self.gone = 0;
     }
 
     /// Takes a row out.
     pub fn remove(&mut self, id: &K) -> Option<S> {
         let number = id.number();
-        let place = self.page(number)?;
-        let page = self.pages.get_mut(place)?;
-        let rows = page.as_mut()?;
-        let row = rows.get_mut(slot(number))?.take()?;
+        let place = self.place(number);
+        let near = self.near.get_mut(place).and_then(Option::take);
+        let row = near.or_else(|| self.far.remove(&number))?;
         self.len -= 1;
-        if rows.iter().all(Option::is_none) {
-            *page = None;
-            while self.pages.front().is_some_and(Option::is_none) {
-                self.pages.pop_front();
-                self.first += 1;
-            }
+        while self.near.get(self.gone).is_some_and(Option::is_none) {
+            self.gone += 1;
+        }
+        if 2 * self.gone > self.near.len() {
+            self.near.drain(..self.gone);
+            self.first = self.first.saturating_add(self.gone as u64);
+            self.gone = 0;
         }
         Some(row)
     }
@@ -143,11 +170,10 @@ impl<K: Numbered, T, S: BorrowMut<T> + From<T>> Rows<K, T, S> {
     where
         T: 'a,
     {
-        (self.first..).zip(&self.pages).flat_map(|(number, page)| {
-            let rows = page.iter().flat_map(|rows| rows.iter());
-            let kept = |(n, row): (u64, &'a Option<S>)| Some((K::numbered(n), row.as_ref()?));
-            (number * PAGE..).zip(rows).filter_map(kept).map(|(id, row)| (id, row.borrow()))
-        })
+        let far = self.far.iter().map(|(number, row)| (*number, row));
+        let near = self.near.iter().zip(self.first..=u64::MAX);
+        let near = near.filter_map(|(row, number)| Some((number, row.as_ref()?)));
+        far.chain(near).map(|(number, row)| (K::numbered(number), row.borrow()))
     }
 
     /// Walks the numbers.
@@ -157,13 +183,12 @@ impl<K: Numbered, T, S: BorrowMut<T> + From<T>> Rows<K, T, S> {
 
     /// Walks the rows.
     pub fn values(&self) -> impl Iterator<Item = &T> {
-        self.pages.iter().flatten().flat_map(|rows| rows.iter()).flatten().map(S::borrow)
+        self.far.values().chain(self.near.iter().flatten()).map(S::borrow)
     }
 
     /// Walks the rows to change them.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        let rows = self.pages.iter_mut().flatten().flat_map(|rows| rows.iter_mut());
-        rows.flatten().map(S::borrow_mut)
+        self.far.values_mut().chain(self.near.iter_mut().flatten()).map(S::borrow_mut)
     }
 }
 
@@ -230,10 +255,8 @@ where
         let mut last = None;
         while let Some((id, row)) = map.next_entry::<K, T>()? {
             let number = id.number();
-            let first = if rows.is_empty() { number / PAGE } else { rows.first };
-            let order = last.is_none_or(|last| last < number);
-            if !order || number / PAGE - first > PAGES_MAX {
-                return Err(A::Error::custom("the numbers of rows are impossible"));
+            if last.is_some_and(|last| last >= number) {
+                return Err(A::Error::custom("the numbers of rows do not go up"));
             }
             last = Some(number);
             rows.insert(id, row);
@@ -260,7 +283,7 @@ mod tests {
             assert_eq!(rows.remove(&back), map.remove(&back));
             assert_eq!((rows.len(), rows.get(&back)), (map.len(), map.get(&back)));
         }
-        assert_eq!(rows.insert(LeaseId::new(5), 5), map.insert(LeaseId::new(5), 5));
+        assert_eq!(rows.insert(LeaseId::new(5), 5_u64), map.insert(LeaseId::new(5), 5));
         let walked: Vec<(LeaseId, u64)> = rows.iter().map(|(id, row)| (id, *row)).collect();
         assert_eq!(walked, map.iter().map(|(id, row)| (*id, *row)).collect::<Vec<_>>());
         let bytes = crate::encode::to_bytes(&rows);
@@ -268,5 +291,34 @@ mod tests {
         let again: Result<Rows<LeaseId, u64>, _> =
             crate::decode::from_bytes(&bytes.unwrap_or_default());
         assert_eq!(again, Ok(rows));
+    }
+
+    #[test]
+    fn what_stays_far_longer_than_most_keeps_no_places_for_what_is_gone() {
+        let (mut rows, mut map) = (Rows::<_, u64>::new(), BTreeMap::new());
+        let stays = |number: u64| number.is_multiple_of(700);
+        let ids = (0..100_000).chain((1 << 60)..(1 << 60) + 3_000).chain([u64::MAX, 7]);
+        for number in ids {
+            let id = LeaseId::new(number);
+            assert_eq!(rows.insert(id, number), map.insert(id, number));
+            let back = number.saturating_sub(5);
+            if !stays(back) {
+                let back = LeaseId::new(back);
+                assert_eq!(rows.remove(&back), map.remove(&back));
+            }
+            assert!(rows.near.len() <= PLACES_MIN.max(PLACES_PER_ROW * rows.len) + 1);
+            let old = LeaseId::new(number / 7 * 7);
+            assert_eq!((rows.len(), rows.get(&old)), (map.len(), map.get(&old)));
+            if let (Some(mine), Some(theirs)) = (rows.get_mut(&old), map.get_mut(&old)) {
+                (*mine, *theirs) = (*mine + 1, *theirs + 1);
+            }
+        }
+        assert!(rows.far.len() > 100 && rows.near.len() < 50, "{}", rows.far.len());
+        assert!(rows.iter().map(|(id, row)| (id, *row)).eq(map.iter().map(|(id, n)| (*id, *n))));
+        assert!(rows.values().eq(map.values()) && rows.keys().eq(map.keys().copied()));
+        for id in map.keys() {
+            assert!(rows.remove(id).is_some());
+        }
+        assert!(rows.is_empty() && rows.far.is_empty() && rows.near.is_empty());
     }
 }

@@ -11,7 +11,7 @@ use crate::config::{Config, Order, PoolSpec, Rules};
 use crate::due::{Due, Timers};
 use crate::epoch::Epochs;
 use crate::ids::{AccountId, JobId, LeaseId, NodeId, OfferId, PoolId, Seq, Table};
-use crate::jobs::{Ahead, Job, JobState, Shapes};
+use crate::jobs::{Ahead, Job, JobState};
 use crate::karma::Karma;
 use crate::leases::{Claim, Lease, Running};
 use crate::ledger::{Account, Ledger};
@@ -22,6 +22,7 @@ use crate::price::{INTERVAL, Market};
 use crate::queue::Rank;
 use crate::queue::{LineKey, Queue};
 use crate::rows::{BoxedRows, Rows};
+use crate::shapes::Shapes;
 use crate::tags::Tags;
 use crate::tariff::dominant;
 use crate::units::{MilliCores, Time};
@@ -255,6 +256,7 @@ impl State {
     /// # Panics
     /// When it is not: our bug.
     #[must_use]
+    #[inline]
     pub fn job(&self, id: JobId) -> &Job {
         match self.jobs.get(&id) {
             Some(job) => job,
@@ -266,6 +268,7 @@ impl State {
     ///
     /// # Panics
     /// When it is not live: our bug.
+    #[inline]
     pub fn job_mut(&mut self, id: JobId) -> &mut Job {
         match self.jobs.get_mut(&id) {
             Some(job) => job,
@@ -278,6 +281,7 @@ impl State {
     /// # Panics
     /// When it is not: our bug.
     #[must_use]
+    #[inline]
     pub fn lease(&self, id: LeaseId) -> &Lease {
         match self.leases.get(&id) {
             Some(lease) => lease,
@@ -289,6 +293,7 @@ impl State {
     ///
     /// # Panics
     /// When it is not open: our bug.
+    #[inline]
     pub fn lease_mut(&mut self, id: LeaseId) -> &mut Lease {
         match self.leases.get_mut(&id) {
             Some(lease) => lease,
@@ -322,7 +327,8 @@ impl State {
     /// Returns what ranks a line among those of its class: its account's use, or when its job is
     /// due.
     #[must_use]
-    pub fn rank_usage(&self, line: LineKey) -> u128 {
+    #[inline(never)]
+    pub fn rank_usage(&self, line: &LineKey) -> u128 {
         if self.rules.scheduling.order != Order::EarliestDue {
             return self.usage_of(line.account);
         }

@@ -95,6 +95,7 @@ impl EventQueue {
 
     /// Inserts an event behind all of the same time and class; a sample or an end, before those of
     /// nodes or processes with a higher number.
+    #[inline(never)]
     pub fn push(&mut self, at: Time, class: Class, what: u64) {
         let numbered = matches!(class, Class::Sample | Class::End);
         let rank = if numbered { what } else { self.inserted };

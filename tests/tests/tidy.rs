@@ -34,6 +34,7 @@ const CORE: &[(u8, &[&str])] = &[
             "nodes",
             "load",
             "offers",
+            "shapes",
             "jobs",
             "queue",
             "leases",

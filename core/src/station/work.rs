@@ -311,9 +311,13 @@ impl Work<'_> {
         let (began, until, phase) = (*now, until.unwrap_or(*now), Phase::Running);
         let (suspended, due) = (false, Time::MAX);
         leases.insert(id, Held { start: start.clone(), began, until, phase, suspended, due });
-        // What they have beside that makes room.
-        let mut sum = Bundle::ZERO;
-        leases.values().filter(here).for_each(|held| sum.add_capped(&held.least()));
+        let (mut sum, mut spare) = (Bundle::ZERO, MilliCores::ZERO);
+        for held in leases.values().filter(here) {
+            sum.add_capped(&held.start.needs);
+            spare = spare.saturating_add(held.spare());
+        }
+        // What they have beside their least makes room.
+        sum.cpu = sum.cpu.saturating_sub(spare);
         let willing = ladder.lending.open && start.lending >= ladder.narrowed;
         let veto = !machine.dedicated
             && (!willing || ladder.lacks(machine, watch, leases).is_any())

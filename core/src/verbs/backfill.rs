@@ -55,12 +55,12 @@ impl Work<'_> {
     ///   been reached, so somebody may pay less.
     pub(super) fn pass_with_reservations(&mut self, pool: PoolId, reservations: usize) -> bool {
         let started = self.state.next.lease;
-        let mut shadow = core::mem::take(&mut self.index.shadow);
+        let mut shadow = self.index.shadow.take().unwrap_or_default();
         shadow.clear();
         let again = self.serve(pool, reservations, &mut shadow);
         let moved = shadow.has_moved();
         self.state.changed.stands = shadow.stands();
-        self.index.shadow = shadow;
+        self.index.shadow = Some(shadow);
         let scheduling = &self.state.rules.scheduling;
         let ranks = scheduling.ages() || scheduling.order.follows_use();
         let bound = self.state.pools[pool].spec.quota.is_some() || self.state.rules.caps_accounts();
@@ -159,7 +159,7 @@ impl Work<'_> {
             if poor.contains(&rank.line) {
                 continue;
             }
-            let usage = self.state.rank_usage(rank.line);
+            let usage = self.state.rank_usage(&rank.line);
             if rank.is_stale(usage) || self.state.queue.is_demoted(&rank) {
                 later.insert(self.state.queue.rank_of(rank.line, rank.head, usage));
                 continue;
@@ -226,13 +226,14 @@ impl Work<'_> {
             return Err(Refusal::Room);
         }
         let forbidden = shadow.forbidden(shape, end);
-        let (pool, need) = (shape.pool, shape.needs.bundle());
         match self.try_grant(id, &forbidden) {
             Ok(lease) => {
-                for member in &self.state.lease(lease).members {
+                let granted = self.state.lease(lease);
+                let (pool, need) = (self.state.shapes[granted.shape].pool, granted.needs.bundle());
+                for member in &granted.members {
                     shadow.begin(member.node, &need, end);
                 }
-                if is_urgent(self.state.lease(lease).priority) {
+                if is_urgent(granted.priority) {
                     let demoted = self.judge_urgent(pool);
                     shadow.note_move(demoted);
                 }
@@ -286,7 +287,7 @@ impl Work<'_> {
             if index.refresh(state, shape) > 0 {
                 let window = window(state, index, shape, shadow);
                 for rank in ranks {
-                    let usage = state.rank_usage(rank.line);
+                    let usage = state.rank_usage(&rank.line);
                     let again;
                     let first = if rank.is_stale(usage) || state.queue.is_demoted(rank) {
                         again = state.queue.rank_of(rank.line, rank.head, usage);
@@ -302,7 +303,7 @@ impl Work<'_> {
             if poor.contains(&rank.line) {
                 continue;
             }
-            let usage = self.state.rank_usage(rank.line);
+            let usage = self.state.rank_usage(&rank.line);
             if rank.is_stale(usage) || self.state.queue.is_demoted(&rank) {
                 let rank = self.state.queue.rank_of(rank.line, rank.head, usage);
                 fronts.push(Reverse((class.max(100 - rank.class()), key, rank)));
@@ -330,7 +331,7 @@ impl Work<'_> {
 
 /// Walks the jobs of a line that stand behind one of them, as they would rank.
 fn behind(state: &State, rank: Rank) -> impl Iterator<Item = Rank> {
-    let usage = state.rank_usage(rank.line);
+    let usage = state.rank_usage(&rank.line);
     let next = state.queue.jobs_after(rank.line, rank.head);
     next.map(move |job| state.queue.rank_of(rank.line, job, usage))
 }

@@ -6,8 +6,8 @@ use crate::command::{JobSpec, Near};
 use crate::config::{Backfill, JOBS_MAX, MEMBERS_MAX};
 use crate::deny::{Denied, first_short};
 use crate::ids::{AccountId, NodeId};
-use crate::jobs::Shape;
 use crate::placement::{members_on, suits};
+use crate::shapes::Shape;
 use crate::state::State;
 use crate::tags::TAGS_MAX;
 use alloc::collections::BTreeMap;
@@ -16,11 +16,31 @@ use alloc::string::String;
 /// Most jobs that one may wait for.
 const AFTER_MAX: usize = 1_024;
 
-/// Refuses a malformed job.
+/// Refuses a malformed job, but for what its shape holds: see [`check_shape`].
 pub(super) fn check_spec(state: &State, account: AccountId, spec: &JobSpec) -> Result<(), Denied> {
     if state.ledger.accounts.find(account).is_none() {
         return Err(Denied::NoAccount(account));
     }
+    if let Some(gone) = spec.after.iter().find(|on| state.jobs.get(on).is_none()) {
+        return Err(Denied::NoJob(*gone));
+    }
+    let promised = state.reserved.get(&spec.pool).map_or(0, BTreeMap::len);
+    if spec.reserve && promised >= Backfill::RESERVATIONS_MAX {
+        let max = Backfill::RESERVATIONS_MAX as u64;
+        return Err(Denied::Full { what: "the list of reservations".into(), max });
+    }
+    check_numbers(state, spec)?;
+    if let Some(most) = over_requests(state, account, spec.task) {
+        return Err(Denied::TooManyRequests { account, most });
+    }
+    if state.jobs.len() >= JOBS_MAX {
+        return Err(Denied::Full { what: "the list of jobs".into(), max: JOBS_MAX as u64 });
+    }
+    Ok(())
+}
+
+/// Refuses a malformed shape. One that is known has passed this.
+pub(super) fn check_shape(state: &State, spec: &JobSpec) -> Result<(), Denied> {
     if state.pools.find(spec.pool).is_none() {
         return Err(Denied::NoPool(spec.pool));
     }
@@ -35,23 +55,25 @@ pub(super) fn check_spec(state: &State, account: AccountId, spec: &JobSpec) -> R
     if spec.needs.is_zero() {
         return Err(Denied::Empty);
     }
-    if let Some(gone) = spec.after.iter().find(|on| state.jobs.get(on).is_none()) {
-        return Err(Denied::NoJob(*gone));
-    }
-    let promised = state.reserved.get(&spec.pool).map_or(0, BTreeMap::len);
-    if spec.reserve && promised >= Backfill::RESERVATIONS_MAX {
-        let max = Backfill::RESERVATIONS_MAX as u64;
-        return Err(Denied::Full { what: "the list of reservations".into(), max });
-    }
-    check_numbers(state, spec)?;
-    check_company(spec)?;
-    if let Some(most) = over_requests(state, account, spec.task) {
-        return Err(Denied::TooManyRequests { account, most });
-    }
-    if state.jobs.len() >= JOBS_MAX {
-        return Err(Denied::Full { what: "the list of jobs".into(), max: JOBS_MAX as u64 });
-    }
-    Ok(())
+    let gpus = spec.needs.gpus;
+    within("gpus", u64::from(gpus.count), usize::from(gpus.count) <= GPUS_MAX, "at most 64")?;
+    within(
+        "gpu_share",
+        u64::from(gpus.share.get()),
+        gpus.share <= crate::units::PerMille::WHOLE && (gpus.count == 0) == gpus.share.is_zero(),
+        "1 to 1,000 thousandths with a GPU, else 0",
+    )?;
+    let members = u64::from(spec.members);
+    within("members", members, (1..=MEMBERS_MAX).contains(&spec.members), "1 to 1,024")?;
+    let words = spec.labels.iter().map(|need| need.any_of.len()).max().unwrap_or(0);
+    let texts = spec.labels.iter().flat_map(|need| need.any_of.iter().chain([&need.key]));
+    let longest = texts.map(String::len).max().unwrap_or(0);
+    within("labels", spec.labels.len() as u64, spec.labels.len() <= 64, "at most 64")?;
+    within("label values", words as u64, words <= 64, "at most 64")?;
+    within("label length", longest as u64, longest <= 253, "at most 253")?;
+    let preferred = spec.preferred.len();
+    within("preferred nodes", preferred as u64, preferred <= 64, "at most 64")?;
+    check_company(spec)
 }
 
 /// Refuses too many tags, or nodes that it must not take, and words that are too long.
@@ -124,24 +146,7 @@ fn within(what: &'static str, value: u64, ok: bool, range: &'static str) -> Resu
 
 /// Refuses numbers of a job that are not in their ranges.
 fn check_numbers(state: &State, spec: &JobSpec) -> Result<(), Denied> {
-    let gpus = spec.needs.gpus;
-    let words = spec.labels.iter().map(|need| need.any_of.len()).max().unwrap_or(0);
-    let texts = spec.labels.iter().flat_map(|need| need.any_of.iter().chain([&need.key]));
-    let longest = texts.map(String::len).max().unwrap_or(0);
     let after = spec.after.len();
-    within("gpus", u64::from(gpus.count), usize::from(gpus.count) <= GPUS_MAX, "at most 64")?;
-    within(
-        "gpu_share",
-        u64::from(gpus.share.get()),
-        gpus.share <= crate::units::PerMille::WHOLE && (gpus.count == 0) == gpus.share.is_zero(),
-        "1 to 1,000 thousandths with a GPU, else 0",
-    )?;
-    within(
-        "members",
-        u64::from(spec.members),
-        (1..=MEMBERS_MAX).contains(&spec.members),
-        "1 to 1,024",
-    )?;
     within(
         "min",
         spec.extra.get(),
@@ -155,9 +160,6 @@ fn check_numbers(state: &State, spec: &JobSpec) -> Result<(), Denied> {
         "above 0, or left out",
     )?;
     within("limit", 0, spec.limit.is_none_or(|limit| !limit.is_zero()), "above 0")?;
-    within("labels", spec.labels.len() as u64, spec.labels.len() <= 64, "at most 64")?;
-    within("label values", words as u64, words <= 64, "at most 64")?;
-    within("label length", longest as u64, longest <= 253, "at most 253")?;
     within("after", after as u64, after <= AFTER_MAX, "at most 1,024 jobs")?;
     within(
         "after",
@@ -176,6 +178,5 @@ fn check_numbers(state: &State, spec: &JobSpec) -> Result<(), Denied> {
         1,
         !spec.reserve || (spec.begin.is_some_and(|at| at > state.now) && spec.limit.is_some()),
         "of a job that begins later and has a limit",
-    )?;
-    within("preferred nodes", spec.preferred.len() as u64, spec.preferred.len() <= 64, "at most 64")
+    )
 }

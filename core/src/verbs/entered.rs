@@ -59,7 +59,7 @@ impl Work<'_> {
     /// Asks a job that may start, beside the place of the one that keeps one; returns whether a
     /// pass would do no more.
     fn ask_alone(&mut self, id: JobId, kept: Option<JobId>) -> bool {
-        let mut shadow = core::mem::take(&mut self.index.shadow);
+        let mut shadow = self.index.shadow.take().unwrap_or_default();
         if kept.is_none_or(|kept| !shadow.holds(kept)) {
             shadow.clear();
             if let Some(job) = kept.and_then(|kept| self.state.jobs.get(&kept)) {
@@ -68,7 +68,7 @@ impl Work<'_> {
             }
         }
         let granted = self.ask_under(id, &mut shadow);
-        self.index.shadow = shadow;
+        self.index.shadow = Some(shadow);
         match granted {
             Ok(lease) if self.lets_others_start(lease) => false,
             Ok(_) => {
@@ -111,7 +111,7 @@ impl Work<'_> {
         if reservations != 1 {
             return if fits || reservations > 0 { Entered::Matters } else { Entered::Waits };
         }
-        let usage = self.state.rank_usage(line);
+        let usage = self.state.rank_usage(&line);
         let rank = self.state.queue.rank_of(line, id, usage);
         match self.state.pools[pool].first_kept.filter(|kept| *kept < rank) {
             Some(kept) if fits && alone && self.may_start_beside(&kept, pool) => {

@@ -256,14 +256,13 @@ impl Work<'_> {
 
     /// Orders every node of a new lease to start its part.
     pub fn order_starts(&mut self, id: LeaseId) {
-        let mut at = 0_usize;
-        while let Some(member) = self.state.lease(id).members.get(at).copied() {
-            let before = self.state.lease(id).members.get(..at).unwrap_or_default();
-            at += 1;
+        for at in 0..self.state.lease(id).members.len() {
+            let members = self.state.lease(id).members.iter().map(|member| member.node);
+            let Some(node) = members.clone().nth(at) else { return };
             // Members that share a node are one process tree there.
-            if !before.iter().any(|other| other.node == member.node) {
-                let start = Order::Start(Box::new(self.start_on(id, member.node)));
-                self.order(member.node, start);
+            if !members.take(at).any(|other| other == node) {
+                let start = Order::Start(Box::new(self.start_on(id, node)));
+                self.order(node, start);
             }
         }
     }
@@ -272,11 +271,9 @@ impl Work<'_> {
     fn start_on(&self, id: LeaseId, node: NodeId) -> Start {
         let lease = self.state.lease(id);
         let (job, row) = (self.state.job(lease.job), &self.state.nodes[node]);
-        let (mut needs, mut devices) = (Bundle::ZERO, 0);
-        for member in lease.members.iter().filter(|member| member.node == node) {
-            needs.add(&lease.needs.bundle());
-            devices |= member.devices;
-        }
+        let here = lease.members.iter().filter(|member| member.node == node);
+        let (count, devices) = here.fold((0, 0), |(n, all), member| (n + 1, all | member.devices));
+        let mut needs = lease.needs.bundle().times(count);
         needs.cpu = needs.cpu.saturating_add(lease.extra.cpu);
         let gpu = lease.needs.gpus.count > 0;
         Start {
@@ -363,7 +360,7 @@ fn new_lease(
     id: JobId,
     members: Vec<Member>,
     (standing, prices): (Priority, Prices),
-) -> Lease {
+) -> Box<Lease> {
     let job: &Job = state.job(id);
     let shape = &state.shapes[job.shape];
     let now = state.now;
@@ -375,7 +372,7 @@ fn new_lease(
     };
     let capacity = &state.pools[shape.pool].capacity;
     let share = dominant(&shape.total(), capacity, state.rules.fair_share.weights);
-    Lease {
+    Box::new(Lease {
         id: state.next.lease,
         job: id,
         account: job.account,
@@ -428,7 +425,7 @@ fn new_lease(
         unpaid: false,
         unpaid_terms: 0,
         meter: None,
-    }
+    })
 }
 
 /// Sets the timer of a lease's running term: its half, or the limit in the last term. A lease has

@@ -24,13 +24,15 @@ impl Work<'_> {
     /// Notes how a job has ended, and drains a node on which too many have failed. Which member of
     /// a gang was the first to fail is not known: a gang says nothing of its nodes by failing.
     pub(super) fn note_health(&mut self, lease: &Lease, outcome: Outcome) {
-        let soon = lease.worked(self.state.now) <= self.state.rules.health.soon;
-        match (outcome, alone(lease)) {
-            (Outcome::Completed, _) => {
-                lease.nodes().for_each(|node| self.note_well(lease, node));
+        match outcome {
+            Outcome::Completed => lease.nodes().for_each(|node| self.note_well(lease, node)),
+            Outcome::Failed => {
+                let soon = lease.worked(self.state.now) <= self.state.rules.health.soon;
+                if let Some(node) = alone(lease).filter(|_| soon) {
+                    self.note_failed(lease, node);
+                }
             }
-            (Outcome::Failed, Some(node)) if soon => self.note_failed(lease, node),
-            (Outcome::Failed | Outcome::Stopped | Outcome::Refused, _) => {}
+            Outcome::Stopped | Outcome::Refused => {}
         }
     }
 

@@ -182,12 +182,14 @@ impl Work<'_> {
 
     /// Returns whether others may have to make way for somebody who waits in a pool.
     pub(super) fn may_preempt_in(&self, pool: PoolId) -> bool {
+        if !self.state.rules.preemption.enabled {
+            return false;
+        }
         let highest = [Priority::LOW, Priority::MEDIUM, Priority::HIGH, Priority::URGENT];
         let waiting = highest.into_iter().zip(self.state.queue.waiting(pool));
         let highest = waiting.filter(|(_, n)| *n > 0).map(|(band, _)| band.class()).next_back();
         let least = least_class(self.state, pool);
-        self.state.rules.preemption.enabled
-            && (self.state.ledger.guarantees || least.is_some_and(|least| highest >= Some(least)))
+        self.state.ledger.guarantees || least.is_some_and(|least| highest >= Some(least))
     }
 
     /// Returns whether the first job of a line is of at least a class, as it would start now.
@@ -256,10 +258,11 @@ impl Work<'_> {
         }
         let before = |other: JobId| {
             let line = state.line_of(state.job(other));
-            other != id && state.queue.rank_of(line, other, state.rank_usage(line)) < *rank
+            other != id && state.queue.rank_of(line, other, state.rank_usage(&line)) < *rank
         };
-        let kept = self.index.shadow.before(state, pool, (id, &before));
-        (promised, kept)
+        let kept = self.index.shadow.as_ref();
+        let kept = kept.map(|shadow| shadow.before(state, pool, (id, &before)));
+        (promised, kept.unwrap_or_default())
     }
 
     /// Makes a plan by one right and carries it out, if it may be; `None` where there is none.

@@ -147,7 +147,7 @@ impl Work<'_> {
         while let Some(rank) = next(&mut fronts) {
             let shape = rank.line.shape;
             let current = self.state.queue.jobs(rank.line).next() == Some(rank.head)
-                && !rank.is_stale(self.state.rank_usage(rank.line))
+                && !rank.is_stale(self.state.rank_usage(&rank.line))
                 && !self.state.queue.is_demoted(&rank);
             if !current {
                 fronts.extend(self.state.queue.next(pool, shape, Some(rank)));

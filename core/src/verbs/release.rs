@@ -15,6 +15,7 @@ use crate::jobs::{JobState, Setback};
 use crate::leases::{Lease, LeaseState, Member};
 use crate::meter::Resolution;
 use crate::reputation::Fault;
+use crate::state::State;
 use crate::units::{MicroAtp, MilliCores, Span, Time};
 use crate::wire::Order;
 use alloc::boxed::Box;
@@ -116,18 +117,18 @@ pub fn close(work: &mut Work<'_>, id: LeaseId, outcome: Outcome) {
 /// When the lease is not open: our bug.
 pub fn close_until(work: &mut Work<'_>, id: LeaseId, outcome: Outcome, until: Time) {
     let now = work.state.now;
-    let seen = work.state.lease(id).worked(until);
-    work.state.lease_mut(id).end_pause(now);
     let lease = work.state.lease(id);
     let (job_id, released) = (lease.job, lease.state == LeaseState::Released);
     let evicted = outcome == Outcome::Stopped && lease.reason.is_some();
-    let lost = |ran| {
-        let job = work.state.job(job_id);
-        if evicted { job.lost_after(ran) } else { Span::ZERO }
+    let lost = |state: &State, until| {
+        let ran = || state.lease(id).worked(until);
+        if evicted { state.job(job_id).lost_after(ran()) } else { Span::ZERO }
     };
     // Nothing was charged after the last sign of life; and whoever is to blame does not gain by a
     // checkpoint that was due only then.
-    let (charged, lost) = (lost(seen), lost(lease.worked(now)));
+    let charged = lost(work.state, until);
+    work.state.lease_mut(id).end_pause(now);
+    let lost = lost(work.state, now);
     settle_all(work, id, until, charged, evicted);
     work.unbook_term(id, until);
     work.unbook_urgent(id, until);
@@ -197,7 +198,7 @@ fn return_capacity(work: &mut Work<'_>, id: LeaseId, node: NodeId) {
     assert!(!lease.has_left(node), "lease {id} gives {node} back once");
     let (needs, shape, account) = (lease.needs, lease.shape, lease.account);
     let pool = work.state.shapes[shape].pool;
-    let (mut at, mut closed) = (0, false);
+    let (held, mut at, mut closed) = (needs.bundle(), 0, false);
     while let Some(member) = work.state.lease(id).members.get(at).copied() {
         at += 1;
         if member.node == node {
@@ -209,10 +210,10 @@ fn return_capacity(work: &mut Work<'_>, id: LeaseId, node: NodeId) {
             row.extra = row.extra.saturating_sub(extra);
             work.state.pools[pool].tags.leave(tags);
             let foreign = row.spec.owner != account;
-            work.state.pools[pool].leased.take(&needs.bundle());
-            work.state.ledger.accounts[account].using.take(&needs.bundle());
+            work.state.pools[pool].leased.take(&held);
+            work.state.ledger.accounts[account].using.take(&held);
             if foreign {
-                work.state.pools[pool].give_back(account, &needs.bundle());
+                work.state.pools[pool].give_back(account, &held);
             }
         }
     }

@@ -165,6 +165,7 @@ fn counts(state: &State, lease: &Lease, node: NodeId, until: Time) -> bool {
     }
     let (ran, term) = (lease.ran_in_term(until).get(), state.rules.term.0.get());
     let members = lease.members.iter().filter(|member| member.node == node).count() as u64;
+    let times = members * SMALLEST;
     let (needs, all) = (&lease.needs, &row.spec.capacity);
     let parts = [
         (needs.cpu.get(), all.cpu.get()),
@@ -172,8 +173,7 @@ fn counts(state: &State, lease: &Lease, node: NodeId, until: Time) -> bool {
         (needs.gpus.total().get(), all.gpu.get()),
     ];
     let is_enough = |(part, whole): (u64, u64)| {
-        let part = u128::from(part) * u128::from(members) * u128::from(SMALLEST);
-        let had = part.saturating_mul(u128::from(ran));
+        let had = u128::from(part.saturating_mul(times)) * u128::from(ran);
         whole > 0 && had >= u128::from(whole) * u128::from(term)
     };
     parts.into_iter().any(is_enough)

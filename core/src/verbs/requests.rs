@@ -20,15 +20,17 @@ pub(super) fn begin_request(state: &mut State, account: AccountId, task: Task) {
 /// Takes a job out of the table, and out of the open requests of its account.
 pub(super) fn forget_job(state: &mut State, id: JobId) -> Option<Box<Job>> {
     let job = state.jobs.remove(&id)?;
-    let key = (job.account, job.task.program);
     let mut last = true;
-    if let Some(jobs) = state.requests.get_mut(&key) {
-        *jobs -= 1;
-        last = *jobs == 0;
+    if job.task.program > 0 {
+        let key = (job.account, job.task.program);
+        if let Some(jobs) = state.requests.get_mut(&key) {
+            *jobs -= 1;
+            last = *jobs == 0;
+        }
+        if last {
+            state.requests.remove(&key);
+        }
     }
-    if last {
-        state.requests.remove(&key);
-        state.ledger.accounts[job.account].requests -= 1;
-    }
+    state.ledger.accounts[job.account].requests -= u32::from(last);
     Some(job)
 }

@@ -1,7 +1,7 @@
 //! What clients ask for: submit, cancel, hold, release and requeue jobs, deposit, drain, configure.
 
 use super::Work;
-use super::check::{check_room, check_spec};
+use super::check::{check_room, check_shape, check_spec};
 use super::release::begin_release;
 use super::requests::{begin_request, forget_job};
 use super::waiting::{dequeue, enqueue};
@@ -14,12 +14,14 @@ use crate::effect::{Effect, EvictionReason, FinalState, JobEnd};
 use crate::explain::explain;
 use crate::ids::{AccountId, JobId, NodeId, ShapeId};
 use crate::index::Index;
-use crate::jobs::{Ahead, Job, JobState, Shape};
+use crate::jobs::{Ahead, Job, JobState};
 use crate::leases::LeaseState;
 use crate::shadow::Shadow;
+use crate::shapes::Shape;
 use crate::state::{State, permutation};
 use crate::units::MilliCores;
 use crate::wire::{Item, Status};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// Most characters kept of an administrator's reason.
@@ -32,28 +34,10 @@ impl Work<'_> {
     /// When the job is malformed, could never run, or says `if_busy: refuse` and cannot start now.
     pub fn submit(&mut self, account: AccountId, spec: &JobSpec) -> Result<Reply, Denied> {
         check_spec(self.state, account, spec)?;
-        let strategy = self.state.rules.scheduling.strategy;
-        let home = strategy.is_home_first().then_some(account);
-        let mut shape = Shape::new(spec, home);
-        if spec.any_pool && strategy == Strategy::Cheapest {
-            shape.pool = self.cheapest_pool(account, spec, &shape);
-        }
-        // A shape that is known has passed this before: hardware, labels and quotas never change.
-        let known = self.state.shapes.find(&shape);
-        if known.is_none() {
-            check_room(self.state, &shape)?;
-        }
+        let shape = self.shape_of(account, spec)?;
         // Nothing below can be refused but by a job that says so itself.
-        let shape = if let Some(known) = known {
-            self.state.shapes.join(known);
-            known
-        } else {
-            let fresh = self.state.shapes.enter(shape);
-            self.index.forget(fresh);
-            fresh
-        };
         let id = self.state.next.job;
-        let mut job = Job::new(id, account, shape, spec, self.state.now);
+        let mut job = Box::new(Job::new(id, account, shape, spec, self.state.now));
         let vain = |on: &&JobId| self.state.job(**on).hopeless.is_some();
         job.hopeless = job.after.iter().find(vain).copied();
         for on in job.after.iter() {
@@ -79,6 +63,35 @@ impl Work<'_> {
         }
         self.state.next.job = id.next();
         Ok(Reply::Submitted(id))
+    }
+
+    /// Counts a job among those of its shape.
+    ///
+    /// # Errors
+    /// When that is malformed, or no node could ever take it.
+    fn shape_of(&mut self, account: AccountId, spec: &JobSpec) -> Result<ShapeId, Denied> {
+        let strategy = self.state.rules.scheduling.strategy;
+        let home = strategy.is_home_first().then_some(account);
+        let cheapest = spec.any_pool && strategy == Strategy::Cheapest;
+        let known = self.state.shapes.find_like(spec, home).filter(|_| !cheapest);
+        if let Some(known) = known {
+            self.state.shapes.join(known);
+            return Ok(known);
+        }
+        check_shape(self.state, spec)?;
+        let mut shape = Shape::new(spec, home);
+        if cheapest {
+            shape.pool = self.cheapest_pool(account, spec, &shape);
+        }
+        // A shape that is known has passed this before: hardware, labels and quotas never change.
+        if let Some(known) = self.state.shapes.find(&shape) {
+            self.state.shapes.join(known);
+            return Ok(known);
+        }
+        check_room(self.state, &shape)?;
+        let fresh = self.state.shapes.enter(shape);
+        self.index.forget(fresh);
+        Ok(fresh)
     }
 
     /// Returns whether the pass is left to the ends that follow at this very instant: limits have

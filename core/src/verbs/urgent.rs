@@ -29,7 +29,7 @@ impl Work<'_> {
             let high = known.get(&key).copied();
             let high = high.unwrap_or_else(|| !is_urgent(standing(self.state, job)));
             known.insert(key, high);
-            let usage = self.state.rank_usage(line);
+            let usage = self.state.rank_usage(&line);
             fewer |= self.state.queue.demote(line, high, usage) && high;
         }
         if known.values().any(|high| *high) {

@@ -18,7 +18,7 @@ pub fn enqueue(state: &mut State, id: JobId) {
     }
     let (now, job) = (state.now, state.job(id));
     let (key, pool) = (state.line_of(job), state.shapes[job.shape].pool);
-    let usage = state.rank_usage(key);
+    let usage = state.rank_usage(&key);
     let class = job.aged_after(job.waited, &state.rules.scheduling);
     state.queue.age(id, class, key, usage);
     state.queue.enter(id, key, pool, usage);
@@ -65,7 +65,7 @@ impl Work<'_> {
             let class = job.aged_after(wait, rules);
             if class != job.aged_after(job.waited, rules) {
                 let key = state.line_of(job);
-                let usage = state.rank_usage(key);
+                let usage = state.rank_usage(&key);
                 state.queue.age(id, class, key, usage);
                 state.changed.stir();
             }
@@ -115,7 +115,7 @@ pub fn stop_waiting(state: &mut State, id: JobId) {
 pub fn dequeue(state: &mut State, id: JobId) {
     let job = state.job(id);
     let (key, pool) = (state.line_of(job), state.shapes[job.shape].pool);
-    let usage = state.rank_usage(key);
+    let usage = state.rank_usage(&key);
     state.queue.leave(id, key, pool, usage);
     stop_ageing(state, id);
     let now = state.now;

@@ -118,7 +118,7 @@ pub fn priorities(state: &State, history: &History, most: usize) -> Value {
     let (shares, had) = shares(state);
     let fair = state.rules.scheduling.order == Order::Fair;
     let line = |rank: Rank| {
-        let usage = state.rank_usage(rank.line);
+        let usage = state.rank_usage(&rank.line);
         state.queue.jobs(rank.line).map(move |job| state.queue.rank_of(rank.line, job, usage))
     };
     let rows = state.pools.iter().flat_map(|(pool, row)| {

@@ -70,9 +70,6 @@ const LOOK: u64 = 4_096;
 /// itself: longer than any of its timers, so that what still waits then waits for ever.
 const PATIENCE: Span = Span::seconds(30 * 86_400);
 
-/// For how many jobs room is made before there are any: what is not used is never touched.
-const ROOM_MAX: usize = 2_000_000;
-
 /// How many events of one instant are too many for a cluster in foul weather.
 const CROWD_MAX: u64 = 300_000;
 
@@ -247,19 +244,9 @@ impl World {
             capacity_gpu,
             says_use: false,
         };
-        world.make_room(most.unwrap_or(least).min(ROOM_MAX));
+        world.make_room(most.unwrap_or(least), record);
         world.begin();
         Ok(world)
-    }
-
-    /// Makes room for the rows of so many jobs, each started once: what grows is copied.
-    fn make_room(&mut self, jobs: usize) {
-        self.record.jobs.reserve_exact(jobs);
-        self.record.leases.reserve_exact(jobs);
-        self.progress.reserve_exact(jobs);
-        self.processes.reserve_exact(jobs);
-        self.row_of.reserve_exact(jobs);
-        self.first_process.reserve_exact(jobs);
     }
 
     /// Hands every entry that is kept to `watch`: the history that a replay needs.

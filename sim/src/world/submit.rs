@@ -8,7 +8,12 @@ use crate::work::JobRecord;
 use gridcore::command::{Command, Numbered, Reply, Request};
 use gridcore::deny::Denied;
 use gridcore::ids::{AccountId, JobId, PoolId};
-use gridcore::units::{MilliGpus, Span};
+use gridcore::units::{MilliGpus, Span, Time};
+
+/// For how many jobs room is made before there are any: what is not used is never touched.
+const JOBS_ROOM: usize = 2_000_000;
+/// For how many intervals.
+const INTERVALS_ROOM: usize = 20_000;
 
 /// What a job waits for.
 enum Waits {
@@ -21,6 +26,22 @@ enum Waits {
 }
 
 impl World {
+    /// Makes room for the rows of so many jobs, each started once, and of intervals as far as their
+    /// number can be told: what grows is copied.
+    pub(super) fn make_room(&mut self, jobs: usize, interval: Span) {
+        let jobs = jobs.min(JOBS_ROOM);
+        self.record.jobs.reserve_exact(jobs);
+        self.record.leases.reserve_exact(jobs);
+        self.progress.reserve_exact(jobs);
+        self.processes.reserve_exact(jobs);
+        self.row_of.reserve_exact(jobs);
+        self.first_process.reserve_exact(jobs);
+        let count = |end: Time| usize::try_from(end.ms() / interval.get().max(1)).ok();
+        let rows = self.horizon.and_then(count).unwrap_or(jobs / 2).min(INTERVALS_ROOM);
+        self.record.timeline.reserve_exact(rows);
+        self.record.node_samples.reserve_exact((rows * self.stations.len()).min(JOBS_ROOM));
+    }
+
     /// Submits the next job.
     pub(super) fn submit(&mut self) {
         let Some(mut job) = self.next_job.take() else { return };

@@ -54,11 +54,10 @@ pub struct Tally {
 
 /// Adds `amount` times `span` to each sum.
 fn add(sums: &mut [u128; 3], amounts: Triple, span: u128) {
-    if amounts == [0; 3] {
-        return;
-    }
     for (sum, amount) in sums.iter_mut().zip(amounts) {
-        *sum += u128::from(amount) * span;
+        if amount > 0 {
+            *sum += u128::from(amount) * span;
+        }
     }
 }
 
@@ -76,7 +75,9 @@ impl Tally {
             add(sums, lent, span);
         }
         for (sum, count) in self.sums.waiting.iter_mut().zip(self.waiting) {
-            *sum += u128::from(count) * span;
+            if count > 0 {
+                *sum += u128::from(count) * span;
+            }
         }
         if self.gpu_waiting > 0 {
             let lent: u64 = self.lent.iter().map(|l| l[2]).sum();
@@ -136,7 +137,9 @@ pub fn mean(after: [u128; 3], before: [u128; 3], span: Span) -> Amounts {
     let span = u128::from(span.get()).max(1);
     let one = |i: usize| {
         let (after, before) = (after.get(i).copied(), before.get(i).copied());
-        u64::try_from((after.unwrap_or(0) - before.unwrap_or(0)) / span).unwrap_or(u64::MAX)
+        let sum = after.unwrap_or(0) - before.unwrap_or(0);
+        // Most sums are of what is not there, and a division is long.
+        if sum == 0 { 0 } else { u64::try_from(sum / span).unwrap_or(u64::MAX) }
     };
     Amounts {
         cpu: MilliCores::new(one(0)),
