@@ -12,6 +12,7 @@ use crate::endings::{End, First, Soonest, earliest};
 use crate::ids::{AccountId, Dense, NodeId, ShapeId, Table};
 use crate::jobs::Job;
 use crate::placement::{Scorer, suits};
+use crate::queue::Rank;
 use crate::shadow::Shadow;
 use crate::shapes::Shape;
 use crate::state::State;
@@ -54,9 +55,15 @@ pub struct Index {
     /// The shortest limit of each shape with which a job fits somewhere in the pool that is being
     /// passed, but nowhere with enough confidence: neither does one with a longer limit.
     pub doubted: BTreeMap<ShapeId, Span>,
+    /// What a pass keeps the jobs in that it may ask behind those that have a place.
+    pub fronts: Vec<Front>,
     /// What [`earliest`] keeps the ends of a node's leases in.
     ends: Vec<(Time, End)>,
 }
+
+/// A job that may be asked, the first first: within a class by its limit or area, where the order
+/// of backfill says so.
+pub type Front = Reverse<(u8, u128, Rank)>;
 
 /// Which of the nodes that a shape fits may be taken.
 #[derive(Clone, Copy)]
@@ -142,6 +149,7 @@ impl Index {
             shadow: None,
             capped: false,
             doubted: BTreeMap::new(),
+            fronts: Vec::new(),
             ends: Vec::new(),
         }
     }

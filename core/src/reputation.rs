@@ -57,7 +57,8 @@ impl Reputation {
     pub fn honour(&mut self, borrower: AccountId, now: Time) {
         let hour = now.ms() / HOUR_MS;
         if self.hour != hour {
-            (self.hour, self.borrowers) = (hour, Vec::new());
+            self.hour = hour;
+            self.borrowers.clear();
         }
         if self.borrowers.len() < BORROWERS_MAX && !self.borrowers.contains(&borrower) {
             self.borrowers.push(borrower);

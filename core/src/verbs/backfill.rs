@@ -13,7 +13,7 @@ use crate::confidence::suffices;
 use crate::config::{Backfill, BackfillOrder};
 use crate::endings::end_of;
 use crate::ids::{JobId, LeaseId, PoolId, ShapeId};
-use crate::index::Index;
+use crate::index::{Front, Index};
 use crate::jobs::{Ahead, JobState, Places, STARVING};
 use crate::leases::Member;
 use crate::placement::{bears, tightest};
@@ -26,9 +26,8 @@ use alloc::collections::{BTreeSet, BinaryHeap};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-/// Jobs that may be asked, the first first: within a class by limit under
-/// [`BackfillOrder::Shortest`], by area under [`BackfillOrder::Smallest`].
-type Fronts = BinaryHeap<Reverse<(u8, u128, Rank)>>;
+/// Jobs that may be asked.
+type Fronts = BinaryHeap<Front>;
 
 /// How far jobs were asked in the order of the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -281,7 +280,21 @@ impl Work<'_> {
         shadow: &mut Shadow,
         poor: &mut BTreeSet<LineKey>,
     ) -> bool {
-        let mut fronts = Fronts::with_capacity(8);
+        let mut fronts = Fronts::from(core::mem::take(&mut self.index.fronts));
+        let again = self.serve_fronts(pool, shadow, poor, &mut fronts);
+        fronts.clear();
+        self.index.fronts = fronts.into_vec();
+        again
+    }
+
+    /// As [`Work::serve_behind`]; `fronts` is empty, and memory to work in.
+    fn serve_fronts(
+        &mut self,
+        pool: PoolId,
+        shadow: &mut Shadow,
+        poor: &mut BTreeSet<LineKey>,
+        fronts: &mut Fronts,
+    ) -> bool {
         let Self { state, index, .. } = self;
         for (shape, ranks) in state.queue.ranks_by_shape(pool) {
             if index.refresh(state, shape) > 0 {
@@ -295,7 +308,7 @@ impl Work<'_> {
                     } else {
                         rank
                     };
-                    line_up((state, index), (Some(first), rank), window, shadow, &mut fronts);
+                    line_up((state, index), (Some(first), rank), window, shadow, fronts);
                 }
             }
         }
@@ -322,7 +335,7 @@ impl Work<'_> {
             {
                 let (state, index) = (&*self.state, &*self.index);
                 let window = window(state, index, rank.line.shape, shadow);
-                line_up((state, index), (None, &rank), window, shadow, &mut fronts);
+                line_up((state, index), (None, &rank), window, shadow, fronts);
             }
         }
         false

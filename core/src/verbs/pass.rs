@@ -123,7 +123,9 @@ impl Work<'_> {
     /// Asks who waits in one pool once; returns whether somebody must be asked again.
     fn pass_once(&mut self, pool: PoolId) -> bool {
         self.index.read_changes(self.state);
-        self.index.doubted.clear();
+        if !self.index.doubted.is_empty() {
+            self.index.doubted.clear();
+        }
         self.judge_urgent(pool);
         self.state.pools[pool].first_kept = None;
         let strict = self.state.rules.scheduling.backfill == Backfill::Strict;

@@ -286,7 +286,6 @@ impl World {
             self.events.push(Time::ZERO, Class::Clock, 0);
         }
         self.begin_weather();
-        self.events.push(Time::ZERO, Class::Wake, 0);
         self.wake_at = Some(Time::ZERO);
         self.events.push(self.observer.next(), Class::Observe, 0);
     }
@@ -305,37 +304,38 @@ impl World {
         let (mut complete, mut crowd) = (true, 0_u64);
         let end = self.horizon.unwrap_or(Time::ZERO.after(RUN_MAX));
         while !self.is_over() {
-            let Some(at) = self.events.peek().map(|event| event.at()) else { break };
+            let Some((at, class)) = self.next_event() else { break };
             if at >= end {
                 self.now = end;
                 // Without a horizon only the longest run there is ends like this: that is a cut.
                 complete = self.horizon.is_some();
                 break;
             }
-            let Some(event) = self.events.pop() else { break };
+            let popped = if class == Class::Wake { None } else { self.events.pop() };
+            let what = popped.map_or(0, |event| event.what());
             crowd = if at > self.now { 0 } else { crowd + 1 };
             if crowd > CROWD_MAX && self.far.is_some() {
-                self.broken.push(format!("[live] time stands still at {at}: {:?}", event.class()));
+                self.broken.push(format!("[live] time stands still at {at}: {class:?}"));
             }
             self.now = at;
             self.tally.advance(at);
             self.counts.events += 1;
-            match event.class() {
-                Class::Fault => self.fault(event.what()),
-                Class::Weather => self.weather(event.what()),
+            match class {
+                Class::Fault => self.fault(what),
+                Class::Weather => self.weather(what),
                 Class::Clock => self.clock(),
-                Class::Sample => self.sample(event.what()),
+                Class::Sample => self.sample(what),
                 Class::Submit => self.submit(),
-                Class::End => self.end(event.what()),
-                Class::Deadline => self.deadline(event.what()),
-                Class::Node => self.wake_node(event.what()),
+                Class::End => self.end(what),
+                Class::Deadline => self.deadline(what),
+                Class::Node => self.wake_node(what),
                 Class::Wake => self.wake(),
                 Class::Observe => self.observe(),
             }
             // What stations tell because of samples is heard when all samples of the instant are
             // in: their order must not matter (invariant 46).
             let sampled = |next: Next| (next.at(), next.class()) == (at, Class::Sample);
-            if event.class() != Class::Sample || !self.events.peek().is_some_and(sampled) {
+            if class != Class::Sample || !self.events.peek().is_some_and(sampled) {
                 self.hear();
             }
             if self.counts.events.is_multiple_of(LOOK) && !look(self.progress()) {
@@ -345,6 +345,13 @@ impl World {
         }
         self.tally.advance(self.now);
         self.close(complete)
+    }
+
+    /// Returns when the next event happens, and its class. The wake of the coordinator's half is in
+    /// no queue: it moves with every entry.
+    fn next_event(&self) -> Option<(Time, Class)> {
+        let next = self.events.peek().map(|event| (event.at(), event.class()));
+        next.into_iter().chain(self.wake_at.map(|at| (at, Class::Wake))).min()
     }
 
     /// Returns how far the run has come.
@@ -449,22 +456,15 @@ impl World {
         }
     }
 
-    /// Makes sure that an event wakes the core when it asked for it.
+    /// Sets when the core is woken: when it asked for that.
     fn schedule_wake(&mut self) {
-        if let Some((at, _)) = self.grid.next_wake() {
-            let at = self.when_grid(at).max(self.now);
-            if self.wake_at.is_none_or(|scheduled| at < scheduled) {
-                self.events.push(at, Class::Wake, 0);
-                self.wake_at = Some(at);
-            }
-        }
+        let next = self.grid.next_wake();
+        self.wake_at = next.map(|(at, _)| self.when_grid(at).max(self.now));
     }
 
-    /// Wakes the core if it still wants to be.
+    /// Wakes the core, if it runs and still wants to be.
     fn wake(&mut self) {
-        if self.wake_at.is_some_and(|at| at <= self.now) {
-            self.wake_at = None;
-        }
+        self.wake_at = None;
         if self.far.as_ref().is_some_and(|far| !far.store.up) {
             return;
         }

@@ -201,7 +201,7 @@ impl World {
 
     /// Returns whether anything but the observer will ever happen again.
     fn has_life(&self) -> bool {
-        !self.events.is_empty()
+        !self.events.is_empty() || self.wake_at.is_some()
     }
 
     /// Compares what is on offer with what the owners do in the next horizon.
