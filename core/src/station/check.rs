@@ -1,7 +1,7 @@
 //! What must always hold on a node.
 
 use super::Station;
-use super::held::Phase;
+use super::held::{Phase, least_of};
 use crate::bundle::Bundle;
 use crate::invariants::Breach;
 use alloc::format;
@@ -19,7 +19,7 @@ pub fn check(station: &Station) -> Vec<Breach> {
     };
     let mut sum = Bundle::ZERO;
     for (id, held) in station.leases.iter() {
-        if held.is_alive() && !(station.link.is_none() && held.is_killed()) {
+        if held.counts(station.link.is_none()) {
             sum = sum.saturating_add(&held.start.needs);
         }
         // Invariant 51: nothing goes on without permission.
@@ -31,6 +31,9 @@ pub fn check(station: &Station) -> Vec<Breach> {
         let rested = matches!(held.phase, Phase::Paused(at) if at.after(most) < station.now);
         need(18, !rested, &|| format!("{id} has been paused for too long"));
     }
+    let least = least_of(station.leases.values(), station.link.is_none());
+    let known = station.sum.0.is_none_or(|known| known == least);
+    need(20, known, &|| format!("{:?} was counted for {least:?}", station.sum));
     need(20, sum.fits_in(&station.machine.capacity), &|| format!("{sum:?} is more than it has"));
     if station.machine.dedicated {
         return out;

@@ -59,6 +59,26 @@ pub struct Marker {
     pub ended: Option<Outcome>,
 }
 
+/// What leases hold together at the least, while that is known. Derived.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sum(pub(super) Option<Bundle>);
+
+impl PartialEq for Sum {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Sum {}
+
+/// Sums what leases hold at the least; what a disk or a coordinator says of them is not trusted to
+/// fit.
+pub(super) fn least_of<'a>(leases: impl Iterator<Item = &'a Held>, direct: bool) -> Bundle {
+    let mut sum = Bundle::ZERO;
+    leases.filter(|held| held.counts(direct)).for_each(|held| sum.add_capped(&held.least()));
+    sum
+}
+
 impl Held {
     /// Says of a lease of which nothing ever was here that it has ended.
     #[must_use]
@@ -72,6 +92,13 @@ impl Held {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         !matches!(self.phase, Phase::Ended(..))
+    }
+
+    /// Returns whether its capacity is used: where the halves are joined directly, what was killed
+    /// is gone at that very instant.
+    #[must_use]
+    pub fn counts(&self, direct: bool) -> bool {
+        self.is_alive() && !(direct && self.is_killed())
     }
 
     /// Returns whether it was neither told to leave nor has ended.

@@ -23,7 +23,7 @@ use crate::wire::{EvictionReason, FromNode, Item, Lending, Order, Outcome, Sampl
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
-use held::{Held, Marker, Phase};
+use held::{Held, Marker, Phase, Sum};
 use ladder::{Ladder, Machine, OwnerSays};
 use link::{Identity, Link};
 use serde::{Deserialize, Serialize};
@@ -99,6 +99,9 @@ pub struct Station {
     /// Its way to the coordinator; `None` where the halves are joined directly.
     pub link: Option<Link>,
     timers: BTreeSet<(Time, LeaseId)>,
+    /// What its leases hold: a start need not look at each.
+    #[serde(skip)]
+    sum: Sum,
 }
 
 impl Station {
@@ -114,6 +117,7 @@ impl Station {
             ladder: Ladder::default(),
             link: identity.map(|identity| Link::new(identity, now)),
             timers: BTreeSet::new(),
+            sum: Sum::default(),
         }
     }
 

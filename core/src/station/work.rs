@@ -1,9 +1,8 @@
 //! What a station does: every way in which it changes.
 
-use super::held::{Held, Phase};
+use super::held::{Held, Phase, least_of};
 use super::ladder::{Shortage, Step};
 use super::{Action, Station};
-use crate::bundle::Bundle;
 use crate::canary::{Canary, planted};
 use crate::config::Watch;
 use crate::ids::{Epoch, LeaseId};
@@ -203,6 +202,7 @@ impl Work<'_> {
             return;
         }
         held.phase = Phase::Killed(now, reason);
+        self.station.sum.0 = None;
         held.start.needs = held.least();
         let (lease, epoch) = held.name();
         self.save(id);
@@ -228,7 +228,11 @@ impl Work<'_> {
             }
             Phase::Running | Phase::Paused(_) | Phase::Ended(..) => None,
         };
+        let counted = held.counts(self.station.link.is_none()).then(|| held.least());
         held.phase = Phase::Ended(outcome, reason);
+        if let (Some(sum), Some(one)) = (&mut self.station.sum.0, counted) {
+            sum.lessen(&one);
+        }
         self.save(id);
         self.station.arm(id);
         self.tell(id);
@@ -297,7 +301,7 @@ impl Work<'_> {
             self.resize(id, start.epoch, start.least.map(|_| start.needs.cpu));
             return;
         }
-        let Station { machine, watch, ladder, link, now, leases, .. } = &mut *self.station;
+        let Station { machine, watch, ladder, link, now, leases, sum, .. } = &mut *self.station;
         let direct = link.is_none();
         let until = match (link, permission) {
             (None, _) => Some(Time::MAX),
@@ -306,23 +310,19 @@ impl Work<'_> {
         };
         let late = planted(Canary::FollowLateStart);
         let in_time = until.is_some_and(|until| until > *now || late);
-        // Joined directly, what was killed is gone at this very instant.
-        let here = |held: &&Held| held.is_alive() && !(direct && held.is_killed());
         let (began, until, phase) = (*now, until.unwrap_or(*now), Phase::Running);
         let (suspended, due) = (false, Time::MAX);
         leases.insert(id, Held { start: start.clone(), began, until, phase, suspended, due });
-        let (mut sum, mut spare) = (Bundle::ZERO, MilliCores::ZERO);
-        for held in leases.values().filter(here) {
-            sum.add_capped(&held.start.needs);
-            spare = spare.saturating_add(held.spare());
-        }
-        // What they have beside their least makes room.
-        sum.cpu = sum.cpu.saturating_sub(spare);
+        let one = leases.get(&id).map(Held::least).unwrap_or_default();
+        let all = match sum.0.take() {
+            Some(others) => others.saturating_add(&one),
+            None => least_of(leases.values(), direct),
+        };
         let willing = ladder.lending.open && start.lending >= ladder.narrowed;
         let veto = !machine.dedicated
             && (!willing || ladder.lacks(machine, watch, leases).is_any())
             && !planted(Canary::IgnoreVeto);
-        if !in_time || veto || !sum.fits_in(&machine.capacity) {
+        if !in_time || veto || !all.fits_in(&machine.capacity) {
             if let Some(held) = leases.get_mut(&id) {
                 held.phase = Phase::Ended(Outcome::Refused, None);
             }
@@ -332,6 +332,7 @@ impl Work<'_> {
             }
             return;
         }
+        sum.0 = Some(all);
         let crowded = ladder.shrinks(machine, watch, leases, *now);
         if let Some(held) = leases.get_mut(&id).filter(|_| crowded.contains(&id)) {
             held.start.needs = held.least();
