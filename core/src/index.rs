@@ -47,7 +47,7 @@ pub struct Index {
     /// The nodes of each account that owns any.
     owned: BTreeMap<AccountId, Vec<NodeId>>,
     /// The places that are kept in the pass under way; between passes it means something only where
-    /// [`Changed::stands`](crate::changed::Changed::stands) says so. `None` while it is in hands.
+    /// [`Changed::stands`](crate::changed::Changed::stands) says so. `None` while a pass has it.
     pub shadow: Option<Box<Shadow>>,
     /// Whether a cap kept somebody waiting in the pool that is being passed, because of others who
     /// may have started since.

@@ -66,11 +66,19 @@ impl Marks<'_> {
         let pool = u64::from(self.pool.get()) << 16 | u64::from(self.members);
         let lists = (nodes as u64) << 32 | tags as u64;
         let marks = [cpu.get(), memory.get(), storage.get(), gpu, gpus.memory.get(), home, lists];
-        // By 2^64 over the golden ratio: what differs in few bits lies far apart.
-        let spread =
-            |key: u64, mark: u64| (key.rotate_left(23) ^ mark).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        marks.into_iter().fold(pool, spread)
+        let key = marks.into_iter().fold(pool, spread);
+        let nodes = self.nodes.into_iter().flatten().map(|node| u64::from(node.get()));
+        let labels = self.labels.iter().flat_map(|need| need.any_of.iter().chain([&need.key]));
+        let words = self.tags.into_iter().flatten().chain(labels);
+        let bytes = words.flat_map(|word| word.bytes().map(u64::from).chain([u64::MAX]));
+        bytes.fold(nodes.fold(key, spread), spread)
     }
+}
+
+/// Mixes one more mark into a key, by 2^64 over the golden ratio: what differs in few bits lies far
+/// apart.
+fn spread(key: u64, mark: u64) -> u64 {
+    (key.rotate_left(23) ^ mark).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 impl Shape {
@@ -319,6 +327,28 @@ mod tests {
         let found = [both, twice].map(|spec| submit(&mut shapes, &spec));
         assert_eq!(found, [ShapeId::new(4); 2]);
         assert_eq!(shapes.find_like(&spec(1, &[]), Some(AccountId::new(0))), None);
+    }
+
+    #[test]
+    fn what_differs_by_a_word_or_a_node_only_has_another_key() {
+        let mut shapes = Shapes::default();
+        for n in 0..500_u32 {
+            let word = || alloc::vec![alloc::format!("job-{n}")];
+            let label = LabelNeed { key: String::from("rack"), any_of: word() };
+            let more = [
+                JobSpec { tags: word(), ..spec(1, &[]) },
+                JobSpec { anti_affinity: word(), tags: word(), ..spec(1, &[]) },
+                JobSpec { preferred: vec![NodeId::new(n)], ..spec(1, &[]) },
+                JobSpec { excluded: vec![NodeId::new(n)], ..spec(1, &[]) },
+                JobSpec { labels: vec![label], ..spec(1, &[]) },
+            ];
+            more.iter().for_each(|spec| {
+                submit(&mut shapes, spec);
+            });
+        }
+        let alike = |pair: &&[(u64, ShapeId)]| pair[0].0 == pair[1].0;
+        assert_eq!(shapes.len(), 2_500);
+        assert_eq!(shapes.keys.windows(2).filter(alike).count(), 0);
     }
 
     #[test]
