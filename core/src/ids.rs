@@ -121,6 +121,16 @@ macro_rules! numbered {
 
 numbered!(JobId, LeaseId, HoldId);
 
+/// Of what is counted in memory.
+impl Numbered for usize {
+    fn number(self) -> u64 {
+        self as u64
+    }
+    fn numbered(number: u64) -> Self {
+        Self::try_from(number).unwrap_or(Self::MAX)
+    }
+}
+
 /// An id that indexes a [`Table`].
 pub trait Dense: Copy {
     /// Returns the index of the id.

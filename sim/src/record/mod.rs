@@ -95,6 +95,22 @@ pub enum JobState {
 }
 
 impl JobState {
+    /// Returns whether the job is over.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        match self {
+            Self::Waiting | Self::Running => false,
+            Self::Completed
+            | Self::Failed
+            | Self::Timeout
+            | Self::Cancelled
+            | Self::Preempted
+            | Self::NodeFail
+            | Self::OutOfBudget
+            | Self::Refused => true,
+        }
+    }
+
     /// Returns the name that users meet.
     #[must_use]
     pub const fn name(self) -> &'static str {

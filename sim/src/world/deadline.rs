@@ -55,7 +55,7 @@ impl World {
         let Some(index) = self.process_on(node, lease) else { return };
         let at = self.global(node, until);
         let kill = self.station(node).map_or(Span::ZERO, |s| s.watch.offering.kill);
-        if let Some(process) = self.processes.get_mut(index) {
+        if let Some(process) = self.processes.get_mut(&index) {
             let bounds = process.bounds_mut();
             (bounds.until, bounds.kill) = (until, kill);
         }
@@ -65,7 +65,7 @@ impl World {
     /// Sets when a process that was told to leave is killed, whatever becomes of its station.
     pub(super) fn set_kill(&mut self, node: NodeId, lease: LeaseId, kill_at: Time) {
         let index = self.process_on(node, lease).filter(|_| self.far.is_some());
-        let Some(process) = index.and_then(|i| self.processes.get_mut(i)) else { return };
+        let Some(process) = index.and_then(|i| self.processes.get_mut(&i)) else { return };
         let bounds = process.bounds_mut();
         bounds.kill_at = Some(bounds.kill_at.map_or(kill_at, |at| at.min(kill_at)));
         let at = self.global(node, kill_at).max(self.now);
@@ -76,7 +76,7 @@ impl World {
     /// there even later is a breach.
     pub(super) fn deadline(&mut self, index: u64) {
         let Ok(index) = usize::try_from(index) else { return };
-        let Some(process) = self.processes.get(index).cloned() else { return };
+        let Some(process) = self.processes.get(&index).cloned() else { return };
         let (bounds, node) = (process.bounds(), process.node);
         if !process.is_alive() || process.stuck || planted(Canary::SkipDeadline) {
             return;
@@ -121,7 +121,7 @@ impl World {
             return;
         }
         let Some(index) = self.process_on(node, lease) else { return };
-        let Some(process) = self.processes.get_mut(index) else { return };
+        let Some(process) = self.processes.get_mut(&index) else { return };
         if process.is_alive() && process.ends > now {
             (process.stuck, process.ends) = (true, Time::MAX);
             if let Some(far) = &mut self.far {
@@ -132,9 +132,9 @@ impl World {
 
     /// Puts the end of a process off while its machine stands still.
     pub(super) fn defer_end(&mut self, index: usize) -> bool {
-        let node = self.processes.get(index).map(|process| process.node);
+        let node = self.processes.get(&index).map(|process| process.node);
         let Some(thaws) = node.and_then(|node| self.frozen_until(node)) else { return false };
-        if let Some(process) = self.processes.get_mut(index) {
+        if let Some(process) = self.processes.get_mut(&index) {
             process.ends = thaws;
         }
         self.events.push(thaws, Class::End, index as u64);
@@ -167,7 +167,7 @@ impl World {
             return;
         }
         let Some(index) = self.process_on(node, lease) else { return };
-        let Some(process) = self.processes.get(index).cloned() else { return };
+        let Some(process) = self.processes.get(&index).cloned() else { return };
         self.check_veto(node, lease);
         if process.doing != Doing::Nothing {
             self.broken.push(format!("[P3] {lease} is started twice on {node}"));
@@ -187,7 +187,7 @@ impl World {
         let Some(station) = self.station(node).filter(|_| self.far.is_some()) else { return };
         let empty = station.leases.values().filter(|held| !held.is_alive());
         let alive = |lease| {
-            let process = self.process_on(node, lease).and_then(|i| self.processes.get(i));
+            let process = self.process_on(node, lease).and_then(|i| self.processes.get(&i));
             process.is_some_and(Process::is_alive)
         };
         let runs = empty.map(|held| held.start.lease).find(|lease| alive(*lease));
@@ -202,7 +202,7 @@ impl World {
         let Some(station) = self.station(node).filter(|_| self.far.is_some()) else { return };
         let local = self.local(node);
         let wrong = |held: &Held| {
-            let process = self.processes.get(self.process_on(node, held.start.lease)?)?;
+            let process = self.processes.get(&self.process_on(node, held.start.lease)?)?;
             let bounds = process.bounds();
             if bounds.until <= local {
                 // Its keeper lets it leave before the station does.
@@ -270,7 +270,7 @@ impl World {
         let reached = far.store.up && !cut;
         let bound = kill_at.since(now).saturating_add(SLACK);
         let Some(index) = self.process_on(node, lease) else { return };
-        if let Some(process) = self.processes.get_mut(index)
+        if let Some(process) = self.processes.get_mut(&index)
             && process.is_alive()
         {
             process.bounds_mut().reclaimed.get_or_insert((now, bound, reached));
@@ -280,7 +280,7 @@ impl World {
     /// Notes how long an owner waited for what has just ended. Of a machine that stood still
     /// meanwhile nothing is said: nobody could use it.
     pub(super) fn note_reclaim(&mut self, index: usize) {
-        let Some(process) = self.processes.get_mut(index) else { return };
+        let Some(process) = self.processes.get_mut(&index) else { return };
         if process.bounds().reclaimed.is_none() {
             return;
         }

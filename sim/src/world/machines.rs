@@ -229,7 +229,7 @@ impl World {
         }
         let found = markers.into_iter().map(|marker| {
             let index = self.process_on(node, marker.start.lease);
-            let process = index.and_then(|i| self.processes.get(i));
+            let process = index.and_then(|i| self.processes.get(&i));
             let ended = match process.map(|p| (p.doing, p.outcome)) {
                 Some((Doing::Working(_) | Doing::Paused(_), _)) => None,
                 Some((Doing::Ended, outcome)) => Some(outcome.unwrap_or(Outcome::Stopped)),

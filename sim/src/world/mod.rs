@@ -34,6 +34,7 @@ use gridcore::effect::Effect;
 use gridcore::grid::Grid;
 use gridcore::ids::{AccountId, NodeId, PoolId, Seq};
 use gridcore::rate::Pace;
+use gridcore::rows::Rows;
 use gridcore::state::State;
 use gridcore::station::link::Identity;
 use gridcore::station::{Action, Station, machine};
@@ -105,10 +106,14 @@ pub struct World {
     paces: BTreeMap<AccountId, Pace>,
     /// When each account asked for each array.
     arrays: BTreeMap<(AccountId, u64), Time>,
-    progress: Vec<JobProgress>,
-    processes: Vec<Process>,
-    /// The first process of each lease, by lease number.
-    first_process: Vec<usize>,
+    /// How far jobs are that are not over, by row.
+    progress: Rows<usize, JobProgress>,
+    /// Process trees by their number, as long as they do something.
+    processes: Rows<usize, Process>,
+    /// How many there were.
+    process_count: usize,
+    /// How many there were once each lease had its own, by lease number.
+    processes_to: Vec<usize>,
     stations: Vec<Station>,
     /// When an event wakes each station.
     node_wakes: Vec<Time>,
@@ -220,9 +225,10 @@ impl World {
             row_of: vec![u32::MAX],
             paces: BTreeMap::new(),
             arrays: BTreeMap::new(),
-            progress: Vec::new(),
-            processes: Vec::new(),
-            first_process: vec![0],
+            progress: Rows::new(),
+            processes: Rows::new(),
+            process_count: 0,
+            processes_to: vec![0],
             node_wakes: vec![Time::MAX; stations.len()],
             stations,
             told: VecDeque::new(),

@@ -3,7 +3,7 @@
 use super::tally::{Integrals, mean, owner_amounts, triple};
 use super::{Finished, World};
 use crate::kernel::Class;
-use crate::record::{Amounts, NodeRow, NodeSample, RunRecord, TimelineRow};
+use crate::record::{Amounts, JobState, NodeRow, NodeSample, RunRecord, TimelineRow};
 use gridcore::bundle::Bundle;
 use gridcore::config::Config;
 use gridcore::effect::{EvictionReason, OfferFate};
@@ -282,6 +282,37 @@ impl World {
         observer.before = after;
         observer.row_began = self.now;
         observer.row_due = self.now.after(observer.interval);
+    }
+
+    /// Completes the rows of jobs and leases that are still open when the run ends.
+    fn close_rows(&mut self) {
+        let now = self.now;
+        for (index, progress) in self.progress.iter() {
+            let Some(row) = self.record.jobs.get_mut(index) else { continue };
+            match row.state {
+                JobState::Waiting => {
+                    row.wait = row.wait.saturating_add(now.since(progress.waits_since));
+                }
+                JobState::Running => {
+                    row.run = row.run.saturating_add(now.since(progress.began));
+                }
+                JobState::Completed
+                | JobState::Failed
+                | JobState::Timeout
+                | JobState::Cancelled
+                | JobState::Preempted
+                | JobState::NodeFail
+                | JobState::OutOfBudget
+                | JobState::Refused => {}
+            }
+        }
+        for (id, job) in self.grid.state().jobs.iter() {
+            let index = usize::try_from(id.get()).unwrap_or(usize::MAX);
+            let row = self.row_of.get(index).copied().unwrap_or(u32::MAX) as usize;
+            if let Some(row) = self.record.jobs.get_mut(row) {
+                (row.charged, row.refunded) = (job.charged, job.refunded);
+            }
+        }
     }
 
     /// Ends the run and hands out what it left.

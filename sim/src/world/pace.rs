@@ -129,7 +129,7 @@ impl World {
     pub(super) fn resize(&mut self, node: NodeId, lease: LeaseId, cpu: MilliCores) {
         let now = self.now;
         let Some(index) = self.process_on(node, lease) else { return };
-        let Some(process) = self.processes.get_mut(index) else { return };
+        let Some(process) = self.processes.get_mut(&index) else { return };
         let slowed = process.work(now);
         process.speed = (cpu.get().min(process.speed.1), process.speed.1);
         let row = process.row as usize;
@@ -144,7 +144,7 @@ impl World {
 
     /// Counts work that a job has not done because it had less CPU than it can use.
     pub(super) fn slow(&mut self, row: usize, by: Span) {
-        if let Some(progress) = self.progress.get_mut(row) {
+        if let Some(progress) = self.progress.get_mut(&row) {
             progress.slowed = progress.slowed.saturating_add(by);
         }
     }
@@ -154,7 +154,7 @@ impl World {
         let Some(lease) = self.grid.state().leases.get(&id) else { return };
         let (holds, index) = (in_all(lease), self.row(lease.job));
         let (Some(row), Some(progress)) =
-            (self.record.jobs.get(index), self.progress.get_mut(index))
+            (self.record.jobs.get(index), self.progress.get_mut(&index))
         else {
             return;
         };

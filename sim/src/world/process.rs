@@ -13,6 +13,7 @@ use gridcore::ids::{Epoch, JobId, LeaseId, NodeId};
 use gridcore::state::mix;
 use gridcore::station::Event;
 use gridcore::units::{BasisPoints, Span, Time};
+use std::ops::Range;
 
 /// How long a job that is told to leave takes at most; it draws a time up to this or its notice.
 const VACATE_MAX: Span = Span::seconds(20);
@@ -23,9 +24,9 @@ pub(super) struct JobProgress {
     /// Work that no eviction can take any more.
     saved: Span,
     /// Since when it waits.
-    waits_since: Time,
+    pub(super) waits_since: Time,
     /// When the running attempt began.
-    began: Time,
+    pub(super) began: Time,
     /// How long it was paused in the running attempt.
     rested: Span,
     /// Work that the running attempt has not done because it had less CPU than it can use.
@@ -64,7 +65,7 @@ impl World {
         debug_assert_eq!(self.row_of.len() as u64, id.get(), "job numbers have no gap");
         self.row_of.push(row);
         // Over a network that may be long after it was first asked for.
-        if let Some(progress) = self.progress.get_mut(row as usize) {
+        if let Some(progress) = self.progress.get_mut(&(row as usize)) {
             progress.waits_since = self.now;
             if let Some(first) = progress.job.replace(id) {
                 self.broken.push(format!("[P2] one submission has become {first} and {id}"));
@@ -75,7 +76,7 @@ impl World {
 
     /// Returns what the job of a row says that few do.
     fn said(&self, row: u32) -> Option<&JobExtra> {
-        self.progress.get(row as usize)?.said.as_deref()
+        self.progress.get(&(row as usize))?.said.as_deref()
     }
 
     /// Returns what the job of a row uses of each GPU, if it says so.
@@ -138,7 +139,7 @@ impl World {
         let index = self.row(job);
         let granted = self.grid.state().lease(lease);
         let (Some(row), Some(progress)) =
-            (self.record.jobs.get_mut(index), self.progress.get_mut(index))
+            (self.record.jobs.get_mut(index), self.progress.get_mut(&index))
         else {
             return;
         };
@@ -181,14 +182,15 @@ impl World {
         self.tally.lend(band, holds, true);
         self.tally.running += 1;
         let row = u32::try_from(index).unwrap_or(u32::MAX);
-        debug_assert_eq!(self.first_process.len() as u64, lease.get(), "lease numbers have no gap");
-        self.first_process.push(self.processes.len());
         let mut before: Option<NodeId> = None;
         for node in self.grid.state().lease(lease).places() {
             debug_assert!(before.replace(node) != Some(node), "a lease has one tree per node");
             let process = Process { lease, epoch, node, row, left, speed, ..Process::default() };
-            self.processes.push(process);
+            self.processes.insert(self.process_count, process);
+            self.process_count += 1;
         }
+        self.processes_to.push(self.process_count);
+        debug_assert_eq!(self.processes_to.len() as u64, lease.get() + 1, "leases have no gap");
         self.wait(row, false);
     }
 
@@ -219,9 +221,15 @@ impl World {
 
     /// Returns the number of a lease's process on a node.
     pub(super) fn process_on(&self, node: NodeId, lease: LeaseId) -> Option<usize> {
-        let first = usize::try_from(lease.get()).ok().and_then(|i| self.first_process.get(i))?;
-        let of_lease = self.processes.iter().skip(*first).take_while(|p| p.lease == lease);
-        (*first..).zip(of_lease).find(|(_, p)| p.node == node).map(|(i, _)| i)
+        let is_there = |i: &usize| self.processes.get(i).is_some_and(|p| p.node == node);
+        self.processes_of(lease).find(is_there)
+    }
+
+    /// Returns the numbers of a lease's processes.
+    fn processes_of(&self, lease: LeaseId) -> Range<usize> {
+        let index = usize::try_from(lease.get()).unwrap_or(usize::MAX);
+        let to = |index: Option<usize>| index.and_then(|i| self.processes_to.get(i).copied());
+        to(index.checked_sub(1)).unwrap_or(0)..to(Some(index)).unwrap_or(0)
     }
 
     /// Lets a process work, from where it stands.
@@ -230,7 +238,7 @@ impl World {
         let Some(index) = self.process_on(node, lease) else { return };
         let held = self.station(node).and_then(|station| station.leases.get(&lease));
         let given = held.map(|held| held.start.needs.cpu.get());
-        let Some(process) = self.processes.get_mut(index) else { return };
+        let Some(process) = self.processes.get_mut(&index) else { return };
         match process.doing {
             Doing::Nothing => {
                 if let Some(far) = &mut self.far {
@@ -238,7 +246,7 @@ impl World {
                 }
             }
             Doing::Paused(since) => {
-                if let Some(progress) = self.progress.get_mut(process.row as usize) {
+                if let Some(progress) = self.progress.get_mut(&(process.row as usize)) {
                     progress.rested = progress.rested.saturating_add(now.since(since));
                 }
             }
@@ -267,7 +275,7 @@ impl World {
     pub(super) fn pause(&mut self, node: NodeId, lease: LeaseId) {
         let now = self.now;
         let index = self.process_on(node, lease);
-        let Some(process) = index.and_then(|i| self.processes.get_mut(i)) else { return };
+        let Some(process) = index.and_then(|i| self.processes.get_mut(&i)) else { return };
         if matches!(process.doing, Doing::Working(_)) {
             let slowed = process.work(now);
             (process.doing, process.ends) = (Doing::Paused(now), Time::MAX);
@@ -280,7 +288,7 @@ impl World {
     /// Lets a process leave within its notice; a paused one goes on to do so.
     pub(super) fn notice(&mut self, node: NodeId, lease: LeaseId, kill_at: Time) {
         self.go_on(node, lease);
-        let row = self.process_on(node, lease).and_then(|i| self.processes.get(i)).map(|p| p.row);
+        let row = self.process_on(node, lease).and_then(|i| self.processes.get(&i)).map(|p| p.row);
         if row.and_then(|row| self.said(row)).is_some_and(|said| said.ignores_notice) {
             return;
         }
@@ -292,7 +300,7 @@ impl World {
     /// Ends a process at a time, unless it ends before.
     pub(super) fn stop_at(&mut self, node: NodeId, lease: LeaseId, at: Time) {
         let Some(index) = self.process_on(node, lease) else { return };
-        let Some(process) = self.processes.get_mut(index) else { return };
+        let Some(process) = self.processes.get_mut(&index) else { return };
         if !process.is_alive() || process.ends <= at {
             return;
         }
@@ -304,7 +312,7 @@ impl World {
     pub(super) fn end(&mut self, index: u64) {
         let now = self.now;
         let Ok(index) = usize::try_from(index) else { return };
-        let Some(process) = self.processes.get(index) else { return };
+        let Some(process) = self.processes.get(&index) else { return };
         if !process.is_alive() || process.ends != now {
             return;
         }
@@ -312,7 +320,7 @@ impl World {
         if self.defer_end(index) {
             return;
         }
-        let Some(process) = self.processes.get(index) else { return };
+        let Some(process) = self.processes.get(&index) else { return };
         let done = process.done() <= now;
         let (lease, epoch, broken) = (process.lease, process.epoch, process.broken);
         let fails = self.said(process.row).is_some_and(|said| said.fails);
@@ -339,7 +347,7 @@ impl World {
     /// Notes that nothing is left of a process, and what its machine knows of how it ended.
     pub(super) fn over(&mut self, index: usize, outcome: Option<Outcome>) {
         let now = self.now;
-        if let Some(process) = self.processes.get_mut(index) {
+        if let Some(process) = self.processes.get_mut(&index) {
             let slowed = process.work(now);
             (process.doing, process.outcome) = (Doing::Ended, outcome);
             let row = process.row as usize;
@@ -349,12 +357,29 @@ impl World {
             far.living.remove(&index);
         }
         self.look_again(index);
+        self.forget_process(index);
+    }
+
+    /// Keeps nothing of a process that does nothing any more. Where there is a network its machine
+    /// may yet be asked how it ended.
+    fn forget_process(&mut self, index: usize) {
+        if self.far.is_none() && !self.processes.get(&index).is_some_and(Process::is_alive) {
+            self.processes.remove(&index);
+        }
+    }
+
+    /// Keeps nothing but the row of a job that has ended. Where there is a network somebody may yet
+    /// ask for it again.
+    pub(super) fn forget_job(&mut self, index: usize) {
+        if self.far.is_none() {
+            self.progress.remove(&index);
+        }
     }
 
     /// Walks the processes that are alive, where there is a network.
     pub(super) fn living(&self) -> impl Iterator<Item = (usize, &Process)> {
         let living = self.far.iter().flat_map(|far| far.living.iter().copied());
-        living.filter_map(|index| Some((index, self.processes.get(index)?)))
+        living.filter_map(|index| Some((index, self.processes.get(&index)?)))
     }
 
     /// Notes the end of a lease.
@@ -362,7 +387,7 @@ impl World {
         let index = self.row(end.job);
         let now = self.now;
         let (Some(row), Some(progress)) =
-            (self.record.jobs.get_mut(index), self.progress.get_mut(index))
+            (self.record.jobs.get_mut(index), self.progress.get_mut(&index))
         else {
             return;
         };
@@ -393,6 +418,7 @@ impl World {
         if let Some(reason) = end.reason {
             self.observer.count_eviction(reason);
         }
+        self.processes_of(end.lease).for_each(|index| self.forget_process(index));
     }
 
     /// Notes that an evicted job waits again, with the work it has saved.
@@ -400,7 +426,7 @@ impl World {
         let index = self.row(job);
         let now = self.now;
         let (Some(row), Some(progress)) =
-            (self.record.jobs.get_mut(index), self.progress.get_mut(index))
+            (self.record.jobs.get_mut(index), self.progress.get_mut(&index))
         else {
             return;
         };
@@ -432,7 +458,7 @@ impl World {
             self.wait(u32::try_from(index).unwrap_or(u32::MAX), false);
         }
         let (Some(row), Some(progress)) =
-            (self.record.jobs.get_mut(index), self.progress.get(index))
+            (self.record.jobs.get_mut(index), self.progress.get(&index))
         else {
             return;
         };
@@ -453,35 +479,6 @@ impl World {
             FinalState::OutOfBudget => JobState::OutOfBudget,
         };
         self.counts.ended += 1;
-    }
-
-    /// Completes the rows of jobs and leases that are still open when the run ends.
-    pub(super) fn close_rows(&mut self) {
-        let now = self.now;
-        for (row, progress) in self.record.jobs.iter_mut().zip(&self.progress) {
-            match row.state {
-                JobState::Waiting => {
-                    row.wait = row.wait.saturating_add(now.since(progress.waits_since));
-                }
-                JobState::Running => {
-                    row.run = row.run.saturating_add(now.since(progress.began));
-                }
-                JobState::Completed
-                | JobState::Failed
-                | JobState::Timeout
-                | JobState::Cancelled
-                | JobState::Preempted
-                | JobState::NodeFail
-                | JobState::OutOfBudget
-                | JobState::Refused => {}
-            }
-        }
-        for (id, job) in self.grid.state().jobs.iter() {
-            let index = usize::try_from(id.get()).unwrap_or(usize::MAX);
-            let row = self.row_of.get(index).copied().unwrap_or(u32::MAX) as usize;
-            if let Some(row) = self.record.jobs.get_mut(row) {
-                (row.charged, row.refunded) = (job.charged, job.refunded);
-            }
-        }
+        self.forget_job(index);
     }
 }

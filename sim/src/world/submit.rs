@@ -32,10 +32,8 @@ impl World {
         let jobs = jobs.min(JOBS_ROOM);
         self.record.jobs.reserve_exact(jobs);
         self.record.leases.reserve_exact(jobs);
-        self.progress.reserve_exact(jobs);
-        self.processes.reserve_exact(jobs);
         self.row_of.reserve_exact(jobs);
-        self.first_process.reserve_exact(jobs);
+        self.processes_to.reserve_exact(jobs);
         let count = |end: Time| usize::try_from(end.ms() / interval.get().max(1)).ok();
         let rows = self.horizon.and_then(count).unwrap_or(jobs / 2).min(INTERVALS_ROOM);
         self.record.timeline.reserve_exact(rows);
@@ -51,6 +49,7 @@ impl World {
         let pool =
             job.pool.as_ref().map_or(Some(PoolId::new(0)), |p| self.pools.get(&**p).copied());
         let row = self.new_row(&mut job, account, pool.unwrap_or_default());
+        let index = self.record.jobs.len();
         self.record.jobs.push(row);
         let find = |name: &str| self.node_ids.get(name).copied();
         let spec = pool.map(|pool| job.spec(pool, find));
@@ -58,8 +57,9 @@ impl World {
         let after: Option<Box<[u32]>> = names.map(|name| self.row_named(name)).collect();
         let known = after.is_some();
         self.arrived_gpu += u128::from(job.needs.gpus.total().get()) * u128::from(job.members);
-        self.progress.push(JobProgress::new(job, after.unwrap_or_default(), self.now));
-        let row = u32::try_from(self.record.jobs.len() - 1).unwrap_or(u32::MAX);
+        let progress = JobProgress::new(job, after.unwrap_or_default(), self.now);
+        self.progress.insert(index, progress);
+        let row = u32::try_from(index).unwrap_or(u32::MAX);
         self.says_use |= self.gpu_use(row).is_some();
         match spec {
             None => self.refuse(row, "NoPool"),
@@ -96,12 +96,13 @@ impl World {
 
     /// Notes that a job was refused.
     fn refuse(&mut self, row: u32, refusal: &'static str) {
-        if let Some(row) = self.record.jobs.get_mut(row as usize) {
-            row.state = JobState::Refused;
-            row.refusal = refusal;
-            row.end = Some(self.now);
+        if let Some(job) = self.record.jobs.get_mut(row as usize) {
+            job.state = JobState::Refused;
+            job.refusal = refusal;
+            job.end = Some(self.now);
             self.counts.ended += 1;
         }
+        self.forget_job(row as usize);
     }
 
     /// Asks the coordinator for something about the job of a row; over a network under a number,
@@ -109,7 +110,7 @@ impl World {
     pub(super) fn ask(&mut self, row: u32, number: u64, mut request: Request) {
         let submits = matches!(request, Request::SubmitJob { .. });
         // One that was accepted and never answered is asked again as it was.
-        let accepted = self.progress.get(row as usize).is_some_and(|p| p.job.is_some());
+        let accepted = self.progress.get(&(row as usize)).is_some_and(|p| p.job.is_some());
         if let Request::SubmitJob { job, .. } = &mut request
             && !accepted
         {
@@ -142,7 +143,7 @@ impl World {
             }
             Some(Err(denied)) if submits => self.refuse(row, refusal(&denied)),
             Some(Ok(Reply::Done)) => {
-                if let Some(progress) = self.progress.get_mut(row as usize) {
+                if let Some(progress) = self.progress.get_mut(&(row as usize)) {
                     progress.cancelled = true;
                 }
             }
@@ -167,15 +168,15 @@ impl World {
 
     /// Returns the jobs that the one of a row is to wait for, as far as they have not completed.
     fn dependencies(&self, row: u32) -> Waits {
-        let rows = self.progress.get(row as usize).map(|progress| &*progress.after);
+        let rows = self.progress.get(&(row as usize)).map(|progress| &*progress.after);
         let mut jobs = Vec::new();
         for row in rows.unwrap_or_default().iter().map(|row| *row as usize) {
-            let id = self.progress.get(row).and_then(|progress| progress.job);
-            let state = self.record.jobs.get(row).map(|row| row.state);
+            let id = self.progress.get(&row).and_then(|progress| progress.job);
+            let state = self.record.jobs.get(row).map_or(JobState::Refused, |row| row.state);
             match id {
                 Some(id) if self.grid.state().jobs.contains_key(&id) => jobs.push(id),
-                Some(_) if state == Some(JobState::Completed) => {}
-                None if state != Some(JobState::Refused) => return Waits::Unknown,
+                Some(_) | None if state == JobState::Completed => {}
+                None if !state.is_final() => return Waits::Unknown,
                 Some(_) | None => return Waits::InVain,
             }
         }
@@ -208,7 +209,7 @@ impl World {
 
     /// Has a job cancelled in a while, if its account will.
     fn cancel_later(&mut self, job: JobId, row: u32) {
-        let progress = self.progress.get(row as usize);
+        let progress = self.progress.get(&(row as usize));
         let account = self.record.jobs.get(row as usize).map(|row| AccountId::new(row.account));
         if let (Some(after), Some(account)) =
             (progress.and_then(|p| p.said.as_ref()?.cancel), account)

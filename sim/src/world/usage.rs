@@ -12,7 +12,7 @@ use gridcore::units::BasisPoints;
 impl World {
     /// Lets a machine look at its GPUs because one of its processes begins, stops or ends.
     pub(super) fn look_again(&mut self, index: usize) {
-        let Some(process) = self.processes.get(index).filter(|_| self.says_use) else { return };
+        let Some(process) = self.processes.get(&index).filter(|_| self.says_use) else { return };
         let row = self.record.jobs.get(process.row as usize);
         if row.is_some_and(|row| !row.needs.gpu.is_zero()) {
             self.later(self.now, Todo::Look(process.node));
@@ -35,7 +35,7 @@ impl World {
         let mut known = u64::MAX;
         for (lease, held) in station.leases.iter() {
             let devices = held.start.devices;
-            let process = self.process_on(node, *lease).and_then(|i| self.processes.get(i));
+            let process = self.process_on(node, *lease).and_then(|i| self.processes.get(&i));
             let Some(process) = process.filter(|process| process.is_alive()) else { continue };
             let Some(part) = self.use_of(process) else {
                 known &= !devices;
