@@ -286,6 +286,7 @@ impl World {
 
     /// Completes the rows of jobs and leases that are still open when the run ends.
     fn close_rows(&mut self) {
+        debug_assert!(self.keeps_what_lasts(), "what is over is given back");
         let now = self.now;
         for (index, progress) in self.progress.iter() {
             let Some(row) = self.record.jobs.get_mut(index) else { continue };

@@ -376,6 +376,15 @@ impl World {
         }
     }
 
+    /// Returns whether nothing is kept of what is over, where there is no network.
+    pub(super) fn keeps_what_lasts(&self) -> bool {
+        let open = self.record.jobs.len() as u64 - self.counts.ended;
+        let leases = &self.grid.state().leases;
+        let lasts = |p: &Process| p.is_alive() || leases.contains_key(&p.lease);
+        self.far.is_some()
+            || self.progress.len() as u64 == open && self.processes.values().all(lasts)
+    }
+
     /// Walks the processes that are alive, where there is a network.
     pub(super) fn living(&self) -> impl Iterator<Item = (usize, &Process)> {
         let living = self.far.iter().flat_map(|far| far.living.iter().copied());
